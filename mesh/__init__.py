@@ -1,0 +1,1 @@
+"""What makes a process a member of the mesh. Knows no submission, alert or job."""

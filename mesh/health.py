@@ -1,0 +1,101 @@
+"""Health that tells the truth: a process serves only while everything it needs answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from grpc_health.v1 import health, health_pb2
+
+from mesh.logs import logger
+
+log = logger("mesh.health")
+
+Probe = Callable[[], Awaitable[None]]
+"""Returns when the component can be used; raises, with a reason free of payload, when it cannot."""
+
+PROBE_INTERVAL_SECONDS = 0.5
+PROBE_TIMEOUT_SECONDS = 2.0
+
+
+class Health:
+    """Named components behind grpc.health.v1; the process serves while all of them do.
+
+    `services` are the names that share the fate of the whole process (the overall name "" always
+    does). `probes` names the components; each is unhealthy until its probe first succeeds.
+    `bystanders` are services of other processes that callers may ask about here: their state is
+    told, and does not touch our own.
+    """
+
+    def __init__(
+        self,
+        services: Sequence[str],
+        probes: Mapping[str, Probe],
+        bystanders: Mapping[str, Probe] | None = None,
+    ) -> None:
+        self.servicer = health.aio.HealthServicer()
+        self._services = ["", *services]
+        self._probes = probes
+        self._bystanders = bystanders or {}
+        self._failing: dict[str, str] = dict.fromkeys(probes, "not probed yet")
+        self._draining = False
+
+    @property
+    def failing(self) -> Mapping[str, str]:
+        """The components that do not answer, each with its reason."""
+        return self._failing
+
+    async def watch(self) -> None:
+        """Probe every component over and over. Runs until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for name, probe in self._probes.items():
+                group.create_task(self._watch_component(name, probe))
+            for name, probe in self._bystanders.items():
+                group.create_task(self._watch_bystander(name, probe))
+
+    async def drain(self) -> None:
+        """Say NOT_SERVING from now on, whatever the probes find."""
+        self._draining = True
+        await self._publish()
+
+    async def _watch_component(self, name: str, probe: Probe) -> None:
+        while True:
+            reason = await _probe(probe)
+            known = self._failing.get(name)
+            if reason is None:
+                self._failing.pop(name, None)
+            else:
+                self._failing[name] = reason
+            if reason != known:
+                log.warning("component", component=name, healthy=reason is None, reason=reason)
+            await self._publish()
+            await asyncio.sleep(PROBE_INTERVAL_SECONDS)
+
+    async def _watch_bystander(self, service: str, probe: Probe) -> None:
+        while True:
+            await self._set(service, await _probe(probe) is None)
+            await asyncio.sleep(PROBE_INTERVAL_SECONDS)
+
+    async def _publish(self) -> None:
+        for service in self._services:
+            await self._set(service, not self._failing and not self._draining)
+
+    async def _set(self, service: str, serving: bool) -> None:
+        status = health_pb2.HealthCheckResponse
+        await self.servicer.set(service, status.SERVING if serving else status.NOT_SERVING)
+
+
+async def _probe(probe: Probe) -> str | None:
+    """Return why the component cannot be used, or None when it can."""
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+            await probe()
+    except Unhealthy as error:
+        return str(error)
+    except Exception as error:
+        return type(error).__name__
+    return None
+
+
+class Unhealthy(Exception):
+    """Raised by a probe; its text is shown to operators and holds no payload."""

@@ -1,0 +1,26 @@
+"""Settings that every process of the mesh has, read from the environment."""
+
+from __future__ import annotations
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ProcessSettings(BaseSettings):
+    """Where a process listens and how it stops. Every variable is prefixed with SLUICE_."""
+
+    model_config = SettingsConfigDict(env_prefix="SLUICE_", frozen=True)
+
+    listen: str
+    """Address for gRPC, `host:port` (SLUICE_LISTEN)."""
+    metrics_listen: str
+    """Address for Prometheus metrics over HTTP, `host:port` (SLUICE_METRICS_LISTEN)."""
+    log_level: str = "info"
+    """debug, info, warning or error (SLUICE_LOG_LEVEL)."""
+    drain_seconds: float = 1.5
+    """How long a stopping process says NOT_SERVING before it refuses calls; longer than the
+    gateway's health check interval (SLUICE_DRAIN_SECONDS)."""
+    grace_seconds: float = 10.0
+    """How long calls in flight may take after that (SLUICE_GRACE_SECONDS)."""
+    max_concurrent_calls: int = 2000
+    """Calls in flight beyond which further ones get RESOURCE_EXHAUSTED
+    (SLUICE_MAX_CONCURRENT_CALLS)."""
