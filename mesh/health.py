@@ -47,11 +47,13 @@ class Health:
 
     async def watch(self) -> None:
         """Probe every component over and over. Runs until cancelled."""
+        await self._publish()
         async with asyncio.TaskGroup() as group:
             for name, probe in self._probes.items():
                 group.create_task(self._watch_component(name, probe))
             for name, probe in self._bystanders.items():
                 group.create_task(self._watch_bystander(name, probe))
+            await asyncio.Event().wait()
 
     async def drain(self) -> None:
         """Say NOT_SERVING from now on, whatever the probes find."""

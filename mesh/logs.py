@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -51,6 +52,10 @@ def configure(process: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
+    # Python would print an uncaught exception with its text.
+    uncaught = logger("uncaught")
+    sys.excepthook = lambda _type, error, _trace: uncaught.critical("uncaught", exc_info=error)
+    threading.excepthook = lambda event: uncaught.critical("uncaught", exc_info=event.exc_value)
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Self
+
+from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -24,3 +28,19 @@ class ProcessSettings(BaseSettings):
     max_concurrent_calls: int = 2000
     """Calls in flight beyond which further ones get RESOURCE_EXHAUSTED
     (SLUICE_MAX_CONCURRENT_CALLS)."""
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the settings from the environment.
+
+        Exits with a line for each variable that is wrong; a value, which may be a secret, is not
+        repeated.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            prefix = cls.model_config.get("env_prefix", "")
+            for each in error.errors(include_input=False, include_url=False):
+                name = "_".join(str(part) for part in each["loc"])
+                print(f"{prefix}{name}".upper(), each["msg"], sep=": ", file=sys.stderr)
+            sys.exit(2)

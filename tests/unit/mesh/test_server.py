@@ -1,0 +1,230 @@
+"""The server against real calls over a real socket, with a servicer that misbehaves on demand."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from sluice.ingest.v1 import ingest_service_pb2 as ingest
+from sluice.ingest.v1.ingest_service_pb2_grpc import (
+    IngestServiceServicer,
+    IngestServiceStub,
+    add_IngestServiceServicer_to_server,
+)
+
+from mesh import server
+from mesh.errors import MAX_FIELDS, CallError, FieldError
+from mesh.health import Health, Unhealthy
+from mesh.settings import ProcessSettings
+
+NAME = "sluice.ingest.v1.IngestService"
+
+
+class Misbehaving(IngestServiceServicer):
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.release = asyncio.Event()
+        self.release.set()
+        self.undecodable: list[str] = []
+
+    async def Submit(
+        self, request: ingest.SubmitRequest, context: server.Context
+    ) -> ingest.SubmitResponse:
+        await self.release.wait()
+        if self.error is not None:
+            raise self.error
+        return ingest.SubmitResponse(message="taken")
+
+    async def SubmitStream(
+        self, request_iterator: AsyncIterator[ingest.SubmitStreamRequest], context: server.Context
+    ) -> AsyncIterator[ingest.SubmitStreamResponse]:
+        async for _ in request_iterator:
+            yield ingest.SubmitStreamResponse()
+        if self.error is not None:
+            raise self.error
+
+    async def note_undecodable(self, method: str, context: server.Context) -> None:
+        self.undecodable.append(method)
+
+
+class Scene:
+    """One server, one client, one servicer."""
+
+    def __init__(self, port: int, servicer: Misbehaving, health: Health) -> None:
+        self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+        self.stub = IngestServiceStub(self.channel)
+        self.servicer = servicer
+        self.health = health
+
+    async def serving(self, service: str = "") -> bool:
+        stub = health_pb2_grpc.HealthStub(self.channel)
+        answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    servicer = Misbehaving()
+    health = Health([NAME], probes={})
+    settings = ProcessSettings(
+        listen="127.0.0.1:0", metrics_listen="127.0.0.1:0", max_concurrent_calls=2
+    )
+    service = server.Service(
+        NAME, add_IngestServiceServicer_to_server, servicer, servicer.note_undecodable
+    )
+    built = server.build(settings, [service], health)
+    port = built.add_insecure_port("127.0.0.1:0")
+    await built.start()
+    scene = Scene(port, servicer, health)
+    yield scene
+    await scene.channel.close()
+    await built.stop(None)
+
+
+def trailers(error: grpc.aio.AioRpcError) -> dict[str, Any]:
+    """Return the trailers; the library's own mapping does not convert to one."""
+    return {key: value for key, value in error.trailing_metadata() or ()}  # noqa: C416
+
+
+def details(error: grpc.aio.AioRpcError) -> dict[str, Any]:
+    """Return the details of a rich error by the name of their type."""
+    status = status_pb2.Status.FromString(trailers(error)["grpc-status-details-bin"])
+    found = {}
+    for packed in status.details:
+        message = getattr(error_details_pb2, packed.type_url.rsplit(".", 1)[-1])()
+        packed.Unpack(message)
+        found[type(message).__name__] = message
+    return found
+
+
+async def failure(scene: Scene, **options: Any) -> grpc.aio.AioRpcError:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await scene.stub.Submit(ingest.SubmitRequest(), **options)
+    return caught.value
+
+
+async def test_an_answer_goes_through(scene: Scene) -> None:
+    answer = await scene.stub.Submit(ingest.SubmitRequest())
+    assert answer.message == "taken"
+
+
+async def test_a_call_error_reaches_the_caller_whole(scene: Scene) -> None:
+    scene.servicer.error = CallError(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "QUEUE_FULL",
+        "Later.",
+        metadata={"alert_id": "a-1"},
+        fields=[FieldError("/data", "TOO_DEEP", "Flatten it.")] * (MAX_FIELDS + 1),
+        retry_after=1.5,
+    )
+    error = await failure(scene, metadata=[("x-request-id", "r-1")])
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert error.details() == "Later."
+    found = details(error)
+    assert found["ErrorInfo"].reason == "QUEUE_FULL"
+    assert found["ErrorInfo"].domain == "sluice"
+    assert found["ErrorInfo"].metadata == {"alert_id": "a-1"}
+    assert found["RequestInfo"].request_id == "r-1"
+    assert found["RetryInfo"].retry_delay.ToMilliseconds() == 1500
+    assert len(found["BadRequest"].field_violations) == MAX_FIELDS
+    assert trailers(error)["retry-after"] == "2"
+
+
+async def test_an_unexpected_error_shows_nothing_of_itself(scene: Scene) -> None:
+    scene.servicer.error = RuntimeError("CANARY")
+    error = await failure(scene)
+    assert error.code() is grpc.StatusCode.INTERNAL
+    assert "CANARY" not in repr(error)
+    assert details(error)["RequestInfo"].request_id
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"\xff\xff\xff", id="no message"),
+        pytest.param(b"\x12\x02\xc3\x28", id="text that is not UTF-8"),
+        pytest.param(b"\x0a\x05\x1a\x03\xff\xff\xff", id="damaged further in"),
+    ],
+)
+async def test_bytes_that_are_no_message_are_refused_and_told(scene: Scene, sent: bytes) -> None:
+    submit: Any = scene.channel.unary_unary(f"/{NAME}/Submit")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await submit(sent)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert details(caught.value)["ErrorInfo"].reason == "UNDECODABLE"
+    assert scene.servicer.undecodable == ["Submit"]
+
+
+async def test_calls_beyond_the_bound_are_turned_away(scene: Scene) -> None:
+    scene.servicer.release.clear()
+    calls = [scene.stub.Submit(ingest.SubmitRequest()) for _ in range(3)]
+    done, waiting = await asyncio.wait(
+        [asyncio.ensure_future(_await(call)) for call in calls],
+        return_when=asyncio.FIRST_COMPLETED,
+    )
+    (refused,) = done
+    error = refused.exception()
+    assert isinstance(error, grpc.aio.AioRpcError)
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert details(error)["RetryInfo"].retry_delay.ToMilliseconds() == 1000
+    scene.servicer.release.set()
+    assert [(await call).message for call in waiting] == ["taken", "taken"]
+
+
+async def _await(call: Any) -> ingest.SubmitResponse:
+    answer: ingest.SubmitResponse = await call
+    return answer
+
+
+async def test_a_stream_ends_with_the_same_errors(scene: Scene) -> None:
+    scene.servicer.error = CallError(grpc.StatusCode.UNAVAILABLE, "QUEUE_UNAVAILABLE", "Later.")
+
+    async def requests() -> AsyncIterator[ingest.SubmitStreamRequest]:
+        yield ingest.SubmitStreamRequest()
+
+    stream = scene.stub.SubmitStream(requests())
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async for _ in stream:
+            pass
+    assert details(caught.value)["ErrorInfo"].reason == "QUEUE_UNAVAILABLE"
+
+
+async def test_health_follows_its_components() -> None:
+    answers: dict[str, Exception | None] = {"redis": Unhealthy("no append-only file")}
+    probed = asyncio.Condition()
+
+    async def probe() -> None:
+        async with probed:
+            probed.notify_all()
+        error = answers["redis"]
+        if error is not None:
+            raise error
+
+    health = Health([NAME], probes={"redis": probe})
+    assert health.failing == {"redis": "not probed yet"}
+    watching = asyncio.create_task(health.watch())
+
+    async def until(failing: dict[str, str]) -> None:
+        async with asyncio.timeout(5), probed:
+            await probed.wait_for(lambda: dict(health.failing) == failing)
+
+    await until({"redis": "no append-only file"})
+    answers["redis"] = None
+    await until({})
+    answers["redis"] = ConnectionError("CANARY")
+    await until({"redis": "ConnectionError"})
+    watching.cancel()
+
+
+async def test_a_draining_process_does_not_serve(scene: Scene) -> None:
+    watching = asyncio.create_task(scene.health.watch())
+    async with asyncio.timeout(5):
+        while not await scene.serving(NAME):
+            await asyncio.sleep(0)
+    await scene.health.drain()
+    watching.cancel()
+    assert not await scene.serving()
+    assert not await scene.serving(NAME)
