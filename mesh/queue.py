@@ -8,9 +8,9 @@ from dramatiq.encoder import Encoder, MessageData
 from google.protobuf import json_format
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from sluice.queue.v1.envelope_pb2 import Envelope
 
 from mesh.health import Unhealthy
+from sluice.queue.v1.envelope_pb2 import Envelope
 
 CONNECT_TIMEOUT_SECONDS = 1.0
 REPLY_TIMEOUT_SECONDS = 3.0

@@ -82,11 +82,17 @@ def build(
     return server
 
 
-async def serve(settings: ProcessSettings, server: grpc.aio.Server, health: Health) -> None:
+async def serve(
+    settings: ProcessSettings,
+    server: grpc.aio.Server,
+    health: Health,
+    end_streams: Callable[[], None] | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT, then drain and return.
 
     NOT_SERVING comes first and is told for `drain_seconds`, so that the gateway sends no new calls;
-    then calls in flight get `grace_seconds`.
+    then calls in flight get `grace_seconds`. `end_streams`, when given, is called before that: it
+    ends the calls that would never end by themselves.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -100,6 +106,8 @@ async def serve(settings: ProcessSettings, server: grpc.aio.Server, health: Heal
     log.info("draining")
     await health.drain()
     await asyncio.sleep(settings.drain_seconds)
+    if end_streams is not None:
+        end_streams()
     await server.stop(settings.grace_seconds)
     watching.cancel()
     log.info("stopped")
@@ -171,6 +179,10 @@ class _HandlerWrapper:
             return grpc.unary_stream_rpc_method_handler(
                 self._unary_stream(name, decode, handler.unary_stream), None, encode
             )
+        if handler.stream_unary:
+            return grpc.stream_unary_rpc_method_handler(
+                self._stream_unary(name, decode, handler.stream_unary), None, encode
+            )
         return grpc.stream_stream_rpc_method_handler(
             self._stream_stream(name, decode, handler.stream_stream), None, encode
         )
@@ -191,6 +203,20 @@ class _HandlerWrapper:
                 with self._calls:
                     async for response in behaviour(decode(data), context):
                         yield response
+            except Exception as error:
+                await self._end(name, context, error)
+
+        return call
+
+    def _stream_unary(self, name: str, decode: Any, behaviour: Any) -> Any:
+        async def call(stream: AsyncIterator[bytes], context: Context) -> Any:
+            async def requests() -> AsyncIterator[Any]:
+                async for data in stream:
+                    yield decode(data)
+
+            try:
+                with self._calls:
+                    return await behaviour(requests(), context)
             except Exception as error:
                 await self._end(name, context, error)
 

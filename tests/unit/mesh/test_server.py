@@ -8,17 +8,17 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from mesh import server
+from mesh.errors import MAX_FIELDS, CallError, FieldError
+from mesh.health import Health, Unhealthy
+from mesh.settings import ProcessSettings
 from sluice.ingest.v1 import ingest_service_pb2 as ingest
 from sluice.ingest.v1.ingest_service_pb2_grpc import (
     IngestServiceServicer,
     IngestServiceStub,
     add_IngestServiceServicer_to_server,
 )
-
-from mesh import server
-from mesh.errors import MAX_FIELDS, CallError, FieldError
-from mesh.health import Health, Unhealthy
-from mesh.settings import ProcessSettings
 
 NAME = "sluice.ingest.v1.IngestService"
 
@@ -67,7 +67,8 @@ class Scene:
 
 @pytest.fixture
 async def scene() -> AsyncIterator[Scene]:
-    servicer = Misbehaving()
+    # Only the methods that are called are there.
+    servicer = Misbehaving()  # type: ignore[abstract]
     health = Health([NAME], probes={})
     settings = ProcessSettings(
         listen="127.0.0.1:0", metrics_listen="127.0.0.1:0", max_concurrent_calls=2
