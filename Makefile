@@ -1,0 +1,63 @@
+# Sluice: every command there is. `make` alone lists them.
+
+PYTHON ?= python3
+RUN := PYTHONPATH=.:protos/gen .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help install up down status logs demo clean tools test check format generate wheel scorecard lock
+
+help: ## list these commands
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1	\2/' | expand -t 18
+
+install:
+	@$(PYTHON) deploy/local/bootstrap.py
+
+up: install ## install what is missing and start everything
+	@$(RUN) -m deploy.local up
+
+down: install ## stop everything; data stays
+	@$(RUN) -m deploy.local down
+
+status: install ## show each program's pid, uptime and health
+	@$(RUN) -m deploy.local status
+
+logs: install ## follow all logs
+	@$(RUN) -m deploy.local logs
+
+demo: install ## walk the four scenes on the running mesh
+	@$(RUN) -m deploy.local demo
+
+clean: install ## stop everything and delete its data, logs and reports
+	@$(RUN) -m deploy.local clean
+
+tools: install ## bring grpcurl, influx and redis-cli, for PATH
+	@$(RUN) -m deploy.local tools
+
+test: tools ## run every test, on a mesh of its own
+	@$(RUN) -m pytest
+
+check: install ## lint, types, and the rules of the contracts
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@$(RUN) -m mypy
+	@PATH="$$(.venv/bin/python -c 'from deploy.local.parts import tool; print(tool("buf").parent)'):$$PATH" \
+	  .venv/bin/python protos/check.py
+
+format: install ## bring the code into shape
+	@.venv/bin/ruff check --fix --quiet . ; .venv/bin/ruff format .
+
+generate: install ## generate stubs and descriptor set anew
+	@.venv/bin/python protos/generate.py
+
+wheel: install ## build the typed client stubs into dist/
+	@rm -rf protos/build && .venv/bin/python -m build --wheel --no-isolation --outdir dist protos
+
+scorecard: install ## measure what detection finds and what it leaves alone
+	@$(RUN) -m tests.scorecard
+
+lock: install ## pin the requirements anew (needs uv)
+	@for set in runtime dev tools; do \
+	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	    --no-emit-index-url --custom-compile-command 'make lock' \
+	    requirements/$$set.in -o requirements/$$set.txt || exit 1; \
+	done

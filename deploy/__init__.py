@@ -1,0 +1,1 @@
+"""Where and how the mesh runs: addresses, replicas, images."""

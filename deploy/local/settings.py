@@ -1,0 +1,97 @@
+"""Settings of the local mesh: which ports, how many processes, where its data lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from deploy.local.bootstrap import ROOT
+
+HOST = "127.0.0.1"
+
+
+class LocalSettings(BaseSettings):
+    """Read from the environment; every variable is prefixed with SLUICE_. All is on loopback."""
+
+    model_config = SettingsConfigDict(env_prefix="SLUICE_", frozen=True)
+
+    state: Path = ROOT / ".sluice"
+    """Where data, logs and rendered configuration lie (SLUICE_STATE)."""
+    reports_dir: Path = ROOT / "alert_service" / "error_reports"
+    """Where the alert service writes its reports (SLUICE_REPORTS_DIR)."""
+
+    gateway_port: int = 8001
+    """JSON, gRPC and gRPC-Web (SLUICE_GATEWAY_PORT)."""
+    alert_port: int = 5001
+    """The alert engine's own door (SLUICE_ALERT_PORT)."""
+    redis_port: int = 6379
+    """Queue and job records (SLUICE_REDIS_PORT)."""
+    influx_port: int = 8086
+    """The database (SLUICE_INFLUX_PORT)."""
+    influx_rpc_port: int = 8088
+    """InfluxDB's own backup port (SLUICE_INFLUX_RPC_PORT)."""
+    admin_port: int = 9901
+    """Envoy's admin interface (SLUICE_ADMIN_PORT)."""
+    ingest_grpc_port: int = 50051
+    """First of the ingest processes' ports, one after the other (SLUICE_INGEST_GRPC_PORT)."""
+    alert_grpc_port: int = 50061
+    """The alert service behind its door (SLUICE_ALERT_GRPC_PORT)."""
+    worker_grpc_port: int = 50071
+    """First of the workers' health ports (SLUICE_WORKER_GRPC_PORT)."""
+    ingest_metrics_port: int = 9101
+    """First of the ingest processes' metrics ports (SLUICE_INGEST_METRICS_PORT)."""
+    alert_metrics_port: int = 9111
+    """The alert service's metrics (SLUICE_ALERT_METRICS_PORT)."""
+    worker_metrics_port: int = 9121
+    """First of the workers' metrics ports (SLUICE_WORKER_METRICS_PORT)."""
+
+    ingest_processes: int = 1
+    """Ingest processes behind the gateway (SLUICE_INGEST_PROCESSES)."""
+    worker_processes: int = 1
+    """Worker processes (SLUICE_WORKER_PROCESSES)."""
+    gateway_threads: int = 1
+    """Envoy's worker threads (SLUICE_GATEWAY_THREADS)."""
+
+    redis_url: str = ""
+    """A Redis to use instead of starting one (SLUICE_REDIS_URL)."""
+    influx_url: str = ""
+    """An InfluxDB to use instead of starting one (SLUICE_INFLUX_URL)."""
+    redis_fsync: str = "always"
+    """Redis' appendfsync: always, or everysec to risk the last second for less disk work
+    (SLUICE_REDIS_FSYNC)."""
+    redis_memory: str = "1gb"
+    """Redis' maxmemory (SLUICE_REDIS_MEMORY)."""
+
+    def at(self, state: Path, ports: dict[str, int]) -> Self:
+        """Return these settings for another mesh, with state, reports and ports of its own."""
+        own = {"state": state, "reports_dir": state / "error_reports"}
+        return self.model_copy(update=own | ports)
+
+    def ports(self) -> dict[str, tuple[int, str]]:
+        """Return every port to be listened on, by use, with the variable that changes it."""
+        one = {
+            "gateway": ("gateway_port", 1),
+            "alert door": ("alert_port", 1),
+            "Envoy admin": ("admin_port", 1),
+            "ingest": ("ingest_grpc_port", self.ingest_processes),
+            "alert service": ("alert_grpc_port", 1),
+            "worker health": ("worker_grpc_port", self.worker_processes),
+            "ingest metrics": ("ingest_metrics_port", self.ingest_processes),
+            "alert metrics": ("alert_metrics_port", 1),
+            "worker metrics": ("worker_metrics_port", self.worker_processes),
+        }
+        if not self.redis_url:
+            one["Redis"] = ("redis_port", 1)
+        if not self.influx_url:
+            one["InfluxDB"] = ("influx_port", 1)
+            one["InfluxDB backup"] = ("influx_rpc_port", 1)
+        return {
+            use if count == 1 else f"{use} {number}": (
+                getattr(self, field) + number,
+                f"SLUICE_{field}".upper(),
+            )
+            for use, (field, count) in one.items()
+            for number in range(count)
+        }

@@ -1,0 +1,203 @@
+"""The supervisor: its configuration, and talking to it over its socket."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import xmlrpc.client
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from deploy.local.bootstrap import ROOT
+from deploy.local.parts import tool
+from deploy.local.programs import Program, command_line
+
+LONGEST_SOCKET_PATH = 100
+STOP_SECONDS = 20
+START_SECONDS = 10.0
+
+SUPERVISOR_CONF = """\
+[supervisord]
+logfile={logs}/supervisord.log
+logfile_maxbytes=10MB
+logfile_backups=2
+pidfile={run}/supervisord.pid
+childlogdir={logs}
+directory={root}
+umask=077
+
+[unix_http_server]
+file={socket}
+chmod=0700
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+"""
+
+# startsecs=0: an exit is answered by a start at once, for ever, however soon it comes; the leash
+# keeps that to once a second.
+PROGRAM_CONF = """
+[program:{name}]
+command={command}
+priority={rank}
+autostart=true
+autorestart=true
+startsecs=0
+stopsignal=TERM
+stopwaitsecs={stop_seconds}
+killasgroup=true
+redirect_stderr=true
+stdout_logfile={logs}/{name}.log
+stdout_logfile_maxbytes=50MB
+stdout_logfile_backups=3
+"""
+
+
+class Supervisor:
+    """One supervisord with its programs, in a state directory of its own."""
+
+    def __init__(self, state: Path) -> None:
+        self._state = state
+        self.logs = state / "logs"
+        self._run = state / "run"
+        path = self._run / "supervisor.sock"
+        if len(str(path)) > LONGEST_SOCKET_PATH:
+            # The system allows a socket's path 107 characters.
+            digest = hashlib.sha256(str(path).encode()).hexdigest()[:16]
+            path = Path(tempfile.gettempdir()) / f"sluice-{os.getuid()}-{digest}.sock"
+        self._socket = path
+
+    def running(self) -> bool:
+        """Tell whether the supervisor answers."""
+        try:
+            self._call("getState")
+        except OSError:
+            return False
+        return True
+
+    def start(self, programs: Sequence[Program]) -> None:
+        """Start the supervisor, and with it every program. Raises RuntimeError when it cannot."""
+        for folder in (self.logs, self._run):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for stamp in self._run.glob("*.started"):
+            stamp.unlink()
+        config = self._state / "config" / "supervisord.conf"
+        config.write_text(self._render(programs))
+        done = subprocess.run(
+            [tool("supervisord"), "-c", config], cwd=ROOT, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise RuntimeError(f"the supervisor did not start: {done.stderr.strip()}")
+        self._until(self.running, "the supervisor does not answer")
+
+    def stop(self) -> None:
+        """Stop every program, the last started first, and the supervisor. Waits until it is gone.
+
+        Raises RuntimeError when it stays.
+        """
+        if not self.running():
+            return
+        pid = self._call("getPID")
+        self._call("shutdown")
+        self._until(lambda: not _alive(pid), "the supervisor does not end", 6 * STOP_SECONDS)
+
+    def programs(self) -> dict[str, dict[str, Any]]:
+        """Return what the supervisor knows of each program: statename, pid, start, now."""
+        return {each["name"]: each for each in self._call("getAllProcessInfo")}
+
+    def pid(self, name: str) -> int:
+        """Return a program's process id, 0 while it has none."""
+        return int(self.programs()[name]["pid"])
+
+    def restart(self, name: str) -> None:
+        """Stop a program as it likes to be stopped, and start it again."""
+        self.stop_program(name)
+        self.start_program(name)
+
+    def stop_program(self, name: str) -> None:
+        """Stop a program and leave it stopped."""
+        self._call("stopProcess", name)
+
+    def start_program(self, name: str) -> None:
+        """Start a program that was stopped."""
+        self._call("startProcess", name)
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a program. What dies of it is started again."""
+        os.kill(self.pid(name), number)
+
+    def _render(self, programs: Sequence[Program]) -> str:
+        places = {"logs": _escape(str(self.logs)), "run": _escape(str(self._run))}
+        text = SUPERVISOR_CONF.format(
+            root=_escape(str(ROOT)), socket=_escape(str(self._socket)), **places
+        )
+        for program in programs:
+            text += PROGRAM_CONF.format(
+                name=program.name,
+                command=_escape(command_line(program, self._run / f"{program.name}.started")),
+                rank=program.rank,
+                stop_seconds=STOP_SECONDS,
+                **places,
+            )
+        return text
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        transport = _SocketTransport(self._socket)
+        with xmlrpc.client.ServerProxy("http://supervisor", transport) as proxy:
+            return getattr(proxy.supervisor, method)(*arguments)
+
+    def _until(self, condition: Any, otherwise: str, seconds: float = START_SECONDS) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise RuntimeError(otherwise)
+            time.sleep(0.05)
+
+
+def _escape(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+class _SocketTransport(xmlrpc.client.Transport):
+    """Speaks XML-RPC over a unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        connection = _SocketConnection(self._path)
+        # Kept where the transport looks for what it is to close.
+        self._connection = (host, connection)
+        return connection
+
+
+class _SocketConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("supervisor", timeout=60)
+        self._path = path
+
+    def connect(self) -> None:
+        connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connected.settimeout(self.timeout)
+            connected.connect(str(self._path))
+        except OSError:
+            connected.close()
+            raise
+        self.sock = connected
