@@ -1,0 +1,683 @@
+"""The worker process on real Redis and real InfluxDB, through the faults it has to survive."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import sys
+import threading
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from concurrent import futures
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+import pytest
+from dramatiq import Message
+from dramatiq.brokers.redis import RedisBroker
+from google.protobuf.struct_pb2 import Value
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from ulid import ULID
+
+from mesh.queue import use_envelopes
+from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest, RaiseAlertResponse
+from sluice.job.v1 import job_pb2
+from sluice.job.v1.job_pb2 import DeliverAlert, Interaction, JobRecord, LogInteractions
+from sluice.queue.v1.envelope_pb2 import Envelope
+from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED
+from tests.integration.processes import ROOT, Influx, Process, Redis, eventually, free_port
+from worker import dead_letters
+from worker.waiting import EXIT_CRASHED
+
+HEARTBEAT_SECONDS = 3.0
+CANARY = "CANARY-4c1f"
+
+
+class Worker:
+    """`python -m worker`; with `supervised`, it is started again whenever it exits by itself."""
+
+    def __init__(self, log: Path, redis_url: str, influx_url: str, **env: str) -> None:
+        self.health_port = free_port()
+        self.metrics_port = free_port()
+        self.log = log
+        self.statuses: list[int] = []
+        self.process = Process(
+            [sys.executable, "-m", "worker"],
+            log,
+            {
+                "PYTHONPATH": f"{ROOT}:{ROOT / 'protos' / 'gen'}",
+                "SLUICE_LISTEN": f"127.0.0.1:{self.health_port}",
+                "SLUICE_METRICS_LISTEN": f"127.0.0.1:{self.metrics_port}",
+                "SLUICE_REDIS_URL": redis_url,
+                "SLUICE_INFLUX_URL": influx_url,
+                "SLUICE_HEARTBEAT_SECONDS": str(HEARTBEAT_SECONDS),
+                **env,
+            },
+        )
+        self._watching = False
+
+    def start(self, *, supervised: bool = False) -> None:
+        self.process.start()
+        if supervised:
+            self._watching = True
+            threading.Thread(target=self._supervise, daemon=True).start()
+
+    def _supervise(self) -> None:
+        while self._watching:
+            status = self.process.process.wait()
+            if self._watching:
+                self.statuses.append(status)
+                self.process.start()
+
+    def stop(self, number: int = signal.SIGKILL) -> int:
+        self._watching = False
+        return self.process.stop(number)
+
+    def is_serving(self, service: str = "") -> bool:
+        with grpc.insecure_channel(f"127.0.0.1:{self.health_port}") as channel:
+            request = health_pb2.HealthCheckRequest(service=service)
+            answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=1)
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        lines = [json.loads(each) for each in self.log.read_text().splitlines()]
+        return [each for each in lines if each["event"] == event]
+
+
+class Mesh:
+    """Redis, InfluxDB, and as many workers as a test starts."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.redis = Redis(directory / "redis")
+        self.influx = Influx(directory / "influx")
+        self.workers: list[Worker] = []
+
+    def worker(self, **env: str) -> Worker:
+        log = self.directory / f"worker{len(self.workers)}.log"
+        worker = Worker(log, self.redis.url, self.influx.url, **env)
+        self.workers.append(worker)
+        return worker
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.stop()
+        self.redis.process.stop()
+        self.influx.process.stop()
+
+    def enqueue(self, job: LogInteractions, *, waiting: bool = True) -> str:
+        """Store a job as ingest does, and return the id of its message."""
+        client = self.redis.client
+        record = JobRecord(state=job_pb2.JOB_STATE_PENDING, size=len(job.interactions))
+        message_id = f"m-{job.job_id}"
+        transaction = client.pipeline()
+        transaction.set(f"sluice:job:{job.job_id}", record.SerializeToString(), ex=600)
+        transaction.hset("sluice:open", job.job_id, len(job.interactions))
+        transaction.hincrby("sluice:counts", "accepted", len(job.interactions))
+        transaction.execute()
+        self.put(
+            "interactions",
+            "log_interactions",
+            message_id,
+            job.SerializeToString(),
+            waiting=waiting,
+        )
+        return message_id
+
+    def put(
+        self, queue: str, actor: str, message_id: str, payload: bytes, *, waiting: bool = True
+    ) -> None:
+        envelope = Envelope(
+            queue_name=queue,
+            actor_name=actor,
+            message_id=message_id,
+            message_timestamp=int(time.time() * 1000),
+            payload=payload,
+        )
+        envelope.options.update({"redis_message_id": message_id})
+        self.put_raw(queue, message_id, envelope.SerializeToString(), waiting=waiting)
+
+    def put_raw(self, queue: str, message_id: str, message: bytes, *, waiting: bool = True) -> None:
+        transaction = self.redis.client.pipeline()
+        transaction.hset(f"dramatiq:{queue}.msgs", message_id, message)
+        if waiting:
+            transaction.rpush(f"dramatiq:{queue}", message_id)
+        transaction.execute()
+
+    def record(self, job: LogInteractions) -> JobRecord:
+        found = cast(bytes | None, self.redis.client.get(f"sluice:job:{job.job_id}"))
+        return JobRecord.FromString(found or b"")
+
+    def await_state(self, job: LogInteractions, state: int, seconds: float = 20.0) -> JobRecord:
+        eventually(lambda: self.record(job).state == state, seconds)
+        return self.record(job)
+
+    def counts(self) -> dict[str, int]:
+        found = cast(dict[bytes, bytes], self.redis.client.hgetall("sluice:counts"))
+        return {name.decode(): int(number) for name, number in found.items()}
+
+    def dead(self, queue: str = "interactions") -> dict[str, str]:
+        """Return the reasons of the dead letters by message id."""
+        letters = dead_letters.DeadLetters(self.redis.client).find([queue])
+        return {letter.message_id: letter.reason for letter in letters}
+
+    def is_drained(self) -> bool:
+        client = self.redis.client
+        left = [*client.scan_iter("dramatiq:__acks__*")]
+        for queue in ("interactions", "alerts"):
+            left += [each for each in (queue, f"{queue}.msgs") if client.exists(f"dramatiq:{each}")]
+        return not left and not client.hlen("sluice:open")
+
+
+@pytest.fixture
+def mesh(tmp_path: Path) -> Iterator[Mesh]:
+    mesh = Mesh(tmp_path)
+    mesh.redis.start()
+    mesh.influx.start()
+    yield mesh
+    mesh.close()
+    for worker in mesh.workers:
+        if worker.log.exists():
+            assert CANARY not in worker.log.read_text()
+
+
+def a_job(size: int = 3, start: int | None = None) -> LogInteractions:
+    job = LogInteractions(job_id=str(ULID()))
+    start = time.time_ns() if start is None else start
+    for number in range(size):
+        job.interactions.append(
+            Interaction(
+                time_unix_nano=start + number,
+                verdict=VERDICT_REJECTED if number % 3 == 2 else VERDICT_ACCEPTED,
+                source="tests",
+                data=Value(string_value=f"{CANARY} {number}\n\\\"'"),
+            )
+        )
+    return job
+
+
+def assert_written(mesh: Mesh, *jobs: LogInteractions) -> None:
+    """Assert that InfluxDB holds exactly these jobs, one row for each interaction."""
+    expected = {
+        f"{job.job_id}-{index}": (each.time_unix_nano, each.data.string_value)
+        for job in jobs
+        for index, each in enumerate(job.interactions)
+    }
+    rows = mesh.influx.rows()
+    found = {row["task_id"]: (row["time"], json.loads(row["payload"])) for row in rows}
+    assert len(rows) == len(found)
+    assert found == expected
+
+
+def test_writes_a_job_once(mesh: Mesh) -> None:
+    worker = mesh.worker()
+    worker.start()
+    job = a_job()
+    mesh.enqueue(job)
+    record = mesh.await_state(job, job_pb2.JOB_STATE_SUCCEEDED)
+    assert (record.attempts, record.last_error, len(record.failures)) == (1, "", 0)
+    assert record.HasField("start_time")
+    assert record.HasField("end_time")
+    assert_written(mesh, job)
+    eventually(mesh.is_drained)
+    assert mesh.counts() == {"accepted": 3, "written": 3, "failed": 0}
+    received = worker.lines("received")
+    assert [each["task_id"] for each in received] == [f"{job.job_id}-{n}" for n in range(3)]
+    assert [each["verdict"] for each in received] == ["accepted", "accepted", "rejected"]
+    eventually(worker.is_serving)
+    eventually(lambda: worker.is_serving("influxdb"))
+    with urllib.request.urlopen(f"http://127.0.0.1:{worker.metrics_port}/metrics") as answer:
+        metrics = answer.read().decode()
+    assert 'sluice_interactions_total{outcome="written"} 3.0' in metrics
+    assert "sluice_influx_up 1.0" in metrics
+    assert mesh.redis.client.ttl(f"sluice:job:{job.job_id}") > 0
+    assert worker.stop(signal.SIGTERM) == 0
+
+
+def test_a_settled_job_is_not_written_again(mesh: Mesh) -> None:
+    worker = mesh.worker()
+    worker.start()
+    job, refused = a_job(), a_job(2)
+    refused.interactions[1].ClearField("verdict")
+    for each in (job, refused):
+        mesh.enqueue(each)
+        mesh.await_state(each, job_pb2.JOB_STATE_SUCCEEDED)
+    eventually(lambda: len(mesh.dead()) == 1)
+    before = [mesh.record(job), mesh.record(refused)]
+    # What a worker leaves behind that dies after it settled a job and before it told the queue.
+    for number, each in enumerate((job, refused)):
+        payload = each.SerializeToString()
+        mesh.put("interactions", "log_interactions", f"again-{number}", payload)
+    eventually(lambda: mesh.dead().get("again-1") == "VERDICT_UNKNOWN")
+    eventually(mesh.is_drained)
+    assert [mesh.record(job), mesh.record(refused)] == before
+    assert mesh.counts() == {"accepted": 5, "written": 4, "failed": 1}
+    assert len(mesh.influx.rows()) == 4
+    assert len(worker.lines("received")) == 5
+
+
+def test_waits_while_influxdb_is_down(mesh: Mesh) -> None:
+    mesh.influx.process.stop()
+    worker = mesh.worker()
+    worker.start()
+    jobs = [a_job(start=time.time_ns() + 1000 * number) for number in range(4)]
+    for job in jobs:
+        mesh.enqueue(job)
+    record = mesh.await_state(jobs[0], job_pb2.JOB_STATE_RETRYING)
+    assert record.last_error == "UNREACHABLE"
+    eventually(lambda: mesh.record(jobs[0]).attempts >= 2)
+    # It waits; nobody should restart it for that.
+    eventually(worker.is_serving)
+    assert not worker.is_serving("influxdb")
+    # Longer than the heartbeat: the jobs in hand stay with the worker that waits.
+    time.sleep(HEARTBEAT_SECONDS + 1)
+    mesh.influx.start()
+    for job in jobs:
+        mesh.await_state(job, job_pb2.JOB_STATE_SUCCEEDED)
+    assert_written(mesh, *jobs)
+    eventually(mesh.is_drained)
+    assert len(worker.lines("received")) == 12
+    assert len(worker.lines("part is unavailable")) == 1
+    assert worker.stop(signal.SIGTERM) == 0
+
+
+def test_waits_while_influxdb_hangs(mesh: Mesh) -> None:
+    worker = mesh.worker()
+    worker.start()
+    eventually(lambda: worker.is_serving("influxdb"))
+    mesh.influx.process.send(signal.SIGSTOP)
+    job = a_job()
+    mesh.enqueue(job)
+    record = mesh.await_state(job, job_pb2.JOB_STATE_RETRYING)
+    assert record.last_error == "TIMEOUT"
+    assert worker.is_serving()
+    mesh.influx.process.send(signal.SIGCONT)
+    mesh.await_state(job, job_pb2.JOB_STATE_SUCCEEDED)
+    assert_written(mesh, job)
+
+
+def test_another_worker_takes_over_from_a_killed_one(mesh: Mesh) -> None:
+    mesh.influx.process.stop()
+    killed = mesh.worker()
+    killed.start()
+    job = a_job()
+    mesh.enqueue(job)
+    mesh.await_state(job, job_pb2.JOB_STATE_RETRYING)
+    killed.stop(signal.SIGKILL)
+    died = time.monotonic()
+    # This one waits itself, with all its threads, when the other's job becomes free.
+    other = mesh.worker()
+    other.start()
+    more = [a_job(start=time.time_ns() + 1000 * number) for number in range(3)]
+    for each in more:
+        mesh.enqueue(each)
+    mesh.await_state(more[0], job_pb2.JOB_STATE_RETRYING)
+    eventually(
+        lambda: (
+            f"m-{job.job_id}".encode() in mesh.redis.client.lrange("dramatiq:interactions", 0, -1)
+        )
+    )
+    assert time.monotonic() - died < HEARTBEAT_SECONDS + 5
+    mesh.influx.start()
+    for each in (job, *more):
+        mesh.await_state(each, job_pb2.JOB_STATE_SUCCEEDED)
+    assert_written(mesh, job, *more)
+    eventually(mesh.is_drained)
+    assert mesh.counts() == {"accepted": 12, "written": 12, "failed": 0}
+    assert mesh.record(job).attempts >= 2
+
+
+def test_a_stalled_worker_comes_back_to_a_job_that_another_has_done(mesh: Mesh) -> None:
+    mesh.influx.process.stop()
+    stalled = mesh.worker()
+    stalled.start()
+    job = a_job()
+    mesh.enqueue(job)
+    mesh.await_state(job, job_pb2.JOB_STATE_RETRYING)
+    stalled.process.send(signal.SIGSTOP)
+    mesh.influx.start()
+    other = mesh.worker()
+    other.start()
+    mesh.await_state(job, job_pb2.JOB_STATE_SUCCEEDED)
+    eventually(mesh.is_drained)
+    settled = mesh.record(job)
+    stalled.process.send(signal.SIGCONT)
+    eventually(lambda: stalled.lines("part is back") or stalled.process.process.poll() is not None)
+    eventually(mesh.is_drained)
+    assert_written(mesh, job)
+    assert mesh.record(job) == settled
+    assert mesh.counts() == {"accepted": 3, "written": 3, "failed": 0}
+
+
+def test_a_stop_gives_the_job_back(mesh: Mesh) -> None:
+    mesh.influx.process.stop()
+    worker = mesh.worker()
+    worker.start()
+    jobs = [a_job(start=time.time_ns() + 1000 * number) for number in range(3)]
+    for job in jobs:
+        mesh.enqueue(job)
+    mesh.await_state(jobs[0], job_pb2.JOB_STATE_RETRYING)
+    began = time.monotonic()
+    assert worker.stop(signal.SIGTERM) == 0
+    assert time.monotonic() - began < 8
+    waiting = cast(list[bytes], mesh.redis.client.lrange("dramatiq:interactions", 0, -1))
+    assert sorted(waiting) == sorted(f"m-{job.job_id}".encode() for job in jobs)
+    assert not [*mesh.redis.client.scan_iter("dramatiq:__acks__*")]
+    mesh.influx.start()
+    successor = mesh.worker()
+    successor.start()
+    for job in jobs:
+        mesh.await_state(job, job_pb2.JOB_STATE_SUCCEEDED)
+    assert_written(mesh, *jobs)
+
+
+def test_one_refused_point_does_not_hold_up_the_others(mesh: Mesh) -> None:
+    worker = mesh.worker()
+    worker.start()
+    eventually(lambda: worker.is_serving("influxdb"))
+    # A database that drops what is older than an hour refuses old points for good.
+    mesh.influx.query("ALTER RETENTION POLICY autogen ON logs DURATION 1h SHARD DURATION 1h")
+    job = a_job(20)
+    job.interactions[7].time_unix_nano -= 48 * 3600 * 10**9
+    message_id = mesh.enqueue(job)
+    record = mesh.await_state(job, job_pb2.JOB_STATE_SUCCEEDED)
+    assert [(each.index, each.error_class) for each in record.failures] == [(7, "POINT_TOO_OLD")]
+    eventually(lambda: mesh.dead() == {message_id: "POINT_TOO_OLD"})
+    assert mesh.counts() == {"accepted": 20, "written": 19, "failed": 1}
+    assert len(mesh.influx.rows()) == 19
+
+    # The cause is removed, and the letter replayed: now all of it is there, once.
+    mesh.influx.query("ALTER RETENTION POLICY autogen ON logs DURATION 0s")
+    letters = dead_letters.DeadLetters(mesh.redis.client)
+    (letter,) = letters.find()
+    assert (letter.job_id, letter.failed, letter.actor) == (job.job_id, 1, "log_interactions")
+    assert letters.replay(letter)
+    assert not letters.replay(letter)
+    eventually(lambda: len(mesh.record(job).failures) == 0)
+    assert_written(mesh, job)
+    eventually(mesh.is_drained)
+    assert mesh.counts() == {"accepted": 20, "written": 20, "failed": 0}
+    assert mesh.dead() == {}
+
+
+def test_dead_letters_are_listed_without_their_payload(
+    mesh: Mesh, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLUICE_REDIS_URL", mesh.redis.url)
+    worker = mesh.worker()
+    worker.start()
+    mesh.put("interactions", "unheard_of", "new-actor", a_job().SerializeToString())
+    eventually(lambda: mesh.dead() == {"new-actor": "UNKNOWN_ACTOR"})
+    assert dead_letters.main(["list"]) == 0
+    printed = capsys.readouterr().out
+    assert "unheard_of" in printed
+    assert "1 dead letters" in printed
+    assert CANARY not in printed
+    assert dead_letters.main(["replay", "new-actor"]) == 0
+    assert capsys.readouterr().out == "replayed 1 of 1\n"
+    eventually(lambda: len(worker.lines("dead letter")) == 2)
+
+
+def test_poison_is_set_aside(mesh: Mesh) -> None:
+    worker = mesh.worker()
+    worker.start()
+    poison = f"\xff\xfe{CANARY}".encode("latin-1")
+    mesh.put_raw("interactions", "no-envelope", poison)
+    mesh.put_raw("interactions", "no-envelope-either", poison)
+    mesh.put_raw("interactions", "nothing-inside", b"")
+    mesh.put("interactions", "log_interactions", "no-job", poison)
+    mesh.put("interactions", "log_interactions", "astray", a_job().SerializeToString())
+    astray = cast(bytes, mesh.redis.client.hget("dramatiq:interactions.msgs", "astray"))
+    mesh.redis.client.hset(
+        "dramatiq:interactions.msgs", "astray", astray.replace(b"interactions", b"elsewhere...", 1)
+    )
+    # An id that is in the queue twice has no message the second time.
+    mesh.redis.client.rpush("dramatiq:interactions", "gone")
+    job = a_job()
+    mesh.enqueue(job)
+    mesh.await_state(job, job_pb2.JOB_STATE_SUCCEEDED)
+    names = ["no-envelope", "no-envelope-either", "nothing-inside", "no-job", "astray"]
+    eventually(lambda: mesh.dead() == dict.fromkeys(names, "UNDECODABLE"))
+    eventually(mesh.is_drained)
+    logged = worker.lines("dead letter")
+    assert sorted(each["message_id"] for each in logged) == sorted(names)
+    assert worker.process.process.poll() is None
+
+
+class Proxy:
+    """Stands between a worker and Redis, and loses the reply to one fetch when told to."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = cast(int, self._listener.getsockname()[1])
+        self.lose_fetch = False
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            inner, _ = self._listener.accept()
+            outer = socket.create_connection(("127.0.0.1", self._target))
+            threading.Thread(target=self._carry, args=(inner, outer), daemon=True).start()
+
+    def _carry(self, inner: socket.socket, outer: socket.socket) -> None:
+        # Redis clients send a command and wait for its reply, so one thread carries both ways.
+        with inner, outer:
+            while command := inner.recv(65536):
+                outer.sendall(command)
+                reply = outer.recv(65536)
+                if self.lose_fetch and b"\r\nfetch\r\n" in command:
+                    self.lose_fetch = False
+                    return
+                inner.sendall(reply)
+
+
+def test_a_lost_fetch_reply_loses_nothing(mesh: Mesh) -> None:
+    proxy = Proxy(mesh.redis.port)
+    worker = mesh.worker(SLUICE_REDIS_URL=f"redis://127.0.0.1:{proxy.port}/0")
+    worker.start(supervised=True)
+    eventually(worker.is_serving)
+    proxy.lose_fetch = True
+    jobs = [a_job(start=time.time_ns() + 1000 * number) for number in range(6)]
+    for job in jobs:
+        mesh.enqueue(job)
+    for job in jobs:
+        mesh.await_state(job, job_pb2.JOB_STATE_SUCCEEDED)
+    assert_written(mesh, *jobs)
+    eventually(mesh.is_drained)
+    assert worker.statuses == [EXIT_CRASHED]
+
+
+def test_the_audit_finds_messages_that_never_arrived(mesh: Mesh) -> None:
+    mesh.influx.process.stop()
+    worker = mesh.worker()
+    worker.start(supervised=True)
+    job, lost = a_job(), a_job(start=time.time_ns() + 1000)
+    mesh.enqueue(job)
+    mesh.await_state(job, job_pb2.JOB_STATE_RETRYING)
+    client = mesh.redis.client
+    (held,) = client.scan_iter("dramatiq:__acks__*.interactions")
+    # Fetched in its name, behind its back.
+    client.sadd(held, f"m-{lost.job_id}")
+    mesh.enqueue(lost, waiting=False)
+    eventually(lambda: worker.statuses == [EXIT_CRASHED])
+    mesh.influx.start()
+    for each in (job, lost):
+        mesh.await_state(each, job_pb2.JOB_STATE_SUCCEEDED)
+    assert_written(mesh, job, lost)
+
+
+@pytest.mark.parametrize("seconds_down", [0.2, 4.0])
+def test_redis_is_killed_while_jobs_wait(mesh: Mesh, seconds_down: float) -> None:
+    mesh.influx.process.stop()
+    worker = mesh.worker()
+    worker.start(supervised=True)
+    jobs = [a_job(start=time.time_ns() + 1000 * number) for number in range(4)]
+    for job in jobs:
+        mesh.enqueue(job)
+    mesh.await_state(jobs[0], job_pb2.JOB_STATE_RETRYING)
+    # `appendfsync everysec` keeps what a killed Redis has acknowledged.
+    mesh.redis.process.stop(signal.SIGKILL)
+    time.sleep(seconds_down)
+    mesh.redis.start()
+    mesh.influx.start()
+    for job in jobs:
+        mesh.await_state(job, job_pb2.JOB_STATE_SUCCEEDED)
+    assert_written(mesh, *jobs)
+    eventually(mesh.is_drained)
+    assert mesh.counts() == {"accepted": 12, "written": 12, "failed": 0}
+    assert set(worker.statuses) <= {EXIT_CRASHED}
+
+
+def test_redis_hangs_while_jobs_wait(mesh: Mesh) -> None:
+    mesh.influx.process.stop()
+    worker = mesh.worker()
+    worker.start(supervised=True)
+    jobs = [a_job(start=time.time_ns() + 1000 * number) for number in range(4)]
+    for job in jobs:
+        mesh.enqueue(job)
+    mesh.await_state(jobs[0], job_pb2.JOB_STATE_RETRYING)
+    mesh.redis.process.send(signal.SIGSTOP)
+    eventually(lambda: worker.statuses)
+    mesh.redis.process.send(signal.SIGCONT)
+    mesh.influx.start()
+    for job in jobs:
+        mesh.await_state(job, job_pb2.JOB_STATE_SUCCEEDED)
+    assert_written(mesh, *jobs)
+    eventually(mesh.is_drained)
+
+
+def test_waits_for_redis_at_start(mesh: Mesh) -> None:
+    mesh.redis.process.stop()
+    worker = mesh.worker()
+    worker.start()
+    eventually(lambda: worker.lines("Redis does not take commands"))
+    assert not worker.is_serving()
+    mesh.redis.start()
+    eventually(worker.is_serving)
+    assert worker.stop(signal.SIGTERM) == 0
+
+
+def test_stops_while_redis_is_away(mesh: Mesh) -> None:
+    mesh.redis.process.stop()
+    worker = mesh.worker()
+    worker.start()
+    eventually(lambda: worker.lines("Redis does not take commands"))
+    assert worker.stop(signal.SIGTERM) == 0
+
+
+class AlertService:
+    """Answers RaiseAlert as a test wishes."""
+
+    def __init__(self) -> None:
+        self.code: grpc.StatusCode | None = None
+        self.raised: list[str] = []
+        self._server = grpc.server(futures.ThreadPoolExecutor(2))
+        handler = grpc.unary_unary_rpc_method_handler(
+            self._raise_alert,
+            RaiseAlertRequest.FromString,
+            RaiseAlertResponse.SerializeToString,
+        )
+        self._server.add_registered_method_handlers(
+            "sluice.alert.v1.AlertService", {"RaiseAlert": handler}
+        )
+        self.port = self._server.add_insecure_port("127.0.0.1:0")
+        self._server.start()
+
+    def close(self) -> None:
+        self._server.stop(0).wait()
+
+    def _raise_alert(
+        self, request: RaiseAlertRequest, context: grpc.ServicerContext
+    ) -> RaiseAlertResponse:
+        if self.code is not None:
+            context.abort(self.code, CANARY)
+        self.raised.append(request.alert_id)
+        return RaiseAlertResponse(alert_id=request.alert_id)
+
+
+@pytest.fixture
+def alert_service() -> Iterator[AlertService]:
+    service = AlertService()
+    yield service
+    service.close()
+
+
+def test_delivers_alerts_beside_waiting_jobs(mesh: Mesh, alert_service: AlertService) -> None:
+    alert_service.code = grpc.StatusCode.UNAVAILABLE
+    mesh.influx.process.stop()
+    worker = mesh.worker(SLUICE_ALERT_TARGET=f"127.0.0.1:{alert_service.port}")
+    worker.start()
+    for number in range(4):
+        mesh.enqueue(a_job(start=time.time_ns() + 1000 * number))
+    for number in range(2):
+        alert = RaiseAlertRequest(alert_id=f"alert-{number}-id", event_type="PII")
+        alert.payload.string_value = CANARY
+        payload = DeliverAlert(alert=alert).SerializeToString()
+        mesh.put("alerts", "deliver_alert", f"a-{number}", payload)
+    eventually(lambda: worker.lines("part is unavailable"))
+    assert alert_service.raised == []
+    alert_service.code = None
+    eventually(lambda: alert_service.raised == ["alert-0-id", "alert-1-id"])
+    alert_service.code = grpc.StatusCode.INVALID_ARGUMENT
+    mesh.put("alerts", "deliver_alert", "bad", DeliverAlert().SerializeToString())
+    eventually(lambda: mesh.dead("alerts") == {"bad": "ALERT_REFUSED"})
+
+
+def test_stored_layout_is_dramatiqs_own(mesh: Mesh) -> None:
+    use_envelopes()
+    client = mesh.redis.client
+    stock = RedisBroker(client=client, middleware=[])  # type: ignore[no-untyped-call]
+    message: Message[None] = Message(
+        "interactions", "log_interactions", (b"payload",), {}, {}, "the-id", 1_700_000_000_000
+    )
+    stored = stock.enqueue(message)
+    redis_id = stored.options["redis_message_id"]
+    by_dramatiq = client.hget("dramatiq:interactions.msgs", redis_id)
+    assert client.lrange("dramatiq:interactions", 0, -1) == [redis_id.encode()]
+    envelope = Envelope(
+        queue_name="interactions",
+        actor_name="log_interactions",
+        message_id="the-id",
+        message_timestamp=1_700_000_000_000,
+        payload=b"payload",
+    )
+    envelope.options.update({"redis_message_id": redis_id})
+    assert by_dramatiq == envelope.SerializeToString()
+
+
+def test_whatever_is_sent_comes_back_from_influxdb(mesh: Mesh) -> None:
+    worker = mesh.worker()
+    worker.start()
+    hostile = [
+        "",
+        "\\",
+        '\\"',
+        '"',
+        "a\\",
+        "tail\\\\",
+        "line\nbreak",
+        "\r\n\t\x00\x01\x1f\x7f",
+        "a=b,c d",
+        "# comment",
+        "\u2028\ud7ff\U0001f600é",
+        "x" * 65536,
+        "' or 1=1",
+    ]
+    job = a_job(len(hostile))
+    for interaction, text in zip(job.interactions, hostile, strict=True):
+        interaction.data.struct_value.update({text: [text, None, True, 1.5, -3.0, {}, []]})
+        interaction.source = text
+        interaction.detectors[:] = ["one", "two"]
+    mesh.enqueue(job)
+    mesh.await_state(job, job_pb2.JOB_STATE_SUCCEEDED)
+    found = {row["task_id"]: row for row in mesh.influx.rows()}
+    for index, text in enumerate(hostile):
+        row = found[f"{job.job_id}-{index}"]
+        assert json.loads(row["payload"]) == {text: [text, None, True, 1.5, -3, {}, []]}
+        assert (row["source"] or "") == text
+        assert row["detectors"] == "one,two"

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from worker.settings import WorkerSettings
+
+
+def test_defaults_suit_local_use() -> None:
+    settings = WorkerSettings()
+    assert settings.redis_url == "redis://127.0.0.1:6379/0"
+    assert settings.influx_bucket == "logs"
+    assert settings.worker_threads == 2
+    # A killed worker's jobs are back within the heartbeat and five seconds, fifteen in all.
+    assert settings.heartbeat_seconds + 5 <= 15
+
+
+def test_the_environment_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLUICE_INFLUX_TOKEN", "user:password")
+    monkeypatch.setenv("SLUICE_WORKER_THREADS", "5")
+    settings = WorkerSettings()
+    assert settings.worker_threads == 5
+    assert settings.influx_token.get_secret_value() == "user:password"
+    assert "password" not in repr(settings)
+
+
+def test_a_worker_has_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLUICE_WORKER_THREADS", "0")
+    with pytest.raises(ValidationError):
+        WorkerSettings()

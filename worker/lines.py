@@ -1,0 +1,106 @@
+"""Interactions as InfluxDB line protocol. Pure.
+
+The client library's Point leaves out what it cannot print without a word, and costs ten times as
+much; this prints every interaction as exactly one line, whatever it holds.
+"""
+
+from __future__ import annotations
+
+import math
+from json.encoder import encode_basestring
+
+from google.protobuf.struct_pb2 import Value
+
+from sluice.job.v1.job_pb2 import Interaction
+from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED, Verdict
+
+MEASUREMENT = "interactions"
+
+VERDICTS: dict[Verdict.ValueType, str] = {
+    VERDICT_ACCEPTED: "accepted",
+    VERDICT_REJECTED: "rejected",
+}
+
+EXACT_INTEGERS = 2.0**53
+"""Below this every double without a fraction is the integer it looks like."""
+
+
+def line(interaction: Interaction, task_id: str) -> bytes:
+    """Return the point of one interaction as a line without its line end.
+
+    Equal interactions give equal lines. Raises KeyError for a verdict that is neither accepted nor
+    rejected: the verdict is part of the point's identity.
+    """
+    texts = [
+        f"{MEASUREMENT},verdict={VERDICTS[interaction.verdict]} payload=",
+        _quoted(json_text(interaction.data)),
+        ",task_id=",
+        _quoted(task_id),
+    ]
+    for field, text in (
+        ("source", interaction.source),
+        ("request_id", interaction.request_id),
+        ("alert_id", interaction.alert_id),
+        ("detectors", ",".join(interaction.detectors)),
+    ):
+        if text:
+            texts.append(f",{field}={_quoted(text)}")
+    texts.append(f" {interaction.time_unix_nano}")
+    return "".join(texts).encode()
+
+
+def json_text(value: Value) -> str:
+    """Return a value as compact JSON with sorted keys.
+
+    Whole numbers have no fraction. A value that is unset prints as null and a number that is not
+    finite as its name in quotes: refused submissions, which may hold them, go on record too.
+    """
+    texts: list[str] = []
+    _append(texts, value)
+    return "".join(texts)
+
+
+def _append(texts: list[str], value: Value) -> None:
+    kind = value.WhichOneof("kind")
+    if kind == "string_value":
+        texts.append(encode_basestring(value.string_value))
+    elif kind == "number_value":
+        texts.append(_number(value.number_value))
+    elif kind == "struct_value":
+        fields = value.struct_value.fields
+        mark = "{"
+        for key in sorted(fields):
+            texts.append(mark)
+            texts.append(encode_basestring(key))
+            texts.append(":")
+            _append(texts, fields[key])
+            mark = ","
+        texts.append("}" if fields else "{}")
+    elif kind == "list_value":
+        values = value.list_value.values
+        mark = "["
+        for each in values:
+            texts.append(mark)
+            _append(texts, each)
+            mark = ","
+        texts.append("]" if values else "[]")
+    elif kind == "bool_value":
+        texts.append("true" if value.bool_value else "false")
+    else:
+        texts.append("null")
+
+
+def _number(number: float) -> str:
+    if number.is_integer() and -EXACT_INTEGERS < number < EXACT_INTEGERS:
+        return str(int(number))
+    if math.isfinite(number):
+        return repr(number)
+    if math.isnan(number):
+        return '"NaN"'
+    return '"Infinity"' if number > 0 else '"-Infinity"'
+
+
+def _quoted(text: str) -> str:
+    """Return a string field's value: of all characters only these two need escaping."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

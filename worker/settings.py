@@ -1,0 +1,38 @@
+"""Settings of the worker, read from the environment."""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr
+
+from mesh.settings import ProcessSettings
+
+
+class WorkerSettings(ProcessSettings):
+    """Every variable is prefixed with SLUICE_."""
+
+    listen: str = "127.0.0.1:50053"
+    """Where grpc.health.v1 is served; the worker takes no other calls (SLUICE_LISTEN)."""
+    metrics_listen: str = "127.0.0.1:9103"
+    drain_seconds: float = 0.0
+    """No gateway sends calls here, so nobody has to be warned (SLUICE_DRAIN_SECONDS)."""
+    grace_seconds: float = Field(10.0, gt=0)
+    """How long a write in progress may take after SIGTERM; what is not done by then goes back to
+    the queue (SLUICE_GRACE_SECONDS)."""
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    """The queue and state store (SLUICE_REDIS_URL)."""
+    alert_target: str = "127.0.0.1:50052"
+    """Where the alert service listens (SLUICE_ALERT_TARGET)."""
+    influx_url: str = "http://127.0.0.1:8086"
+    """InfluxDB, 1.8 or 2.x (SLUICE_INFLUX_URL)."""
+    influx_token: SecretStr = SecretStr("")
+    """For 2.x a token that may write the bucket, for 1.8 `user:password`, or empty when it asks for
+    none (SLUICE_INFLUX_TOKEN)."""
+    influx_org: str = ""
+    """The organization of 2.x; 1.8 has none (SLUICE_INFLUX_ORG)."""
+    influx_bucket: str = "logs"
+    """The bucket of 2.x, the database of 1.8 (SLUICE_INFLUX_BUCKET)."""
+    worker_threads: int = Field(2, ge=1, le=64)
+    """Jobs that are written at the same time (SLUICE_WORKER_THREADS)."""
+    heartbeat_seconds: float = Field(8.0, ge=2, le=60)
+    """After this long without a sign of life a worker counts as dead and its jobs go to others.
+    Every worker of a mesh has the same value (SLUICE_HEARTBEAT_SECONDS)."""
