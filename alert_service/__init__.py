@@ -1,0 +1,1 @@
+"""The alert service: keeps one report file for every alert."""

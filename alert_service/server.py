@@ -1,0 +1,58 @@
+"""Builds the alert service and serves it. The only place that constructs its parts."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+from alert_service import edge_log, metrics
+from alert_service.edge_log import EdgeLog
+from alert_service.raising import Raiser
+from alert_service.reports import Reports
+from alert_service.servicer import AlertServicer
+from alert_service.settings import AlertSettings
+from alert_service.watching import Watchers
+from mesh import server, telemetry
+from mesh.health import Health
+from sluice.alert.v1 import alert_service_pb2
+from sluice.alert.v1.alert_service_pb2_grpc import add_AlertServiceServicer_to_server
+
+ALERT = alert_service_pb2.DESCRIPTOR.services_by_name["AlertService"].full_name
+
+# Each kind of work has threads of its own, so that none can hold up another. Threads that write
+# mostly wait for the disk, which makes the names of several reports durable at once.
+WRITING_THREADS = 8
+READING_THREADS = 2
+
+
+async def serve(settings: AlertSettings) -> None:
+    """Serve until asked to stop, then drain: every report that was begun is on disk or failed."""
+    reports = Reports(settings.reports_dir, settings.max_reports, settings.max_report_bytes)
+    metrics.REPORTS.set_function(lambda: reports.count)
+    metrics.REPORT_BYTES.set_function(lambda: reports.total_bytes)
+    watchers = Watchers(settings.max_watchers)
+    with (
+        ThreadPoolExecutor(WRITING_THREADS, "writing") as writing,
+        ThreadPoolExecutor(READING_THREADS, "reading") as reading,
+        ThreadPoolExecutor(1, "probing") as probing,
+    ):
+
+        async def directory_takes_reports() -> None:
+            await asyncio.get_running_loop().run_in_executor(probing, reports.probe)
+
+        raiser = Raiser(reports, writing, watchers)
+        refusals = EdgeLog(raiser)
+        servicer = AlertServicer(raiser, reports, reading, watchers)
+
+        def end_streams() -> None:
+            watchers.close()
+            refusals.end_streams()
+
+        health = Health([ALERT], probes={"reports": directory_takes_reports})
+        services = [
+            server.Service(ALERT, add_AlertServiceServicer_to_server, servicer),
+            server.Service(edge_log.NAME, edge_log.add_to_server, refusals),
+        ]
+        telemetry.expose(settings.metrics_listen)
+        await server.serve(settings, server.build(settings, services, health), health, end_streams)
+        await raiser.close()

@@ -1,0 +1,135 @@
+"""The AlertService of the contract: checks calls, and raises or reads alerts for them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+
+import grpc
+
+from alert_service.names import parse_stamp
+from alert_service.raising import Raiser
+from alert_service.reports import Reports, error_name
+from alert_service.text import Unreadable
+from alert_service.validation import is_alert_id, is_name, violations_of
+from alert_service.watching import Watchers
+from mesh.errors import CallError, FieldError
+from mesh.logs import logger
+from mesh.server import Context
+from sluice.alert.v1 import alert_service_pb2 as contract
+from sluice.alert.v1.alert_service_pb2_grpc import AlertServiceServicer
+
+log = logger("alert.servicer")
+
+DEFAULT_PAGE = 50
+MAX_PAGE = 500
+
+
+class AlertServicer(AlertServiceServicer):
+    """Answers the calls of sluice.alert.v1.AlertService."""
+
+    def __init__(
+        self, raiser: Raiser, reports: Reports, reading: Executor, watchers: Watchers
+    ) -> None:
+        self._raiser = raiser
+        self._reports = reports
+        self._reading = reading
+        self._watchers = watchers
+
+    async def RaiseAlert(
+        self, request: contract.RaiseAlertRequest, context: Context
+    ) -> contract.RaiseAlertResponse:
+        """Write the report of an alert."""
+        violations = violations_of(request)
+        if violations:
+            raise _invalid("No alert was raised. Mend the fields named.", violations)
+        request.http_request_id = _http_request_id(request, context)
+        return await self._raiser.raise_alert(request)
+
+    async def GetAlert(
+        self, request: contract.GetAlertRequest, context: Context
+    ) -> contract.GetAlertResponse:
+        """Return one alert, without the payload."""
+        alert = None
+        if is_alert_id(request.alert_id):
+            try:
+                alert = await asyncio.get_running_loop().run_in_executor(
+                    self._reading, self._reports.read, request.alert_id
+                )
+            except Unreadable:
+                raise CallError(
+                    grpc.StatusCode.DATA_LOSS,
+                    "REPORT_UNREADABLE",
+                    "The report file of this alert was changed and cannot be read. Have the "
+                    "operator look at it.",
+                ) from None
+            except OSError as error:
+                raise _not_read(error) from None
+        if alert is None:
+            raise CallError(
+                grpc.StatusCode.NOT_FOUND,
+                "ALERT_UNKNOWN",
+                "There is no such alert. Take the id from a list of alerts.",
+            )
+        return contract.GetAlertResponse(alert=alert)
+
+    async def ListAlerts(
+        self, request: contract.ListAlertsRequest, context: Context
+    ) -> contract.ListAlertsResponse:
+        """Return one page of alerts, newest first, without their payloads."""
+        violations = []
+        if request.page_size > MAX_PAGE:
+            violations.append(FieldError("/page_size", "TOO_LARGE", "Send at most 500."))
+        if request.page_token and parse_stamp(request.page_token) is None:
+            violations.append(
+                FieldError("/page_token", "BAD_TOKEN", "Send the next_page_token of a page.")
+            )
+        if violations:
+            raise _invalid("Nothing was listed. Mend the fields named.", violations)
+        try:
+            page = await asyncio.get_running_loop().run_in_executor(
+                self._reading,
+                self._reports.page,
+                request.page_size or DEFAULT_PAGE,
+                request.page_token,
+            )
+        except OSError as error:
+            raise _not_read(error) from None
+        return contract.ListAlertsResponse(alerts=page.alerts, next_page_token=page.next_stamp)
+
+    async def WatchAlerts(
+        self, request: contract.WatchAlertsRequest, context: Context
+    ) -> AsyncIterator[contract.WatchAlertsResponse]:
+        """Send every alert that is raised from now on."""
+        with self._watchers.join() as alerts:
+            # The caller sees from this that it misses nothing any more.
+            await context.send_initial_metadata(())
+            async for alert in alerts:
+                yield contract.WatchAlertsResponse(alert=alert)
+
+
+def _http_request_id(request: contract.RaiseAlertRequest, context: Context) -> str:
+    """Return the gateway's id: as sent, or of this very call when it came through the gateway.
+
+    What no gateway would make is left out; it is no reason to refuse an alert.
+    """
+    claimed = [request.http_request_id] if request.http_request_id else []
+    claimed += [
+        str(value) for key, value in context.invocation_metadata() or () if key == "x-request-id"
+    ]
+    return claimed[0] if claimed and is_name(claimed[0]) else ""
+
+
+def _invalid(message: str, fields: list[FieldError]) -> CallError:
+    return CallError(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT", message, fields=fields)
+
+
+def _not_read(error: OSError) -> CallError:
+    log.error("reports not read", error=error_name(error))
+    return CallError(
+        grpc.StatusCode.UNAVAILABLE,
+        "REPORTS_NOT_READ",
+        "The reports cannot be read at the moment. Repeat the call.",
+        retry_after=1.0,
+    )

@@ -1,0 +1,92 @@
+"""A report as the text in its file: sluice.alert.v1.Report, printed as JSON.
+
+The alert comes first and the payload last, on a line of its own, so that an alert can be read back
+without its payload.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from google.protobuf import json_format
+from google.protobuf.struct_pb2 import Value
+
+from sluice.alert.v1.alert_service_pb2 import Alert, Report
+
+PAYLOAD_LINE = b'\n  "payload": '
+_END = b"\n}\n"
+
+# Indented, a payload of many small values takes up to twenty times its size.
+MAX_INDENTED_BYTES = 64 * 1024
+
+
+class Unreadable(Exception):
+    """The text is no whole report."""
+
+
+def to_text(report: Report) -> bytes:
+    """Return the text of `report`, with proto field names and without zero values.
+
+    JSON has no NaN and no infinities; in the payload they become the strings that stand for them in
+    Protocol Buffers' JSON.
+    """
+    alert = json_format.MessageToJson(Report(alert=report.alert), preserving_proto_field_name=True)
+    text = alert.encode().removesuffix(b"\n}")
+    if report.HasField("payload"):
+        indent = 2 if report.payload.ByteSize() <= MAX_INDENTED_BYTES else None
+        # Sorted, since a message does not know in which order the keys were sent.
+        payload = json.dumps(_plain(report.payload), indent=indent, sort_keys=True)
+        text += b"," + PAYLOAD_LINE + payload.replace("\n", "\n  ").encode()
+    return text + _END
+
+
+def parse_alert(text: bytes) -> Alert:
+    """Return the alert from the text of a report, or from a beginning that holds PAYLOAD_LINE.
+
+    Raises Unreadable.
+    """
+    alert, payload, _ = text.partition(PAYLOAD_LINE)
+    if payload:
+        alert = alert.removesuffix(b",") + _END
+    try:
+        return json_format.Parse(alert, Report(), ignore_unknown_fields=True).alert
+    except (json_format.ParseError, UnicodeDecodeError, RecursionError):
+        raise Unreadable from None
+
+
+def parse_whole(text: bytes) -> Alert:
+    """Return the alert from the text of a report. Raises Unreadable when any of it is missing."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        raise Unreadable from None
+    return parse_alert(text)
+
+
+def _plain(value: Value) -> Any:
+    """Return `value` as json prints it. The library's own conversion refuses NaN."""
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        return {key: _plain(each) for key, each in value.struct_value.fields.items()}
+    if kind == "list_value":
+        return [_plain(each) for each in value.list_value.values]
+    if kind == "number_value":
+        return _number(value.number_value)
+    if kind == "string_value":
+        return value.string_value
+    if kind == "bool_value":
+        return value.bool_value
+    return None
+
+
+def _number(number: float) -> float | int | str:
+    if math.isnan(number):
+        return "NaN"
+    if math.isinf(number):
+        return "Infinity" if number > 0 else "-Infinity"
+    # Beyond that, an integer would look exact and be none.
+    if number.is_integer() and abs(number) <= 2**53:
+        return int(number)
+    return number

@@ -1,0 +1,43 @@
+"""Writes one report and dies on the way: `killed_writer.py <directory> <step>`.
+
+Counts the system calls that change or persist something, from 1, and kills the process just before
+the one named by <step>. Prints `written` when it gets through.
+"""
+
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from alert_service.reports import Reports
+from sluice.alert.v1.alert_service_pb2 import Alert, Report
+
+STEPS = ("open", "fsync", "symlink", "link", "unlink")
+
+
+def die_before(step: int) -> None:
+    calls = itertools.count(1)
+
+    def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def stand_in(*arguments: Any, **options: Any) -> Any:
+            if next(calls) == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*arguments, **options)
+
+        return stand_in
+
+    for name in STEPS:
+        setattr(os, name, counted(getattr(os, name)))
+
+
+reports = Reports(Path(sys.argv[1]), 10, 1_000_000)
+reports.probe()
+report = Report(alert=Alert(alert_id="alert-killed", event_type="PII"))
+report.alert.raise_time.FromJsonString("2025-05-12T14:30:05.123456Z")
+report.payload.string_value = "x" * 10_000
+die_before(int(sys.argv[2]))
+reports.write(report)
+print("written")
