@@ -1,0 +1,106 @@
+"""The copy of a submission that may be kept: its shape, not its content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from google.protobuf import struct_pb2
+
+from ingest_service.fields import ROOT, Fields, Place
+
+_LONGEST_RUN = 16
+"""Runs of characters longer than this are masked to this length: what stays is a length class."""
+
+Span = tuple[int, int, bool]
+"""Start and end in a text, in code points, and whether punctuation is to be hidden too."""
+
+
+def mask_text(text: str, spans: Iterable[Span]) -> str:
+    """Return ``text`` with ``*`` for the characters in ``spans``; overlapping spans are fine.
+
+    Punctuation and blanks stay, so that a card still looks like a card, except in secrets, where
+    they are a part of what is secret.
+    """
+    hidden = bytearray(len(text))
+    for start, end, everything in spans:
+        for place in range(start, min(end, len(text))):
+            character = text[place]
+            if everything:
+                hidden[place] |= character not in "\r\n"
+            else:
+                hidden[place] |= not (character.isascii() and not character.isalnum())
+    kept: list[str] = []
+    run = 0
+    for character, hide in zip(text, hidden, strict=True):
+        run = run + 1 if hide else 0
+        if not hide:
+            kept.append(character)
+        elif run <= _LONGEST_RUN:
+            kept.append("*")
+    return "".join(kept)
+
+
+def mask_data(
+    data: struct_pb2.Value,
+    fields: Fields,
+    spans: Mapping[int, list[Span]],
+    renamed: Mapping[Place, str],
+) -> struct_pb2.Value:
+    """Return a copy of ``data`` with the texts in ``spans`` masked and keys ``renamed``.
+
+    A number that is masked becomes a string of asterisks. ``fields`` is what the walk over the
+    same ``data`` returned.
+    """
+    copy = struct_pb2.Value()
+    copy.CopyFrom(data)
+    reached: dict[int, struct_pb2.Value] = {}
+
+    def container(number: int) -> struct_pb2.Value:
+        value = reached.get(number)
+        if value is None:
+            value = reached[number] = member(fields.containers[number])
+        return value
+
+    def member(place: Place) -> struct_pb2.Value:
+        owner, token = place
+        if owner == ROOT:
+            return copy
+        if isinstance(token, str):
+            return container(owner).struct_value.fields[token]
+        return container(owner).list_value.values[token]
+
+    for index, text_spans in spans.items():
+        if not fields.is_key[index]:
+            member(fields.places[index]).string_value = mask_text(fields.texts[index], text_spans)
+    # Innermost first: renaming copies a member, and what was reached through it goes stale.
+    for place in sorted(renamed, key=lambda place: place[0], reverse=True):
+        owner, key = place
+        members = container(owner).struct_value.fields
+        members[renamed[place]].CopyFrom(members[str(key)])
+        del members[str(key)]
+        reached = {number: value for number, value in reached.items() if number <= owner}
+    return copy
+
+
+def masked_keys(fields: Fields, spans: Mapping[int, list[Span]]) -> dict[Place, str]:
+    """Return new names for the object keys in ``spans``, different from all keys beside them."""
+    affected = [index for index in spans if fields.is_key[index]]
+    owners = {fields.places[index][0] for index in affected}
+    names: dict[int, set[str]] = {owner: set() for owner in owners}
+    if affected:
+        for place, is_key in zip(fields.places, fields.is_key, strict=True):
+            if is_key and place[0] in owners:
+                names[place[0]].add(str(place[1]))
+    renamed: dict[Place, str] = {}
+    used: dict[tuple[int, str], int] = {}
+    for index in affected:
+        owner, key = fields.places[index]
+        masked = name = mask_text(str(key), spans[index])
+        count = used.get((owner, masked), 0)
+        while not count or name in names[owner]:
+            count += 1
+            name = masked if count == 1 else f"{masked}~{count}"
+        used[owner, masked] = count
+        names[owner].add(name)
+        renamed[owner, key] = name
+    return renamed

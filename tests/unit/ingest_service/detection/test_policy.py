@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from google.protobuf import struct_pb2
+
+from ingest_service.detection import (
+    Policy,
+    PolicyError,
+    PolicyFile,
+    Scan,
+    Scanner,
+    Verdict,
+    load_policy,
+    parse_policy,
+)
+from ingest_service.fields import walk
+
+ToValue = Callable[[object], struct_pb2.Value]
+
+
+def scan(policy: str, content: struct_pb2.Value, source: str = "") -> Scan:
+    return Scanner(parse_policy(policy)).scan(walk(content, 16), source)
+
+
+def detectors(result: Scan) -> list[str]:
+    return [finding.detector for finding in result.findings]
+
+
+def test_the_packaged_policy_refuses_by_default() -> None:
+    assert Policy.default().action == "reject"
+    assert parse_policy("") == Policy()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("action: refuse", "line 1: action: Input should be 'reject', 'redact', 'tag' or 'off'"),
+        ("version: 1\ndetectors:\n  emial: {}\n", "line 3: detectors.emial: no such detector"),
+        ("detectors:\n  email:\n    action: hunter2", "line 3: detectors.email.action: Input"),
+        ("keywords:\n  - x", "line 2: keywords.0.word: String should have at least 2"),
+        ("surprise: hunter2", "line 1: surprise: Extra inputs are not permitted"),
+        ("patterns:\n  - name: a\n    pattern: 'hunter2(?=x)'", "line 3: patterns.0.pattern: RE2"),
+        ("patterns:\n  - {name: a, pattern: 'hunter2*(a)\\1'}", "line 2: patterns.0.pattern: RE2"),
+        ("patterns:\n  - {name: a, pattern: 'x*'}", "line 2: patterns.0.pattern: this pattern"),
+        ("patterns: [{name: email, pattern: xx}]", "patterns: the name email is taken"),
+        ("allow:\n  paths: [hunter2]", "line 2: allow.paths.0: a path starts with /"),
+        ("action: reject\naction: tag", "line 2: a key is given twice"),
+        ("action: [", "line 1: not YAML"),
+        ("- a", "line 1: a policy is a mapping"),
+        ("sources:\n  crm:\n    action: hunter2", "line 3: sources.crm.action"),
+    ],
+)
+def test_mistakes_are_named_by_line_and_never_quoted(text: str, message: str) -> None:
+    with pytest.raises(PolicyError) as error:
+        parse_policy(text)
+    assert str(error.value).startswith(message)
+    assert "hunter2" not in str(error.value)
+
+
+def test_a_missing_file_is_a_policy_error(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="FileNotFoundError"):
+        load_policy(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("action", "verdict", "found"),
+    [
+        ("reject", Verdict.REJECT, ["email"]),
+        ("redact", Verdict.ACCEPT, ["email"]),
+        ("tag", Verdict.ACCEPT, ["email"]),
+        ("off", Verdict.ACCEPT, []),
+    ],
+)
+def test_actions(to_value: ToValue, action: str, verdict: Verdict, found: list[str]) -> None:
+    result = scan(f"detectors: {{email: {{action: {action}}}}}", to_value("bob@example.com"))
+    assert (result.verdict, detectors(result)) == (verdict, found)
+    assert result.redacted == (action in ("reject", "redact"))
+
+
+def test_minimum_confidence(to_value: ToValue) -> None:
+    content = to_value("phone 2125550123, +1 212 555 0123, card 4539148803436467")
+    assert detectors(scan("minimum_confidence: low", content)) == ["phone", "phone", "payment_card"]
+    assert detectors(scan("minimum_confidence: medium", content)) == ["phone", "payment_card"]
+    assert detectors(scan("minimum_confidence: high", content)) == ["payment_card"]
+    own = "minimum_confidence: high\ndetectors: {phone: {minimum_confidence: low}}"
+    assert detectors(scan(own, content)) == ["phone", "phone", "payment_card"]
+
+
+def test_allowed_values_and_paths(to_value: ToValue) -> None:
+    content = to_value(
+        {"a": "Support@Example.com", "b": {"c": "bob@example.com"}, "d": ["x@example.com"]}
+    )
+    everything = ["email"] * 3
+    assert detectors(scan("{}", content)) == everything
+    assert detectors(scan("allow: {values: [support@example.com]}", content)) == everything[:2]
+    assert detectors(scan("allow: {paths: [/data/b/c]}", content)) == everything[:2]
+    assert detectors(scan("allow: {paths: [/data/*/c, /data/d/*]}", content)) == everything[:1]
+    assert detectors(scan("allow: {paths: [/data/**]}", content)) == []
+    own = "detectors: {email: {allow: {paths: [/data/a]}}}"
+    assert detectors(scan(own, content)) == everything[:2]
+
+
+def test_extra_patterns_and_keywords(to_value: ToValue) -> None:
+    policy = """
+patterns:
+  - {name: employee_id, pattern: '\\bEMP-[0-9]{6}\\b', kind: pii, confidence: high}
+  - {name: ticket, pattern: 'ticket ([A-Z]+)', action: tag}
+keywords: [falcon]
+"""
+    result = scan(policy, to_value("EMP-123456 on ticket ABC for falcon"))
+    assert [(f.detector, f.start, f.end, f.kind.name) for f in result.findings] == [
+        ("employee_id", 0, 10, "PII"),
+        ("ticket", 21, 24, "PII"),
+        ("keyword", 29, 35, "KEYWORD"),
+    ]
+
+
+def test_a_pattern_may_not_cross_texts(to_value: ToValue) -> None:
+    policy = "patterns: [{name: wide, pattern: 'a[^b]*b'}]"
+    assert detectors(scan(policy, to_value(["xa", "bx"]))) == []
+    assert detectors(scan(policy, to_value(["xa b", "bx"]))) == ["wide"]
+
+
+def test_sources_have_their_own_rules(to_value: ToValue) -> None:
+    policy = """
+detectors: {email: {action: tag}}
+sources:
+  crm: {detectors: {email: {action: reject}}}
+  probe: {action: off}
+"""
+    content = to_value("bob@example.com 212-555-0123")
+    assert scan(policy, content).verdict is Verdict.REJECT
+    assert detectors(scan(policy, content, "crm")) == ["email", "phone"]
+    assert detectors(scan(policy, content, "probe")) == ["email"]
+    assert scan(policy, content, "probe").verdict is Verdict.ACCEPT
+    assert scan(policy, to_value("bob@example.com"), "crm").verdict is Verdict.REJECT
+
+
+def test_a_source_may_be_off_altogether(to_value: ToValue) -> None:
+    policy = "sources: {probe: {action: off}}"
+    assert scan(policy, to_value("bob@example.com"), "probe").findings == ()
+
+
+def test_a_rule_in_shadow_only_reports(to_value: ToValue) -> None:
+    policy = "detectors: {email: {shadow: true}}\nkeywords: [{word: falcon, shadow: true}]"
+    content = to_value("bob@example.com falcon")
+    result = scan(policy, content)
+    assert (result.verdict, result.findings) == (Verdict.ACCEPT, ())
+    assert [f.detector for f in result.shadow] == ["email", "keyword"]
+    assert result.mask(content) == content
+
+
+def test_base64_is_an_option(to_value: ToValue) -> None:
+    content = to_value({"blob": "see Ym9iQGV4YW1wbGUuY29t ok"})
+    assert detectors(scan("{}", content)) == []
+    (finding,) = scan("decode_base64: true", content).findings
+    assert (finding.detector, finding.start, finding.end) == ("email", 4, 24)
+
+
+def test_a_changed_file_is_taken_up_and_a_bad_one_is_not(tmp_path: Path, to_value: ToValue) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text("detectors: {email: {action: reject}}")
+    policy = PolicyFile(path)
+    content = walk(to_value("bob@example.com"), 8)
+    assert policy.refresh() is False
+
+    path.write_text("detectors: {email: {action: tag}}  # changed")
+    assert policy.refresh() is True
+    assert policy.scanner.scan(content, "").verdict is Verdict.ACCEPT
+
+    path.write_text("detectors: {email: {action: what}} # bad")
+    with pytest.raises(PolicyError, match="line 1"):
+        policy.refresh()
+    assert policy.refresh() is False
+    assert policy.scanner.scan(content, "").verdict is Verdict.ACCEPT
+
+    path.unlink()
+    with pytest.raises(PolicyError):
+        policy.refresh()
+    assert policy.scanner.scan(content, "").verdict is Verdict.ACCEPT
