@@ -13,7 +13,7 @@ from worker.settings import WorkerSettings
 
 async def main() -> None:
     """Work until asked to stop; then finish or give back what is in hand."""
-    settings = WorkerSettings()
+    settings = WorkerSettings.load()
     logs.configure("worker", settings.log_level)
     telemetry.expose(settings.metrics_listen)
     room = WorkerRoom(settings)

@@ -1,0 +1,45 @@
+"""Alerts: told to the alert service, or queued for it while it is away."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from ingest_service.jobs import Jobs
+from mesh.health import Unhealthy
+from mesh.logs import logger
+from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
+from sluice.alert.v1.alert_service_pb2_grpc import AlertServiceStub
+
+log = logger("ingest.alerts")
+
+CALL_SECONDS = 1.0
+
+
+class Alerts:
+    """The alert service as ingest sees it."""
+
+    def __init__(self, channel: grpc.aio.Channel, jobs: Jobs) -> None:
+        self._alert_service = AlertServiceStub(channel)
+        self._health = health_pb2_grpc.HealthStub(channel)
+        self._jobs = jobs
+
+    async def raise_alert(self, alert: RaiseAlertRequest) -> None:
+        """Return once the alert is durable: as a report, or as a job that will become one.
+
+        Idempotent by `alert_id`, which must be set. Raises jobs.QueueUnavailable when neither could
+        be done.
+        """
+        try:
+            await self._alert_service.RaiseAlert(alert, timeout=CALL_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            log.warning("alert queued", alert_id=alert.alert_id, error=error.code().name)
+            await asyncio.to_thread(self._jobs.enqueue_alert, alert)
+
+    async def probe(self) -> None:
+        """Check that the alert service serves. Raises grpc.aio.AioRpcError or Unhealthy."""
+        answer = await self._health.Check(health_pb2.HealthCheckRequest(), timeout=CALL_SECONDS)
+        if answer.status != health_pb2.HealthCheckResponse.SERVING:
+            raise Unhealthy("the alert service does not serve")

@@ -1,0 +1,178 @@
+"""The gate: judges a submission by the rules of shape and the policy. Records nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from google.protobuf.struct_pb2 import Value
+
+from ingest_service import detection
+from ingest_service.fields import Fields, walk
+from ingest_service.validation import MAX_DEPTH, violations_of
+from mesh.errors import FieldError
+from mesh.logs import logger
+from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
+from sluice.verdict.v1 import verdict_pb2
+
+log = logger("ingest.gate")
+
+POLICY_CHECK_SECONDS = 2.0
+
+_WITHHELD = Value(string_value="[withheld]")
+
+_SENSITIVE_REQUEST_ID = FieldError(
+    "/request_id",
+    "SENSITIVE",
+    "The id looks like personal data or a secret. Send an id that means nothing, such as a UUID.",
+)
+
+_KINDS = {
+    detection.Kind.PII: verdict_pb2.FINDING_KIND_PII,
+    detection.Kind.SECRET: verdict_pb2.FINDING_KIND_SECRET,
+    detection.Kind.KEYWORD: verdict_pb2.FINDING_KIND_KEYWORD,
+}
+_CONFIDENCES = {
+    detection.Confidence.LOW: verdict_pb2.CONFIDENCE_LOW,
+    detection.Confidence.MEDIUM: verdict_pb2.CONFIDENCE_MEDIUM,
+    detection.Confidence.HIGH: verdict_pb2.CONFIDENCE_HIGH,
+}
+_ACTIONS = {
+    detection.Action.TAG: verdict_pb2.ACTION_TAG,
+    detection.Action.REDACT: verdict_pb2.ACTION_REDACT,
+    detection.Action.REJECT: verdict_pb2.ACTION_REJECT,
+}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is to become of one submission, and what may be kept of it.
+
+    A submission that breaks a rule of shape is not scanned, so nothing of its data is kept.
+    """
+
+    submission: SubmitRequest
+    violations: Sequence[FieldError]
+    scan: detection.Scan | None
+
+    @property
+    def refused(self) -> bool:
+        """Whether the submission must not be accepted."""
+        return self.scan is None or self.scan.verdict is detection.Verdict.REJECT
+
+    @cached_property
+    def detectors(self) -> Sequence[str]:
+        """Names of the detectors that hit, each once."""
+        return list(dict.fromkeys(finding.detector for finding in self.findings))
+
+    @property
+    def findings(self) -> Sequence[detection.Finding]:
+        """What the detectors found."""
+        return () if self.scan is None else self.scan.findings
+
+    @property
+    def rejecting(self) -> Sequence[detection.Finding]:
+        """The findings for which the submission is refused."""
+        return [each for each in self.findings if each.action is detection.Action.REJECT]
+
+    @property
+    def kept_data(self) -> Value:
+        """The data as it goes on record: masked where it is refused or to be redacted."""
+        if self.scan is None:
+            return _WITHHELD
+        if self.refused or self.scan.redacted:
+            return self.scan.mask(self.submission.data)
+        return self.submission.data
+
+    @property
+    def kept_source(self) -> str:
+        """The source as it goes on record."""
+        if self.scan is None:
+            return self.valid_source
+        return self.scan.masked_source
+
+    @property
+    def valid_source(self) -> str:
+        """The source as it was sent, empty when it is no valid one."""
+        return "" if self._violates("/source") else self.submission.source
+
+    @property
+    def valid_request_id(self) -> str:
+        """The request id, empty when it is no valid one."""
+        return "" if self._violates("/request_id") else self.submission.request_id
+
+    def violations_message(self) -> list[verdict_pb2.Violation]:
+        """Return the violations as the contract has them."""
+        return [
+            verdict_pb2.Violation(path=each.path, rule=each.reason, description=each.description)
+            for each in self.violations
+        ]
+
+    def findings_message(self) -> list[verdict_pb2.Finding]:
+        """Return the findings as the contract has them."""
+        return _as_messages(self.findings)
+
+    def shadow_findings_message(self) -> list[verdict_pb2.Finding]:
+        """Return what rules in shadow mode found, as the contract has it."""
+        return _as_messages(() if self.scan is None else self.scan.shadow)
+
+    def _violates(self, path: str) -> bool:
+        return any(each.path == path for each in self.violations)
+
+
+class Gate:
+    """Judges submissions by a policy that can change while it runs.
+
+    `policy_file` is watched; without one the packaged policy holds. Raises
+    detection.PolicyError when the file holds no policy at the start.
+    """
+
+    def __init__(self, policy_file: Path | None) -> None:
+        self._file = detection.PolicyFile(policy_file) if policy_file else None
+        self._packaged = detection.Scanner(detection.Policy.default())
+
+    def judge(self, submission: SubmitRequest) -> Judgement:
+        """Return the judgement on one submission. Thread-safe.
+
+        Raises when detection fails: then nothing is known, and the submission must be refused.
+        """
+        scanner = self._file.scanner if self._file else self._packaged
+        fields = walk(submission.data, MAX_DEPTH)
+        violations = violations_of(submission, fields)
+        if submission.request_id and scanner.scan(Fields(), submission.request_id).findings:
+            # It is stored, told and logged as an id, so it cannot be masked.
+            violations.append(_SENSITIVE_REQUEST_ID)
+        scan = None if violations else scanner.scan(fields, submission.source)
+        return Judgement(submission, violations, scan)
+
+    async def watch_policy(self) -> None:
+        """Take up a changed policy file within seconds. Runs until cancelled.
+
+        A file that holds no policy leaves the old one in force, and a line in the log.
+        """
+        while self._file is not None:
+            await asyncio.sleep(POLICY_CHECK_SECONDS)
+            try:
+                if await asyncio.to_thread(self._file.refresh):
+                    log.info("policy changed")
+            except detection.PolicyError as error:
+                log.error("policy refused, the old one holds", reason=str(error))
+
+
+def _as_messages(findings: Iterable[detection.Finding]) -> list[verdict_pb2.Finding]:
+    return [
+        verdict_pb2.Finding(
+            detector=finding.detector,
+            kind=_KINDS[finding.kind],
+            path=finding.pointer,
+            start=finding.start,
+            end=finding.end,
+            confidence=_CONFIDENCES[finding.confidence],
+            action=_ACTIONS[finding.action],
+            in_key=finding.in_key,
+        )
+        for finding in findings
+    ]

@@ -1,0 +1,75 @@
+"""Builds the ingest service and serves it. The only place that constructs its parts."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import grpc
+
+from ingest_service.alerts import Alerts
+from ingest_service.gate import Gate
+from ingest_service.intake import Intake
+from ingest_service.jobs import Jobs
+from ingest_service.recorder import Recorder
+from ingest_service.servicer import IngestServicer, JobLookup
+from ingest_service.settings import IngestSettings
+from ingest_service.sharing import SharedTrips
+from ingest_service.times import UniqueTimes
+from mesh import server, telemetry
+from mesh.health import Health
+from mesh.queue import connect, use_envelopes
+from sluice.alert.v1 import alert_service_pb2
+from sluice.ingest.v1 import ingest_service_pb2
+from sluice.ingest.v1.ingest_service_pb2_grpc import add_IngestServiceServicer_to_server
+from sluice.job.v1.job_pb2 import JobRecord
+
+INGEST = ingest_service_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name
+ALERT = alert_service_pb2.DESCRIPTOR.services_by_name["AlertService"].full_name
+
+
+async def serve(settings: IngestSettings) -> None:
+    """Serve until asked to stop, then drain: every submission taken in is durable or has failed."""
+    use_envelopes()
+    jobs = Jobs(
+        connect(settings.redis_url),
+        record_seconds=settings.status_retention_seconds,
+        request_seconds=settings.request_retention_seconds,
+    )
+    recorder = Recorder(
+        jobs,
+        max_items=settings.max_job_items,
+        max_bytes=settings.max_job_bytes,
+        max_waiting_bytes=settings.max_waiting_bytes,
+    )
+    lookups: SharedTrips[JobLookup, JobRecord | None] = SharedTrips(
+        "lookups",
+        lambda requests: jobs.read([request.job_id for request in requests]),
+        max_items=500,
+        max_bytes=1024 * 1024,
+        max_waiting_bytes=1024 * 1024,
+    )
+    gate = Gate(settings.policy_file)
+
+    async def redis_answers() -> None:
+        await asyncio.to_thread(jobs.probe)
+        if not recorder.started:
+            recorder.start(UniqueTimes(await asyncio.to_thread(jobs.take_slot)))
+
+    async with grpc.aio.insecure_channel(settings.alert_target) as channel:
+        alerts = Alerts(channel, jobs)
+        intake = Intake(gate, alerts, recorder)
+        servicer = IngestServicer(
+            intake, gate, lookups, timedelta(seconds=settings.status_retention_seconds)
+        )
+        health = Health([INGEST], probes={"redis": redis_answers}, bystanders={ALERT: alerts.probe})
+        ingest = server.Service(
+            INGEST, add_IngestServiceServicer_to_server, servicer, servicer.refuse_undecodable
+        )
+        reflected = [INGEST, ALERT] if settings.reflection else []
+        telemetry.expose(settings.metrics_listen)
+        watching = asyncio.create_task(gate.watch_policy())
+        await server.serve(settings, server.build(settings, [ingest], health, reflected), health)
+        watching.cancel()
+        await intake.close()
+        await lookups.close()

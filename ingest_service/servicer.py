@@ -1,0 +1,158 @@
+"""The IngestService of the contract: turns calls into takings and readings, and answers them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import grpc
+
+from ingest_service import tasks
+from ingest_service.gate import Gate
+from ingest_service.intake import Intake, Outcome
+from ingest_service.jobs import QueueUnavailable
+from ingest_service.sharing import SharedTrips
+from ingest_service.validation import MAX_BATCH
+from mesh.errors import CallError, FieldError
+from mesh.server import Context, request_id
+from sluice.ingest.v1 import ingest_service_pb2 as ingest
+from sluice.ingest.v1.ingest_service_pb2_grpc import IngestServiceServicer
+from sluice.job.v1.job_pb2 import JobRecord
+from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED
+
+RECEIVED = "Task received and is being processed"
+
+FIRST_WATCH_SECONDS = 0.02
+LONGEST_WATCH_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class JobLookup:
+    """A job to look up, on a shared trip."""
+
+    job_id: str
+    items: int = 1
+    bytes: int = 26
+
+
+class IngestServicer(IngestServiceServicer):
+    """Answers the calls of sluice.ingest.v1.IngestService."""
+
+    def __init__(
+        self,
+        intake: Intake,
+        gate: Gate,
+        lookups: SharedTrips[JobLookup, JobRecord | None],
+        retention: timedelta,
+    ) -> None:
+        self._intake = intake
+        self._gate = gate
+        self._lookups = lookups
+        self._retention = retention
+
+    async def Submit(
+        self, request: ingest.SubmitRequest, context: Context
+    ) -> ingest.SubmitResponse:
+        """Take one submission."""
+        (outcome,) = await self._intake.take((request,), partial(request_id, context))
+        if isinstance(outcome, CallError):
+            raise outcome
+        return ingest.SubmitResponse(message=RECEIVED, task_id=outcome)
+
+    async def SubmitBatch(
+        self, request: ingest.SubmitBatchRequest, context: Context
+    ) -> ingest.SubmitBatchResponse:
+        """Take many submissions; each has its own verdict."""
+        results = await self._take_many(request.submissions, partial(request_id, context))
+        accepted = sum(result.verdict == VERDICT_ACCEPTED for result in results)
+        return ingest.SubmitBatchResponse(
+            results=results, accepted=accepted, rejected=len(results) - accepted
+        )
+
+    async def SubmitStream(
+        self, request_iterator: AsyncIterator[ingest.SubmitStreamRequest], context: Context
+    ) -> AsyncIterator[ingest.SubmitStreamResponse]:
+        """Take submissions for as long as the caller sends them."""
+        async for request in request_iterator:
+            results = await self._take_many(request.submissions, partial(request_id, context))
+            yield ingest.SubmitStreamResponse(results=results)
+
+    async def Scan(self, request: ingest.ScanRequest, context: Context) -> ingest.ScanResponse:
+        """Judge, and record nothing."""
+        submission = ingest.SubmitRequest(source=request.source)
+        if request.HasField("data"):
+            submission.data.CopyFrom(request.data)
+        judgement = await asyncio.to_thread(self._gate.judge, submission)
+        return ingest.ScanResponse(
+            verdict=VERDICT_REJECTED if judgement.refused else VERDICT_ACCEPTED,
+            violations=judgement.violations_message(),
+            findings=judgement.findings_message(),
+            shadow_findings=judgement.shadow_findings_message(),
+        )
+
+    async def GetStatus(
+        self, request: ingest.GetStatusRequest, context: Context
+    ) -> ingest.GetStatusResponse:
+        """Tell where a task stands."""
+        return await self._task(request.task_id)
+
+    async def WatchStatus(
+        self, request: ingest.WatchStatusRequest, context: Context
+    ) -> AsyncIterator[ingest.WatchStatusResponse]:
+        """Tell where a task stands, now and at every change, until its state is final."""
+        told: ingest.GetStatusResponse | None = None
+        pause = FIRST_WATCH_SECONDS
+        while True:
+            task = await self._task(request.task_id)
+            if task != told:
+                yield ingest.WatchStatusResponse(task=task)
+                told, pause = task, FIRST_WATCH_SECONDS
+            if task.state in tasks.FINAL:
+                return
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_WATCH_SECONDS)
+
+    async def refuse_undecodable(self, method: str, context: Context) -> None:
+        """Alert about a submission that is no message; other calls need no alert."""
+        if method.startswith("Submit"):
+            await self._intake.refuse_undecodable(request_id(context))
+
+    async def _take_many(
+        self, submissions: Sequence[ingest.SubmitRequest], http_request_id: Callable[[], str]
+    ) -> list[ingest.SubmitResult]:
+        if not 1 <= len(submissions) <= MAX_BATCH:
+            raise CallError(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                "INVALID_INPUT",
+                "Nothing was taken. Send 1 to 5000 submissions at a time.",
+                fields=[
+                    FieldError("/submissions", "BAD_COUNT", "Send 1 to 5000 submissions at a time.")
+                ],
+            )
+        outcomes = await self._intake.take(submissions, http_request_id)
+        return [_result(outcome, http_request_id) for outcome in outcomes]
+
+    async def _task(self, task_id: str) -> ingest.GetStatusResponse:
+        job_id, index = tasks.parse(task_id)
+        try:
+            record = await self._lookups(JobLookup(job_id))
+        except QueueUnavailable:
+            raise CallError(
+                grpc.StatusCode.UNAVAILABLE,
+                "STATUS_UNAVAILABLE",
+                "The state cannot be read at the moment. Repeat the call.",
+                retry_after=1.0,
+            ) from None
+        return tasks.task_of(task_id, index, record, self._retention, datetime.now(UTC))
+
+
+def _result(outcome: Outcome, http_request_id: Callable[[], str]) -> ingest.SubmitResult:
+    if not isinstance(outcome, CallError):
+        return ingest.SubmitResult(verdict=VERDICT_ACCEPTED, task_id=outcome)
+    result = ingest.SubmitResult(error=outcome.status(http_request_id()))
+    if outcome.code is grpc.StatusCode.INVALID_ARGUMENT:
+        result.verdict = VERDICT_REJECTED
+    return result

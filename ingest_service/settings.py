@@ -1,0 +1,34 @@
+"""Settings of the ingest service, read from the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mesh.settings import ProcessSettings
+
+
+class IngestSettings(ProcessSettings):
+    """Every variable is prefixed with SLUICE_."""
+
+    listen: str = "127.0.0.1:50051"
+    metrics_listen: str = "127.0.0.1:9101"
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    """The queue and state store (SLUICE_REDIS_URL)."""
+    alert_target: str = "127.0.0.1:50052"
+    """Where the alert service listens (SLUICE_ALERT_TARGET)."""
+    policy_file: Path | None = None
+    """The detection policy; the packaged one when unset (SLUICE_POLICY_FILE)."""
+    reflection: bool = True
+    """Whether gRPC reflection shows the public services (SLUICE_REFLECTION)."""
+    max_job_items: int = 5000
+    """Interactions in one job at most (SLUICE_MAX_JOB_ITEMS)."""
+    max_job_bytes: int = 512 * 1024
+    """Bytes of interactions after which a job is closed; one submission may exceed it alone
+    (SLUICE_MAX_JOB_BYTES)."""
+    max_waiting_bytes: int = 64 * 1024 * 1024
+    """Bytes of interactions that may wait for Redis in this process; beyond that, callers get
+    RESOURCE_EXHAUSTED (SLUICE_MAX_WAITING_BYTES)."""
+    status_retention_seconds: int = 7 * 24 * 3600
+    """How long GetStatus remembers a task (SLUICE_STATUS_RETENTION_SECONDS)."""
+    request_retention_seconds: int = 24 * 3600
+    """How long a request_id makes repeats safe (SLUICE_REQUEST_RETENTION_SECONDS)."""

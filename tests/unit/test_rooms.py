@@ -1,0 +1,47 @@
+"""The rooms of the design: who may import whom."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+SERVICES = {"ingest_service", "alert_service", "worker"}
+ROOMS = {
+    **{service: {service, "mesh", "sluice"} for service in SERVICES},
+    "mesh": {"mesh", "sluice"},
+    "deploy": {"deploy"},
+}
+OURS = SERVICES | {"mesh", "sluice", "deploy", "tests"}
+PURE = ["ingest_service/validation.py", "ingest_service/fields.py", "ingest_service/tasks.py"]
+IO = {"asyncio", "socket", "redis", "grpc.aio", "influxdb_client", "subprocess", "os", "pathlib"}
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: imports are absolute"
+            found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_what_it_may(room: str) -> None:
+    for path in (ROOT / room).rglob("*.py"):
+        ours = {name.split(".")[0] for name in imports(path)} & OURS
+        assert ours <= ROOMS[room], path
+
+
+@pytest.mark.parametrize("path", PURE)
+def test_pure_modules_do_no_io(path: str) -> None:
+    assert not imports(ROOT / path) & IO
+
+
+def test_the_mesh_knows_no_submission_alert_or_job() -> None:
+    for path in (ROOT / "mesh").rglob("*.py"):
+        contracts = {name for name in imports(path) if name.startswith("sluice.")}
+        assert contracts <= {"sluice.queue.v1.envelope_pb2"}, path
