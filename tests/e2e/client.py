@@ -1,0 +1,123 @@
+"""The mesh as its users see it: REST, InfluxDB, report files, logs."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+import urllib.parse
+import urllib.request
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from deploy.local.mesh import LocalMesh
+
+Seen = TypeVar("Seen")
+
+JSON = {"Content-Type": "application/json"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One HTTP answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    def detail(self, kind: str) -> Any:
+        """Return the error detail of a type such as ErrorInfo."""
+        (found,) = [each for each in self.json["details"] if each["@type"].endswith(f".{kind}")]
+        return found
+
+
+def eventually(look: Callable[[], Seen | None], seconds: float = 20.0) -> Seen:
+    """Return what `look` sees as soon as it sees something."""
+    deadline = time.monotonic() + seconds
+    while (seen := look()) is None:
+        assert time.monotonic() < deadline, "what was waited for did not come"
+        time.sleep(0.05)
+    return seen
+
+
+class Client:
+    """Talks to one mesh and looks at what it left behind."""
+
+    def __init__(self, mesh: LocalMesh) -> None:
+        self.mesh = mesh
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        address: str | None = None,
+    ) -> Answer:
+        """Make one HTTP request, to the gateway unless another address is named."""
+        connection = http.client.HTTPConnection(address or self.mesh.gateway, timeout=15)
+        try:
+            connection.request(method, path, body, dict(headers or {}))
+            answer = connection.getresponse()
+            found = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(answer.status, found, answer.read())
+        finally:
+            connection.close()
+
+    def get(self, path: str) -> Answer:
+        return self.call("GET", path)
+
+    def post(self, path: str, body: Any, **options: Any) -> Answer:
+        return self.call("POST", path, json.dumps(body).encode(), JSON, **options)
+
+    def submit(self, data: Any, **fields: str) -> Answer:
+        return self.post("/submit", {"data": data, **fields})
+
+    def finished(self, task_id: str, seconds: float = 20.0) -> Any:
+        """Return the task once its state is final."""
+
+        def look() -> Any:
+            task = self.get(f"/status/{task_id}").json
+            return task if task["state"] in {"TASK_STATE_SUCCEEDED", "TASK_STATE_FAILED"} else None
+
+        return eventually(look, seconds)
+
+    def rows(self, where: str) -> list[dict[str, Any]]:
+        """Return the recorded interactions that fit an InfluxQL condition."""
+        query = urllib.parse.urlencode(
+            {"db": "logs", "q": f"SELECT * FROM interactions WHERE {where}", "epoch": "ns"}
+        )
+        with urllib.request.urlopen(f"{self.mesh.influx_url}/query?{query}", timeout=10) as answer:
+            (result,) = json.load(answer)["results"]
+        return [
+            dict(zip(series["columns"], values, strict=True))
+            for series in result.get("series", [])
+            for values in series["values"]
+        ]
+
+    def reports(self) -> dict[str, Path]:
+        """Return the report files by the id of their alert."""
+        folder = self.mesh.settings.reports_dir
+        return {
+            json.loads(path.read_text())["alert"]["alert_id"]: path
+            for path in folder.glob("alert_*.txt")
+        }
+
+    def log_lines(self, program: str, event: str) -> list[dict[str, Any]]:
+        """Return a program's log lines about one event."""
+        path = self.mesh.supervisor.logs / f"{program}.log"
+        lines = [json.loads(line) for line in path.read_text().splitlines() if line[:1] == "{"]
+        return [line for line in lines if line.get("event") == event]
+
+
+def marker() -> str:
+    """Return a text that occurs nowhere else and that no detector takes for anything."""
+    return "canary " + " ".join(uuid.uuid4().hex[i : i + 4] for i in range(0, 12, 4))

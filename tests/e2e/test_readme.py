@@ -1,0 +1,102 @@
+"""Every command that the README types, typed. On a mesh that `make up` starts, ports aside."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from deploy.local.mesh import LocalMesh
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+START = "make up\n"
+TESTS = "make test\n"
+END = "make status\nmake down\nmake clean\n"
+
+
+class Reader:
+    """Types commands as the README has them, at a mesh on other ports and in another folder."""
+
+    def __init__(self, mesh: LocalMesh) -> None:
+        self.mesh = mesh
+        settings = mesh.settings
+        ports = {name: getattr(settings, name) for name in type(settings).model_fields}
+        self._environment: Mapping[str, str] = os.environ | {
+            f"SLUICE_{name}".upper(): str(value)
+            for name, value in ports.items()
+            if name.endswith("_port")
+        } | {
+            "SLUICE_STATE": str(settings.state),
+            "SLUICE_REPORTS_DIR": str(settings.reports_dir),
+        }  # fmt: skip
+
+    def type(self, commands: str) -> str:
+        """Run the commands and return what they print. Fails when the last one of a line does."""
+        settings = self.mesh.settings
+        for here, there in {
+            "localhost:8001": self.mesh.gateway,
+            "localhost:5001": self.mesh.alert_door,
+            "influx -database": f"influx -port {settings.influx_port} -database",
+            "$PWD/.sluice": str(settings.state),
+            ".sluice/": f"{settings.state}/",
+            "alert_service/error_reports/": f"{settings.reports_dir}/",
+        }.items():
+            commands = commands.replace(here, there)
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", f'PATH="{settings.state}/bin:$PATH"\n{commands}'],
+            cwd=ROOT,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    mesh = LocalMesh.on_free_ports(tmp_path_factory.mktemp("readme"))
+    reader = Reader(mesh)
+    assert "Sluice is up" in reader.type(START)
+    yield reader
+    mesh.stop()
+
+
+def test_the_two_commands_come_first() -> None:
+    assert BLOCKS[:2] == [START, TESTS]
+    assert BLOCKS[-1] == END
+    # CI runs the second one; here it would run itself.
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize("commands", BLOCKS[2:-1])
+def test_a_block_of_commands_works_as_typed(reader: Reader, commands: str) -> None:
+    printed = reader.type(commands)
+    assert printed
+    assert "INTERNAL" not in printed
+
+
+def test_the_demo_walks_its_four_scenes(reader: Reader) -> None:
+    assert "All four scenes went as they should." in reader.type("make demo")
+
+
+def test_stop_and_clean_up(reader: Reader) -> None:
+    printed = reader.type(END)
+    assert "healthy" in printed
+    assert "Sluice is down" in printed
+    assert not reader.mesh.supervisor.running()
+    assert not list(reader.mesh.settings.reports_dir.glob("alert_*"))
+
+
+def test_the_python_example_is_the_sample_client() -> None:
+    (example,) = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    sample = (ROOT / "tests" / "contract" / "sample_client.py").read_text()
+    for line in example.splitlines():
+        if "localhost" not in line and "print" not in line:
+            assert line.strip(" :") in re.sub(r"\s*\n\s*", "", sample) or line.strip() in sample

@@ -1,0 +1,300 @@
+"""What callers of the JSON interface are promised, on the real mesh."""
+
+import json
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.e2e.client import JSON, Answer, Client, eventually, marker
+
+
+@pytest.mark.parametrize(
+    "data",
+    ["hello", "", 0, -1.5, 1e300 * 0, True, [], {}, ["a", {"b": [None, 2.25]}], {"ü": "☃ \n"}],
+)
+def test_any_json_value_is_accepted_and_recorded_as_it_was_sent(client: Client, data: Any) -> None:
+    answer = client.submit(data, source="e2e")
+    assert answer.status == 200
+    assert answer.json["message"] == "Task received and is being processed"
+    assert set(answer.json) == {"message", "task_id"}
+    task = client.finished(answer.json["task_id"])
+    assert task["state"] == "TASK_STATE_SUCCEEDED"
+    assert task["attempts"] == 1
+    assert task["accept_time"] <= task["start_time"] <= task["end_time"] < task["expire_time"]
+    (row,) = client.rows(f"task_id = '{answer.json['task_id']}'")
+    assert json.loads(row["payload"]) == data
+    assert row["source"] == "e2e"
+    assert row["verdict"] == "accepted"
+
+
+def test_ten_at_once_are_ten_received_lines_and_ten_rows(client: Client) -> None:
+    note = marker()
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda n: client.submit(f"{note} {n}"), range(10)))
+    ids = {answer.json["task_id"] for answer in answers}
+    assert len(ids) == 10
+
+    def received() -> list[str] | None:
+        told = [line["task_id"] for line in client.log_lines("worker", "received")]
+        here = [task_id for task_id in told if task_id in ids]
+        return here if len(here) == 10 else None
+
+    assert set(eventually(received)) == ids
+    for task_id in ids:
+        client.finished(task_id)
+        assert len(client.rows(f"task_id = '{task_id}'")) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "reason"),
+    [
+        ({"data": "my ssn is 123-45-6789", "source": "e2e"}, "/data", "US_SSN"),
+        ({"data": {"note": ["x", "card 4111 1111 1111 1111"]}}, "/data/note/1", "PAYMENT_CARD"),
+        ({"data": "this is top secret"}, "/data", "KEYWORD"),
+        ({"data": {"user_ssn": "x"}}, "/data/user_ssn", "KEYWORD"),
+        ({"data": "fine", "source": "bob@example.com"}, "/source", "EMAIL"),
+    ],
+)
+def test_what_must_not_be_sent_is_refused_reported_and_recorded_masked(
+    client: Client, body: Any, path: str, reason: str
+) -> None:
+    answer = client.post("/submit", body)
+    assert answer.status == 400
+    assert answer.json["code"] == 3
+    assert answer.detail("ErrorInfo")["reason"] == "CONTENT_REFUSED"
+    named = {
+        (each["field"], each["reason"]) for each in answer.detail("BadRequest")["field_violations"]
+    }
+    assert (path, reason) in named
+    assert answer.detail("RequestInfo")["request_id"] == answer.headers["x-request-id"]
+
+    alert_id = answer.detail("ErrorInfo")["metadata"]["alert_id"]
+    file = client.reports()[alert_id]
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    report = json.loads(file.read_text())
+    assert report["alert"]["event_type"] == "PII"
+    assert report["alert"]["raise_time"]
+    assert report["alert"]["http_request_id"] == answer.headers["x-request-id"]
+    assert report["alert"].get("source", "") == body.get("source", "")
+    assert any(each["detector"].upper() == reason for each in report["alert"]["findings"])
+    assert report["payload"] == body["data"]
+
+    (row,) = eventually(lambda: client.rows(f"alert_id = '{alert_id}'") or None)
+    assert row["verdict"] == "rejected"
+    for value in ("123-45-6789", "4111 1111", "bob@example"):
+        assert value not in answer.body.decode() + json.dumps(row)
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "reason"),
+    [
+        ({}, "/data", "MISSING"),
+        ({"data": None}, "/data", "NULL"),
+        ({"data": 2**60}, "/data", "INEXACT_INTEGER"),
+        ({"data": "a\0b"}, "/data", "NUL"),
+        ({"data": 1, "source": "no spaces"}, "/source", "BAD_NAME"),
+        ({"data": 1, "request_id": "ä"}, "/request_id", "BAD_NAME"),
+        ({"data": json.loads("[" * 33 + "]" * 33)}, "/data", "TOO_DEEP"),
+        ({"data": [0] * 10_001}, "/data", "TOO_MANY_VALUES"),
+    ],
+)
+def test_a_broken_rule_of_shape_is_refused_and_alerts(
+    client: Client, body: Any, path: str, reason: str
+) -> None:
+    answer = client.post("/submit", body)
+    assert answer.status == 400
+    (named,) = answer.detail("BadRequest")["field_violations"]
+    assert (named["field"], named["reason"]) == (path, reason)
+    alert_id = answer.detail("ErrorInfo")["metadata"]["alert_id"]
+    report = json.loads(client.reports()[alert_id].read_text())
+    assert report["alert"]["event_type"] == "INVALID_INPUT"
+    assert report["alert"]["violations"][0]["rule"] == reason
+
+
+def test_nesting_that_protobuf_cannot_decode_is_refused_and_alerts(client: Client) -> None:
+    deep = b'{"data":' + b"[" * 60 + b"]" * 60 + b"}"
+    answer = client.call("POST", "/submit", deep, JSON)
+    assert answer.status == 400
+    assert answer.detail("ErrorInfo")["reason"] == "UNDECODABLE"
+    assert alert_of(client, answer)["event_type"] == "INVALID_INPUT"
+
+
+def alert_of(client: Client, answer: Answer) -> Any:
+    """Return the alert that names an answer's HTTP request."""
+    wanted = answer.headers["x-request-id"]
+
+    def look() -> Any:
+        for alert in client.get("/alerts?page_size=100").json["alerts"]:
+            if alert["http_request_id"] == wanted:
+                return alert
+        return None
+
+    return eventually(look)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "headers", "status", "code", "reason"),
+    [
+        ("POST", "/submit", b'{"data":"CANARY"', JSON, 400, 3, "INVALID_INPUT"),
+        ("POST", "/submit", b'["CANARY"]', JSON, 400, 3, "INVALID_INPUT"),
+        ("POST", "/submit", b'{"data":1,"source":["CANARY"]}', JSON, 400, 3, "INVALID_INPUT"),
+        ("POST", "/submit?CANARY=1", b'{"data":1}', JSON, 400, 3, "INVALID_INPUT"),
+        ("POST", "/submit", b'{"data":"\xff CANARY"}', JSON, 400, 3, "INVALID_INPUT"),
+        ("GET", "/CANARY", None, {}, 404, 5, "PATH_UNKNOWN"),
+        ("GET", "/submit", None, {}, 405, 12, "METHOD_NOT_ALLOWED"),
+        ("DELETE", "/status/CANARY", None, {}, 405, 12, "METHOD_NOT_ALLOWED"),
+        ("POST", "/submit", b"CANARY" * 200_000, JSON, 413, 3, "BODY_TOO_LARGE"),
+        ("POST", "/submit", b'{"data":"CANARY"}', {"Content-Type": "text/plain"}, 415, 3,
+         "UNSUPPORTED_MEDIA_TYPE"),
+        ("POST", "/submit", b"data=CANARY", {}, 415, 3, "UNSUPPORTED_MEDIA_TYPE"),
+    ],
+)  # fmt: skip
+def test_what_the_gateway_refuses_has_the_same_shape_and_alerts(
+    client: Client,
+    method: str,
+    path: str,
+    body: bytes | None,
+    headers: dict[str, str],
+    status: int,
+    code: int,
+    reason: str,
+) -> None:
+    answer = client.call(method, path, body, headers)
+    assert answer.status == status
+    assert answer.headers["content-type"] == "application/json"
+    assert set(answer.json) == {"code", "message", "details"}
+    assert answer.json["code"] == code
+    assert answer.detail("ErrorInfo")["reason"] == reason
+    assert answer.detail("RequestInfo")["request_id"] == answer.headers["x-request-id"]
+    assert b"CANARY" not in answer.body
+    alert = alert_of(client, answer)
+    assert alert["event_type"] == "INVALID_INPUT"
+    assert "CANARY" not in json.dumps(alert)
+
+
+@pytest.mark.parametrize(
+    ("task_id", "reason"),
+    [
+        ("abc", "TASK_UNKNOWN"),
+        ("7ZZZZZZZZZZZZZZZZZZZZZZZZZ-0", "TASK_UNKNOWN"),
+        ("01ARZ3NDEKTSV4RRFFQ69G5FAV-0", "TASK_EXPIRED"),
+    ],
+)
+def test_a_task_that_is_not_there_says_why(client: Client, task_id: str, reason: str) -> None:
+    answer = client.get(f"/status/{task_id}")
+    assert answer.status == 404
+    assert answer.detail("ErrorInfo")["reason"] == reason
+
+
+def test_a_watched_task_tells_its_states_until_the_last(client: Client) -> None:
+    task_id = client.submit("watched").json["task_id"]
+    lines = client.get(f"/status/{task_id}:watch").body.splitlines()
+    states = [json.loads(line)["task"]["state"] for line in lines]
+    assert states[-1] == "TASK_STATE_SUCCEEDED"
+    assert states == list(dict.fromkeys(states))
+
+
+def test_a_batch_gives_each_submission_its_own_verdict(client: Client) -> None:
+    answer = client.post(
+        "/submit:batch",
+        {"submissions": [{"data": 1}, {"data": "ssn 123-45-6789"}, {}, {"data": 2}]},
+    )
+    assert answer.status == 200
+    assert (answer.json["accepted"], answer.json["rejected"]) == (2, 2)
+    first, refused, invalid, last = answer.json["results"]
+    for accepted in (first, last):
+        assert accepted["verdict"] == "VERDICT_ACCEPTED"
+        assert client.finished(accepted["task_id"])["state"] == "TASK_STATE_SUCCEEDED"
+    for rejected, reason in ((refused, "CONTENT_REFUSED"), (invalid, "INVALID_INPUT")):
+        assert rejected["verdict"] == "VERDICT_REJECTED"
+        assert rejected["task_id"] == ""
+        assert rejected["error"]["code"] == 3
+        assert any(each.get("reason") == reason for each in rejected["error"]["details"])
+
+
+@pytest.mark.parametrize("count", [0, 5001])
+def test_a_batch_has_one_to_five_thousand(client: Client, count: int) -> None:
+    answer = client.post("/submit:batch", {"submissions": [{"data": 1}] * count})
+    assert answer.status == 400
+    assert answer.detail("BadRequest")["field_violations"][0]["field"] == "/submissions"
+
+
+@pytest.mark.parametrize("data", ["a fine text", "my ssn is 123-45-6789"])
+def test_a_repeated_request_id_gives_the_same_answer_one_row_and_one_report(
+    client: Client, data: str
+) -> None:
+    request_id = marker().replace(" ", "-")
+    with ThreadPoolExecutor(5) as pool:
+        answers = list(pool.map(lambda _: client.submit(data, request_id=request_id), range(5)))
+    answers.append(client.submit(data, request_id=request_id))
+    assert len({answer.status for answer in answers}) == 1
+    if answers[0].status == 200:
+        assert len({answer.json["task_id"] for answer in answers}) == 1
+    else:
+        alerts = {answer.detail("ErrorInfo")["metadata"]["alert_id"] for answer in answers}
+        assert len(alerts & set(client.reports())) == len(alerts) == 1
+    rows = eventually(lambda: client.rows(f"request_id = '{request_id}'") or None)
+    assert len(rows) == 1
+
+    other = client.submit("another text", request_id=request_id)
+    assert other.status == 409
+    assert other.detail("ErrorInfo")["reason"] == "REQUEST_ID_REUSED"
+    assert len(client.rows(f"request_id = '{request_id}'")) == 1
+
+
+def test_scan_tells_and_records_nothing(client: Client) -> None:
+    note = marker()
+    reports = set(client.reports())
+    answer = client.post("/scan", {"data": f"{note} 123-45-6789"})
+    assert answer.status == 200
+    assert answer.json["verdict"] == "VERDICT_REJECTED"
+    assert "us_ssn" in {each["detector"] for each in answer.json["findings"]}
+    assert client.post("/scan", {}).json["violations"][0]["rule"] == "MISSING"
+    assert client.post("/scan", {"data": note}).json["verdict"] == "VERDICT_ACCEPTED"
+    assert set(client.reports()) == reports
+    assert client.rows(f"payload =~ /{note}/") == []
+
+
+def test_the_alert_engine_has_a_door_of_its_own(client: Client) -> None:
+    answer = client.post(
+        "/alert",
+        {"event_type": "MANUAL", "source": "ops", "payload": {"why": "a drill"}},
+        address=client.mesh.alert_door,
+    )
+    assert answer.status == 200
+    report = json.loads(client.reports()[answer.json["alert_id"]].read_text())
+    assert report["alert"]["event_type"] == "MANUAL"
+    assert report["payload"] == {"why": "a drill"}
+    refused = client.post("/alert", {"event_type": "no good"}, address=client.mesh.alert_door)
+    assert refused.status == 400
+    assert refused.detail("BadRequest")["field_violations"][0]["field"] == "/event_type"
+
+
+def test_alerts_are_listed_newest_first_in_pages_without_payloads(client: Client) -> None:
+    note = marker()
+    raised = [
+        client.post("/alert", {"event_type": "PAGED", "payload": note}).json["alert_id"]
+        for _ in range(5)
+    ]
+    first = client.get("/alerts?page_size=3").json
+    second = client.get(f"/alerts?page_size=3&page_token={first['next_page_token']}").json
+    listed = [alert["alert_id"] for alert in first["alerts"] + second["alerts"]]
+    assert listed[:5] == raised[::-1]
+    assert note not in json.dumps([first, second])
+    (one,) = client.get(f"/alerts/{raised[0]}").json.values()
+    assert one["alert_id"] == raised[0]
+    missing = client.get("/alerts/0123456789abcdef")
+    assert missing.status == 404
+    assert missing.detail("ErrorInfo")["reason"] == "ALERT_UNKNOWN"
+    assert client.get("/alerts?page_size=501").status == 400
+
+
+def test_a_browser_on_this_machine_may_call(client: Client) -> None:
+    asks = {"Access-Control-Request-Method": "POST"}
+    ours = client.call("OPTIONS", "/submit", headers={"Origin": "http://localhost:3000", **asks})
+    assert ours.status == 200
+    assert ours.headers["access-control-allow-origin"] == "http://localhost:3000"
+    other = client.call("OPTIONS", "/submit", headers={"Origin": "http://evil.example", **asks})
+    assert "access-control-allow-origin" not in other.headers
