@@ -10,6 +10,8 @@ help: ## list these commands
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1	\2/' | expand -t 18
 
 install:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "There is no $(PYTHON) here: install Python 3.11 or later (or name it: make PYTHON=...)."; exit 1; }
 	@$(PYTHON) deploy/local/bootstrap.py
 
 up: install ## install what is missing and start everything
@@ -21,8 +23,8 @@ down: install ## stop everything; data stays
 status: install ## show each program's pid, uptime and health
 	@$(RUN) -m deploy.local status
 
-logs: install ## follow all logs
-	@$(RUN) -m deploy.local logs
+logs: install ## follow all logs, or one: make logs NAME=worker
+	@$(RUN) -m deploy.local logs $(NAME)
 
 demo: install ## walk the four scenes on the running mesh
 	@$(RUN) -m deploy.local demo
@@ -50,7 +52,8 @@ generate: install ## generate stubs and descriptor set anew
 	@.venv/bin/python protos/generate.py
 
 wheel: install ## build the typed client stubs into dist/
-	@rm -rf protos/build && .venv/bin/python -m build --wheel --no-isolation --outdir dist protos
+	@rm -rf build/wheel && mkdir -p build/wheel && cp -r protos/gen protos/pyproject.toml build/wheel
+	@.venv/bin/python -m build --wheel --no-isolation --outdir dist build/wheel
 
 scorecard: install ## measure what detection finds and what it leaves alone
 	@$(RUN) -m tests.scorecard

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from deploy.local import parts
 from deploy.local.demo import demo
@@ -14,18 +15,16 @@ from deploy.local.mesh import LocalMesh, MeshError, link_command
 from deploy.local.settings import LocalSettings
 
 
-def up(mesh: LocalMesh) -> None:
+def up(mesh: LocalMesh, _name: str) -> None:
     """Start everything, wait until it is healthy, say where it is and what to type next."""
     if mesh.supervisor.running():
         mesh.wait_healthy()
         print("Sluice is up already.")
+        if mesh.settings != LocalSettings.load():
+            print("It keeps the settings it was started with; for others: make down, make up.")
     else:
         begun = time.monotonic()
-        try:
-            mesh.start()
-        except MeshError:
-            mesh.stop()
-            raise
+        mesh.start()
         print(f"Sluice is up, after {time.monotonic() - begun:.1f} s.")
     print(f"""
   gateway     http://{mesh.gateway}     JSON, gRPC and gRPC-Web
@@ -43,14 +42,14 @@ Try it:
 or `make demo`; `make status` and `make logs` show how it is, `make down` stops it.""")
 
 
-def down(mesh: LocalMesh) -> None:
+def down(mesh: LocalMesh, _name: str) -> None:
     """Stop everything; the data stays."""
     was_up = mesh.supervisor.running()
     mesh.stop()
     print("Sluice is down; its data stays." if was_up else "Sluice was not up.")
 
 
-def status(mesh: LocalMesh) -> None:
+def status(mesh: LocalMesh, _name: str) -> None:
     """Show each program's name, pid, uptime and health. Exits 1 when one is not well."""
     if not mesh.supervisor.running():
         sys.exit("Sluice is not up: make up")
@@ -63,27 +62,33 @@ def status(mesh: LocalMesh) -> None:
         sys.exit(1)
 
 
-def logs(mesh: LocalMesh) -> None:
-    """Follow every log, until interrupted."""
-    files = sorted(mesh.supervisor.logs.glob("*.log"))
+def logs(mesh: LocalMesh, name: str) -> None:
+    """Follow every log, or that of one program, until interrupted."""
+    files = sorted(mesh.supervisor.logs.glob(f"{name or '*'}.log"))
     if not files:
-        sys.exit("There are no logs yet: make up")
-    try:
-        subprocess.run(["tail", "-n", "20", "-F", *files])
-    except KeyboardInterrupt:
-        print()
+        known = ", ".join(sorted(path.stem for path in mesh.supervisor.logs.glob("*.log")))
+        sys.exit(f"There is no such log; there are: {known}" if known else "No logs yet: make up")
+    subprocess.run(["tail", "-n", "20", "-F", *files])
 
 
-def clean(mesh: LocalMesh) -> None:
-    """Stop everything and delete all data, logs and reports, after naming them."""
+def clean(mesh: LocalMesh, _name: str) -> None:
+    """Stop everything and delete all data, logs and reports, after naming them.
+
+    Deletes what the mesh has made and nothing else, wherever the settings point.
+    """
     mesh.stop()
-    for folder in (mesh.settings.state, mesh.settings.reports_dir):
-        if folder.exists():
-            print(f"Deleting {folder}")
-            shutil.rmtree(folder)
+    state = mesh.settings.state
+    made = [state / name for name in ("redis", "influxdb", "logs", "config", "run", "bin")]
+    made += sorted(mesh.settings.reports_dir.glob("alert_*.txt"))
+    for path in filter(Path.exists, made):
+        print(f"Deleting {path}")
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
-def tools(mesh: LocalMesh) -> None:
+def tools(mesh: LocalMesh, _name: str) -> None:
     """Bring the commands that the README types, for PATH."""
     folder = mesh.settings.state / "bin"
     for program in (parts.INFLUX, parts.GRPCURL):
@@ -93,18 +98,36 @@ def tools(mesh: LocalMesh) -> None:
     print(f'grpcurl, influx, redis-cli and buf are there:\n\n  export PATH="{folder}:$PATH"')
 
 
-VERBS = {verb.__name__: verb for verb in (up, down, status, logs, demo, clean, tools)}
+def scenes(mesh: LocalMesh, _name: str) -> None:
+    """Walk the four scenes."""
+    demo(mesh)
+
+
+VERBS = {
+    "up": up,
+    "down": down,
+    "status": status,
+    "logs": logs,
+    "demo": scenes,
+    "clean": clean,
+    "tools": tools,
+}
 
 
 def main() -> None:
     """Do what the command line asks for; failures end with a line that says what to do."""
     parser = argparse.ArgumentParser(prog="python -m deploy.local", description=__doc__)
     parser.add_argument("verb", choices=VERBS)
-    verb = parser.parse_args().verb
+    parser.add_argument("name", nargs="?", default="", help="one program, for logs")
+    arguments = parser.parse_args()
+    settings = LocalSettings.load()
+    mesh = LocalMesh.that_runs(settings.state) or LocalMesh(settings)
     try:
-        VERBS[verb](LocalMesh(LocalSettings()))
+        VERBS[arguments.verb](mesh, arguments.name)
     except (MeshError, parts.PartMissing, RuntimeError) as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

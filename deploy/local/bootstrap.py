@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,11 +21,21 @@ VENV = ROOT / ".venv"
 REQUIREMENTS = ROOT / "requirements"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sluice"
 OLDEST_PYTHON = (3, 11)
+PYTHON = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+
+NO_NETWORK = (
+    "NewConnectionError",
+    "NameResolutionError",
+    "ConnectTimeoutError",
+    "ProxyError",
+    "Failed to establish a new connection",
+)
+"""What pip says when no package index answers."""
 
 
 def tools_environment() -> Path:
     """Return the environment of the command-line tools, shared by all clones that pin the same."""
-    return CACHE / f"tools-{_digest(REQUIREMENTS / 'tools.txt')}"
+    return CACHE / f"tools-{PYTHON}-{_digest(REQUIREMENTS / 'tools.txt')}"
 
 
 def main() -> None:
@@ -31,55 +43,113 @@ def main() -> None:
     if sys.version_info < OLDEST_PYTHON:
         sys.exit(
             f"Sluice needs Python 3.11 or later; this is {sys.version.split()[0]}. "
-            "Install it and run make PYTHON=python3.11 up"
+            "Install a later one and name it, for example: make PYTHON=python3.12 up"
         )
+    if _ready():
+        return
     CACHE.mkdir(parents=True, exist_ok=True)
-    _install(VENV, REQUIREMENTS / "dev.txt", "Python packages")
+    # Two makes at once, in one clone or in two, do not install over each other.
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        _install(VENV, REQUIREMENTS / "dev.txt", "Python packages")
         _install(tools_environment(), REQUIREMENTS / "tools.txt", "command-line tools")
-    _generate()
+        _generate()
+
+
+def run_showing(
+    command: Sequence[str | Path], environment: Mapping[str, str] | None = None
+) -> tuple[int, list[str]]:
+    """Run `command` and return its exit code and all it printed.
+
+    On a terminal its latest line is shown while it works.
+    """
+    live = sys.stdout.isatty()
+    room = shutil.get_terminal_size().columns - 4
+    printed = []
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        for line in process.stdout or ():
+            printed.append(line.strip())
+            if live:
+                print(f"\r\033[K  {printed[-1][:room]}", end="", flush=True)
+    if live:
+        print("\r\033[K", end="", flush=True)
+    return process.returncode, printed
+
+
+def _ready() -> bool:
+    installed = {VENV: "dev.txt", tools_environment(): "tools.txt"}
+    return _generated() and all(
+        _installed(environment, REQUIREMENTS / file) for environment, file in installed.items()
+    )
+
+
+def _installed(environment: Path, requirements: Path) -> bool:
+    stamp = environment / "installed"
+    # The interpreter is a link into the system and gone when the system's Python is replaced.
+    return (
+        (environment / "bin" / "python").exists()
+        and stamp.exists()
+        and stamp.read_text() == f"{PYTHON} {_digest(requirements)}"
+    )
 
 
 def _install(environment: Path, requirements: Path, what: str) -> None:
-    stamp = environment / "installed"
-    wanted = _digest(requirements)
-    if stamp.exists() and stamp.read_text() == wanted:
+    if _installed(environment, requirements):
         return
-    print(f"Installing {what} ...", flush=True)
-    shutil.rmtree(environment, ignore_errors=True)
-    made = subprocess.run([sys.executable, "-m", "venv", environment], capture_output=True)
-    if made.returncode:
-        shutil.rmtree(environment, ignore_errors=True)
+    if importlib.util.find_spec("ensurepip") is None:
         sys.exit(
-            "Python cannot make virtual environments here. On Debian and Ubuntu run: "
+            "This Python cannot make virtual environments. On Debian and Ubuntu: "
             "apt install python3-venv"
         )
-    pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-    flags = ["--disable-pip-version-check", "--require-hashes", "-r", str(requirements)]
-    if subprocess.run([*pip, *flags]).returncode:
-        sys.exit(
-            "The packages could not be installed: see the lines above. Without a network, set "
-            "pip's own variables (PIP_INDEX_URL, PIP_FIND_LINKS) to where they can be had."
+    print(f"Installing {what} ...", flush=True)
+    shutil.rmtree(environment, ignore_errors=True)
+    code, printed = run_showing([sys.executable, "-m", "venv", environment])
+    if code == 0:
+        pip = (environment / "bin" / "python", "-m", "pip", "install", "--progress-bar", "off")
+        flags = ("--disable-pip-version-check", "--require-hashes", "-r", requirements)
+        code, printed = run_showing((*pip, *flags))
+    if code:
+        sys.exit(_reason(what, printed))
+    (environment / "installed").write_text(f"{PYTHON} {_digest(requirements)}")
+
+
+def _reason(what: str, printed: Sequence[str]) -> str:
+    if any(sign in line for line in printed for sign in NO_NETWORK):
+        return (
+            f"No network: the {what} have to be fetched once. Connect, or tell pip where to find "
+            "them (PIP_INDEX_URL, PIP_FIND_LINKS), and run the same command again."
         )
-    stamp.write_text(wanted)
+    last = next((line for line in reversed(printed) if line.startswith("ERROR")), None)
+    return f"The {what} could not be installed. {last or ' '.join(printed[-1:])}"
+
+
+def _generated() -> bool:
+    stamp = ROOT / "protos" / "gen" / "generated"
+    return stamp.exists() and stamp.read_text() == _contracts()
 
 
 def _generate() -> None:
     """Generate stubs and descriptor set when a contract or the generator has changed."""
-    protos = ROOT / "protos"
-    sources = sorted([*protos.glob("sluice/**/*.proto"), protos / "generate.py"])
-    wanted = _digest(*sources, REQUIREMENTS / "dev.txt")
-    stamp = protos / "gen" / "generated"
-    if stamp.exists() and stamp.read_text() == wanted:
+    if _generated():
         return
     print("Generating stubs ...", flush=True)
-    done = subprocess.run(
-        [VENV / "bin" / "python", protos / "generate.py"], capture_output=True, text=True
-    )
-    if done.returncode:
-        sys.exit(done.stdout + done.stderr)
-    stamp.write_text(wanted)
+    code, printed = run_showing([VENV / "bin" / "python", ROOT / "protos" / "generate.py"])
+    if code:
+        sys.exit("\n".join(printed))
+    (ROOT / "protos" / "gen" / "generated").write_text(_contracts())
+
+
+def _contracts() -> str:
+    protos = ROOT / "protos"
+    sources = sorted([*protos.glob("sluice/**/*.proto"), protos / "generate.py"])
+    return _digest(*sources, REQUIREMENTS / "dev.txt")
 
 
 def _digest(*paths: Path) -> str:

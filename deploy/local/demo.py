@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -80,12 +81,10 @@ def _finished(mesh: LocalMesh, task_id: str) -> Any:
 
 def _influx(mesh: LocalMesh, query: str) -> str:
     influx = parts.go_program(parts.INFLUX, print)
-    port = mesh.influx_url.rpartition(":")[2]
-    done = subprocess.run(
-        [influx, "-port", port, "-database", "logs", "-execute", query, "-precision", "rfc3339"],
-        capture_output=True,
-        text=True,
-    )
+    where = urllib.parse.urlsplit(mesh.influx_url)
+    command = [str(influx), "-host", where.hostname or "", "-port", str(where.port or 8086)]
+    command += ["-database", "logs", "-precision", "rfc3339", "-execute", query]
+    done = subprocess.run(command, capture_output=True, text=True)
     return done.stdout or done.stderr
 
 

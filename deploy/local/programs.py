@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from deploy.local.settings import HOST, LocalSettings
 
 PROBE_SECONDS = 2.0
 
+
 Probe = Callable[[], None]
 """Returns when the program is well, raises when it is not."""
 
@@ -28,7 +28,7 @@ REDIS_CONF = """\
 bind {host}
 port {port}
 protected-mode yes
-dir {folder}
+dir "{folder}"
 appendonly yes
 appendfsync {fsync}
 save ""
@@ -41,6 +41,9 @@ slowlog-max-len 0
 INFLUX_CONF = """\
 reporting-disabled = true
 bind-address = "{host}:{rpc_port}"
+
+[logging]
+level = "warn"
 
 [meta]
 dir = "{folder}/meta"
@@ -62,41 +65,43 @@ store-enabled = false
 bind-address = "{host}:{port}"
 log-enabled = false
 pprof-enabled = false
-flux-enabled = true
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One supervised program. Started in the order of `rank`, stopped in the reverse."""
+    """One supervised program. Started in the order of `rank`, stopped in the reverse.
+
+    `files` and `folders` have to be there before it starts: texts by path, and where its data lies.
+    """
 
     name: str
     rank: int
     command: list[str]
     probe: Probe
     environment: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[Path, str] = field(default_factory=dict)
+    folders: tuple[Path, ...] = ()
 
 
-def prepare(
+def all_programs(
     settings: LocalSettings,
     say: Callable[[str], None],
     environment: Mapping[str, str] | None = None,
 ) -> list[Program]:
-    """Write every program's configuration into the state directory and return the programs.
+    """Return every program of the mesh that `settings` describe.
 
     `say` is told of parts that have to be built; `environment` is added to that of every Python
     process. Raises parts.PartMissing.
     """
-    config = settings.state / "config"
-    config.mkdir(parents=True, exist_ok=True, mode=0o700)
     extra = dict(environment or {})
     return [
-        *_redis(settings, config),
-        *_influxdb(settings, config, say),
+        *_redis(settings),
+        *_influxdb(settings, say),
         *_workers(settings, extra),
         _alert_service(settings, extra),
         *_ingest_services(settings, extra),
-        _gateway(settings, config),
+        _gateway(settings),
     ]
 
 
@@ -110,43 +115,72 @@ def influx_url(settings: LocalSettings) -> str:
     return settings.influx_url or f"http://{HOST}:{settings.influx_port}"
 
 
-def _redis(settings: LocalSettings, config: Path) -> list[Program]:
+def named_servers(settings: LocalSettings) -> dict[str, Probe]:
+    """Return how to probe the servers that are used instead of ones of our own, by variable."""
+    named: dict[str, Probe] = {}
+    if settings.redis_url:
+        named["SLUICE_REDIS_URL"] = _redis_probe(settings.redis_url)
+    if settings.influx_url:
+        named["SLUICE_INFLUX_URL"] = _http_probe(f"{settings.influx_url.rstrip('/')}/ping")
+    return named
+
+
+def gateway_sees_services(settings: LocalSettings) -> bool:
+    """Tell whether the gateway has found every service behind it to be healthy.
+
+    It looks for itself, every half second, and answers 503 until then.
+    """
+    url = f"http://{HOST}:{settings.admin_port}/clusters"
+    try:
+        with urllib.request.urlopen(url, timeout=PROBE_SECONDS) as answer:
+            lines = answer.read().decode().splitlines()
+    except OSError:
+        return False
+    return all(line.endswith("::healthy") for line in lines if "::health_flags::" in line)
+
+
+def _redis(settings: LocalSettings) -> list[Program]:
     if settings.redis_url:
         return []
-    folder = _folder(settings, "redis")
-    path = config / "redis.conf"
-    path.write_text(
-        REDIS_CONF.format(
-            host=HOST,
-            port=settings.redis_port,
-            folder=folder,
-            fsync=settings.redis_fsync,
-            memory=settings.redis_memory,
-        )
+    folder = settings.state / "redis"
+    path = settings.state / "config" / "redis.conf"
+    text = REDIS_CONF.format(
+        host=HOST,
+        port=settings.redis_port,
+        folder=folder,
+        fsync=settings.redis_fsync,
+        memory=settings.redis_memory,
     )
+    return [
+        Program(
+            "redis",
+            10,
+            [str(parts.redis_server()), str(path)],
+            _redis_probe(redis_url(settings)),
+            files={path: text},
+            folders=(folder,),
+        )
+    ]
 
-    def probe() -> None:
-        with redis.Redis(host=HOST, port=settings.redis_port, socket_timeout=PROBE_SECONDS) as one:
-            one.ping()
 
-    return [Program("redis", 10, [str(parts.redis_server()), str(path)], probe)]
-
-
-def _influxdb(settings: LocalSettings, config: Path, say: Callable[[str], None]) -> list[Program]:
+def _influxdb(settings: LocalSettings, say: Callable[[str], None]) -> list[Program]:
     if settings.influx_url:
         return []
-    path = config / "influxdb.conf"
-    path.write_text(
-        INFLUX_CONF.format(
-            host=HOST,
-            port=settings.influx_port,
-            rpc_port=settings.influx_rpc_port,
-            folder=_folder(settings, "influxdb"),
-        )
+    folder = settings.state / "influxdb"
+    path = settings.state / "config" / "influxdb.conf"
+    text = INFLUX_CONF.format(
+        host=HOST, port=settings.influx_port, rpc_port=settings.influx_rpc_port, folder=folder
     )
-    influxd = parts.go_program(parts.INFLUXD, say)
-    probe = _http_probe(f"http://{HOST}:{settings.influx_port}/ping")
-    return [Program("influxdb", 20, [str(influxd), "-config", str(path)], probe)]
+    return [
+        Program(
+            "influxdb",
+            20,
+            [str(parts.go_program(parts.INFLUXD, say)), "-config", str(path)],
+            _http_probe(f"{influx_url(settings)}/ping"),
+            files={path: text},
+            folders=(folder,),
+        )
+    ]
 
 
 def _workers(settings: LocalSettings, extra: Mapping[str, str]) -> list[Program]:
@@ -213,7 +247,7 @@ def _python(
     return Program(name, rank, [sys.executable, "-m", room], _grpc_probe(port), own | environment)
 
 
-def _gateway(settings: LocalSettings, config: Path) -> Program:
+def _gateway(settings: LocalSettings) -> Program:
     template = yaml.safe_load((ROOT / "api_gateway" / "envoy.yaml").read_text())
     first = settings.ingest_grpc_port
     rendered = gateway.render(
@@ -226,8 +260,7 @@ def _gateway(settings: LocalSettings, config: Path) -> Program:
         },
         descriptors=str(ROOT / "protos" / "gen" / "sluice.binpb"),
     )
-    path = config / "envoy.json"
-    path.write_text(json.dumps(rendered, indent=1))
+    path = settings.state / "config" / "envoy.json"
     command = [
         str(parts.envoy()),
         *("-c", str(path)),
@@ -236,13 +269,15 @@ def _gateway(settings: LocalSettings, config: Path) -> Program:
         "--disable-hot-restart",
     ]
     probe = _http_probe(f"http://{HOST}:{settings.admin_port}/ready")
-    return Program("api_gateway", 60, command, probe)
+    return Program("api_gateway", 60, command, probe, files={path: json.dumps(rendered, indent=1)})
 
 
-def _folder(settings: LocalSettings, name: str) -> Path:
-    folder = settings.state / name
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder
+def _redis_probe(url: str) -> Probe:
+    def probe() -> None:
+        with redis.Redis.from_url(url, socket_timeout=PROBE_SECONDS) as client:
+            client.ping()
+
+    return probe
 
 
 def _http_probe(url: str) -> Probe:
@@ -262,10 +297,3 @@ def _grpc_probe(port: int) -> Probe:
             raise ConnectionError("not serving")
 
     return probe
-
-
-def command_line(program: Program, stamp: Path) -> str:
-    """Return the command by which the supervisor starts `program`, on its leash."""
-    pairs = [f"{name}={value}" for name, value in program.environment.items()]
-    leash = [sys.executable, "-S", str(Path(__file__).with_name("leash.py")), str(stamp)]
-    return shlex.join([*leash, *pairs, "--", *program.command])

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Literal, Self
 
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from deploy.local.bootstrap import ROOT
 
 HOST = "127.0.0.1"
+
+Folder = Annotated[Path, AfterValidator(Path.resolve)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Count = Annotated[int, Field(ge=1)]
 
 
 class LocalSettings(BaseSettings):
@@ -17,52 +23,69 @@ class LocalSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SLUICE_", frozen=True)
 
-    state: Path = ROOT / ".sluice"
+    state: Folder = ROOT / ".sluice"
     """Where data, logs and rendered configuration lie (SLUICE_STATE)."""
-    reports_dir: Path = ROOT / "alert_service" / "error_reports"
+    reports_dir: Folder = ROOT / "alert_service" / "error_reports"
     """Where the alert service writes its reports (SLUICE_REPORTS_DIR)."""
 
-    gateway_port: int = 8001
+    gateway_port: Port = 8001
     """JSON, gRPC and gRPC-Web (SLUICE_GATEWAY_PORT)."""
-    alert_port: int = 5001
+    alert_port: Port = 5001
     """The alert engine's own door (SLUICE_ALERT_PORT)."""
-    redis_port: int = 6379
+    redis_port: Port = 6379
     """Queue and job records (SLUICE_REDIS_PORT)."""
-    influx_port: int = 8086
+    influx_port: Port = 8086
     """The database (SLUICE_INFLUX_PORT)."""
-    influx_rpc_port: int = 8088
+    influx_rpc_port: Port = 8088
     """InfluxDB's own backup port (SLUICE_INFLUX_RPC_PORT)."""
-    admin_port: int = 9901
+    admin_port: Port = 9901
     """Envoy's admin interface (SLUICE_ADMIN_PORT)."""
-    ingest_grpc_port: int = 50051
+    ingest_grpc_port: Port = 50051
     """First of the ingest processes' ports, one after the other (SLUICE_INGEST_GRPC_PORT)."""
-    alert_grpc_port: int = 50061
+    alert_grpc_port: Port = 50061
     """The alert service behind its door (SLUICE_ALERT_GRPC_PORT)."""
-    worker_grpc_port: int = 50071
+    worker_grpc_port: Port = 50071
     """First of the workers' health ports (SLUICE_WORKER_GRPC_PORT)."""
-    ingest_metrics_port: int = 9101
+    ingest_metrics_port: Port = 9101
     """First of the ingest processes' metrics ports (SLUICE_INGEST_METRICS_PORT)."""
-    alert_metrics_port: int = 9111
+    alert_metrics_port: Port = 9111
     """The alert service's metrics (SLUICE_ALERT_METRICS_PORT)."""
-    worker_metrics_port: int = 9121
+    worker_metrics_port: Port = 9121
     """First of the workers' metrics ports (SLUICE_WORKER_METRICS_PORT)."""
 
-    ingest_processes: int = 1
+    ingest_processes: Count = 1
     """Ingest processes behind the gateway (SLUICE_INGEST_PROCESSES)."""
-    worker_processes: int = 1
+    worker_processes: Count = 1
     """Worker processes (SLUICE_WORKER_PROCESSES)."""
-    gateway_threads: int = 1
+    gateway_threads: Count = 1
     """Envoy's worker threads (SLUICE_GATEWAY_THREADS)."""
 
     redis_url: str = ""
     """A Redis to use instead of starting one (SLUICE_REDIS_URL)."""
     influx_url: str = ""
     """An InfluxDB to use instead of starting one (SLUICE_INFLUX_URL)."""
-    redis_fsync: str = "always"
+    redis_fsync: Literal["always", "everysec"] = "always"
     """Redis' appendfsync: always, or everysec to risk the last second for less disk work
     (SLUICE_REDIS_FSYNC)."""
-    redis_memory: str = "1gb"
+    redis_memory: Annotated[str, Field(pattern=r"^[1-9][0-9]*(mb|gb)$")] = "1gb"
     """Redis' maxmemory (SLUICE_REDIS_MEMORY)."""
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the settings from the environment.
+
+        Exits with a line for each variable that is wrong; a value, which may be a secret, is not
+        repeated.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            sys.exit(
+                "\n".join(
+                    f"SLUICE_{'_'.join(map(str, each['loc'])).upper()}: {each['msg']}"
+                    for each in error.errors(include_input=False, include_url=False)
+                )
+            )
 
     def at(self, state: Path, ports: dict[str, int]) -> Self:
         """Return these settings for another mesh, with state, reports and ports of its own."""

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import xmlrpc.client
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from deploy.local.bootstrap import ROOT
 from deploy.local.parts import tool
-from deploy.local.programs import Program, command_line
+from deploy.local.programs import Program
 
 LONGEST_SOCKET_PATH = 100
+LEASH = (sys.executable, "-S", str(Path(__file__).with_name("leash.py")))
 STOP_SECONDS = 20
 START_SECONDS = 10.0
 
@@ -42,7 +46,7 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 """
 
 # startsecs=0: an exit is answered by a start at once, for ever, however soon it comes; the leash
-# keeps that to once a second.
+# keeps that to once a second. startretries is for the leash itself, should it not start.
 PROGRAM_CONF = """
 [program:{name}]
 command={command}
@@ -50,6 +54,7 @@ priority={rank}
 autostart=true
 autorestart=true
 startsecs=0
+startretries=1000000
 stopsignal=TERM
 stopwaitsecs={stop_seconds}
 killasgroup=true
@@ -60,11 +65,20 @@ stdout_logfile_backups=3
 """
 
 
-class Supervisor:
-    """One supervisord with its programs, in a state directory of its own."""
+UNAVAILABLE = (OSError, http.client.HTTPException, xmlrpc.client.Error)
+"""What asking raises when there is no supervisor, or one that is about to end."""
 
-    def __init__(self, state: Path) -> None:
+
+class Supervisor:
+    """One supervisord with its programs, in a state directory of its own.
+
+    `attached` makes it end, however that comes about, with the thread that starts it.
+    """
+
+    def __init__(self, state: Path, attached: bool = False) -> None:
         self._state = state
+        self._attached = attached
+        self._child: subprocess.Popen[bytes] | None = None
         self.logs = state / "logs"
         self._run = state / "run"
         path = self._run / "supervisor.sock"
@@ -75,12 +89,11 @@ class Supervisor:
         self._socket = path
 
     def running(self) -> bool:
-        """Tell whether the supervisor answers."""
+        """Tell whether the supervisor answers and is not about to end."""
         try:
-            self._call("getState")
-        except OSError:
+            return bool(self._call("getState")["statename"] == "RUNNING")
+        except UNAVAILABLE:
             return False
-        return True
 
     def start(self, programs: Sequence[Program]) -> None:
         """Start the supervisor, and with it every program. Raises RuntimeError when it cannot."""
@@ -90,23 +103,38 @@ class Supervisor:
             stamp.unlink()
         config = self._state / "config" / "supervisord.conf"
         config.write_text(self._render(programs))
-        done = subprocess.run(
-            [tool("supervisord"), "-c", config], cwd=ROOT, capture_output=True, text=True
-        )
-        if done.returncode:
-            raise RuntimeError(f"the supervisor did not start: {done.stderr.strip()}")
-        self._until(self.running, "the supervisor does not answer")
+        for program in programs:
+            self._leash(program.name, program.command, program.environment)
+        command = [str(tool("supervisord")), "-c", str(config)]
+        if self._attached:
+            self._leash("supervisord", [*command, "--nodaemon"], {})
+            self._child = subprocess.Popen(
+                [*LEASH, self._run / "supervisord"],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        else:
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+            if done.returncode:
+                last = " ".join(done.stderr.strip().splitlines()[-1:])
+                raise RuntimeError(f"The supervisor did not start: {last}")
+        self._until(self.running, "The supervisor does not answer")
 
     def stop(self) -> None:
         """Stop every program, the last started first, and the supervisor. Waits until it is gone.
 
         Raises RuntimeError when it stays.
         """
-        if not self.running():
-            return
-        pid = self._call("getPID")
-        self._call("shutdown")
-        self._until(lambda: not _alive(pid), "the supervisor does not end", 6 * STOP_SECONDS)
+        if self.running():
+            self._call("shutdown")
+        self.wait_gone()
+
+    def wait_gone(self) -> None:
+        """Wait until a supervisor that is about to end is gone. Raises RuntimeError if it stays."""
+        self._until(self._gone, "The supervisor does not end", 6 * STOP_SECONDS)
 
     def programs(self) -> dict[str, dict[str, Any]]:
         """Return what the supervisor knows of each program: statename, pid, start, now."""
@@ -130,8 +158,28 @@ class Supervisor:
         self._call("startProcess", name)
 
     def signal(self, name: str, number: signal.Signals) -> None:
-        """Send a signal to a program. What dies of it is started again."""
-        os.kill(self.pid(name), number)
+        """Send a signal to a program. What dies of it is started again.
+
+        Raises RuntimeError while the program has no process.
+        """
+        pid = self.pid(name)
+        if pid == 0:
+            raise RuntimeError(f"{name} is not running")
+        os.kill(pid, number)
+
+    def _gone(self) -> bool:
+        # Asked anything, it looks at once for programs that have ended. Its socket goes last.
+        try:
+            self._call("getState")
+        except OSError:
+            return self._child is None or self._child.poll() is not None
+        except UNAVAILABLE:
+            pass
+        return False
+
+    def _leash(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        start = {"command": command, "environment": dict(environment)}
+        (self._run / f"{name}.json").write_text(json.dumps(start, indent=1))
 
     def _render(self, programs: Sequence[Program]) -> str:
         places = {"logs": _escape(str(self.logs)), "run": _escape(str(self._run))}
@@ -141,7 +189,7 @@ class Supervisor:
         for program in programs:
             text += PROGRAM_CONF.format(
                 name=program.name,
-                command=_escape(command_line(program, self._run / f"{program.name}.started")),
+                command=_escape(shlex.join([*LEASH, str(self._run / program.name)])),
                 rank=program.rank,
                 stop_seconds=STOP_SECONDS,
                 **places,
@@ -163,14 +211,6 @@ class Supervisor:
 
 def _escape(text: str) -> str:
     return text.replace("%", "%%")
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 class _SocketTransport(xmlrpc.client.Transport):

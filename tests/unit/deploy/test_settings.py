@@ -1,0 +1,67 @@
+"""Settings of the local mesh."""
+
+from pathlib import Path
+
+import pytest
+
+from deploy.local.settings import LocalSettings
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    for field in LocalSettings.model_fields:
+        monkeypatch.delenv(f"SLUICE_{field}".upper(), raising=False)
+
+
+def test_the_ports_people_type_are_the_defaults() -> None:
+    ports = {use: port for use, (port, _) in LocalSettings.load().ports().items()}
+    assert [ports[use] for use in ("gateway", "alert door", "Redis", "InfluxDB")] == [
+        8001,
+        5001,
+        6379,
+        8086,
+    ]
+
+
+def test_default_ports_leave_room_for_ten_processes_of_a_kind() -> None:
+    settings = LocalSettings(ingest_processes=10, worker_processes=10)
+    ports = [port for port, _ in settings.ports().values()]
+    assert len(ports) == len(set(ports))
+
+
+def test_every_port_names_a_variable_that_changes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for use, (port, variable) in LocalSettings.load().ports().items():
+        monkeypatch.setenv(variable, str(port + 1))
+        assert LocalSettings.load().ports()[use] == (port + 1, variable)
+        monkeypatch.delenv(variable)
+
+
+def test_a_named_server_needs_no_port() -> None:
+    settings = LocalSettings(redis_url="redis://far:6379/0", influx_url="http://far:8086")
+    assert not {"Redis", "InfluxDB", "InfluxDB backup"} & set(settings.ports())
+
+
+def test_wrong_settings_end_with_a_line_each_and_without_their_values(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SLUICE_GATEWAY_PORT", "canary")
+    monkeypatch.setenv("SLUICE_WORKER_PROCESSES", "0")
+    with pytest.raises(SystemExit) as ended:
+        LocalSettings.load()
+    lines = str(ended.value).splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        "SLUICE_GATEWAY_PORT",
+        "SLUICE_WORKER_PROCESSES",
+    ]
+    assert "canary" not in str(ended.value)
+
+
+def test_folders_are_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert LocalSettings(state=Path("state")).state == tmp_path / "state"
+
+
+def test_another_mesh_keeps_its_data_and_reports_together(tmp_path: Path) -> None:
+    other = LocalSettings.load().at(tmp_path, {"gateway_port": 8002})
+    assert (other.state, other.reports_dir) == (tmp_path, tmp_path / "error_reports")
+    assert other.gateway_port == 8002
