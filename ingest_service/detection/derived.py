@@ -13,6 +13,8 @@ import re
 from base64 import b64decode
 from dataclasses import dataclass
 
+from ingest_service.detection.cards import is_card
+from ingest_service.detection.normalize import fold
 from ingest_service.fields import Fields
 
 _LONGEST_PART = 8
@@ -52,26 +54,31 @@ def split_values(fields: Fields) -> list[Derived]:
 
 
 def _finish(fields: Fields, run: list[int], found: list[Derived]) -> None:
-    if len(run) < 2 or len(run) > _LONGEST_WHOLE:
+    if not 2 <= len(run) <= _LONGEST_WHOLE:
         return
     parts = [fields.texts[index] for index in run]
     whole = "".join(parts)
-    if not _SHORTEST_WHOLE <= len(whole) <= _LONGEST_WHOLE or not any(map(str.isdigit, whole)):
+    if not _SHORTEST_WHOLE <= len(whole) <= _LONGEST_WHOLE:
         return
-    joined = whole if all(len(part) == 1 for part in parts) else "-".join(parts)
-    if whole.isdigit() and not _grouped(parts):
+    if whole.isdecimal():
+        lengths = [len(part) for part in parts]
+        if len(whole) > _SHORTEST_WHOLE:
+            if not is_card(fold(whole).encode()) or not _grouped(lengths):
+                return
+        elif lengths != [3, 2, 4] and lengths != [1] * 9:
+            return
+    elif not any(map(str.isdigit, whole)):
         return
+    joined = whole if len(run) == len(whole) else "-".join(parts)
     found.append(Derived(joined, tuple((index, 0, len(fields.texts[index])) for index in run)))
 
 
-def _grouped(parts: list[str]) -> bool:
-    """Tell whether lengths of digit groups are those of a number taken apart."""
-    lengths = [len(part) for part in parts]
+def _grouped(lengths: list[int]) -> bool:
+    """Tell whether lengths of digit groups are those of a card number taken apart."""
     return (
-        lengths == [3, 2, 4]
-        or set(lengths) == {1}
+        set(lengths) == {1}
         or (set(lengths[:-1]) == {4} and lengths[-1] <= 4 and len(lengths) >= 4)
-        or lengths in ([4, 6, 5], [4, 6, 4], [8, 8])
+        or lengths in ([4, 6, 5], [4, 6, 4])
     )
 
 

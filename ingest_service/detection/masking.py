@@ -72,13 +72,13 @@ def mask_data(
     for index, text_spans in spans.items():
         if not fields.is_key[index]:
             member(fields.places[index]).string_value = mask_text(fields.texts[index], text_spans)
-    # Innermost first: renaming copies a member, and what was reached through it goes stale.
+    # Innermost first: renaming copies a member, and what was reached through it goes stale. A
+    # container's number is above its owner's, so nothing stale is asked for again.
     for place in sorted(renamed, key=lambda place: place[0], reverse=True):
         owner, key = place
         members = container(owner).struct_value.fields
         members[renamed[place]].CopyFrom(members[str(key)])
         del members[str(key)]
-        reached = {number: value for number, value in reached.items() if number <= owner}
     return copy
 
 

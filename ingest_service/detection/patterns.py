@@ -129,7 +129,7 @@ RULES: tuple[Rule, ...] = (
         identities.separated_ssn,
         patience=1000,
     ),
-    Rule("us_ssn", context.SSN.source, identities.SSN_NUMBER, identities.bare_ssn, patience=1000),
+    Rule("us_ssn", context.SSN.source, identities.SSN_NUMBER, identities.bare_ssn, patience=500),
     Rule("us_itin", context.TAXPAYER.source, identities.ITIN, identities.itin),
     Rule("us_routing_number", context.ROUTING.source, identities.NINE_DIGITS, identities.routing),
     Rule("crypto_wallet", wallets.BASE58_GATE, wallets.BASE58, wallets.base58, patience=400),
