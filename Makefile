@@ -32,7 +32,7 @@ demo: install ## walk the four scenes on the running mesh
 clean: install ## stop everything and delete its data, logs and reports
 	@$(RUN) -m deploy.local clean
 
-tools: install ## bring grpcurl, influx and redis-cli, for PATH
+tools: install ## bring grpcurl, influx, redis-cli and sluice-scan
 	@$(RUN) -m deploy.local tools
 
 test: tools ## run every test, on a mesh of its own

@@ -94,8 +94,9 @@ def tools(mesh: LocalMesh, _name: str) -> None:
     for program in (parts.INFLUX, parts.GRPCURL):
         link_command(folder, program.name, parts.go_program(program, print))
     link_command(folder, "redis-cli", parts.redis_cli())
-    link_command(folder, "buf", parts.tool("buf"))
-    print(f'grpcurl, influx, redis-cli and buf are there:\n\n  export PATH="{folder}:$PATH"')
+    link_command(folder, "sluice-scan", Path(__file__).with_name("sluice-scan"))
+    print("grpcurl, influx, redis-cli and sluice-scan are there:")
+    print(f'\n  export PATH="{folder}:$PATH"')
 
 
 def scenes(mesh: LocalMesh, _name: str) -> None:

@@ -3,12 +3,14 @@
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from deploy.local.mesh import LocalMesh
+from ingest_service.detection import parse_policy
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -64,6 +66,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     mesh = LocalMesh.on_free_ports(tmp_path_factory.mktemp("readme"))
     reader = Reader(mesh)
     assert "Sluice is up" in reader.type(START)
+    reader.type("make tools")
     yield reader
     mesh.stop()
 
@@ -94,9 +97,19 @@ def test_stop_and_clean_up(reader: Reader) -> None:
     assert not list(reader.mesh.settings.reports_dir.glob("alert_*"))
 
 
-def test_the_python_example_is_the_sample_client() -> None:
+def test_the_python_example_runs(mesh: LocalMesh) -> None:
     (example,) = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-    sample = (ROOT / "tests" / "contract" / "sample_client.py").read_text()
-    for line in example.splitlines():
-        if "localhost" not in line and "print" not in line:
-            assert line.strip(" :") in re.sub(r"\s*\n\s*", "", sample) or line.strip() in sample
+    done = subprocess.run(
+        [sys.executable, "-c", example.replace("localhost:8001", mesh.gateway)],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "protos" / "gen")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.endswith("TASK_STATE_SUCCEEDED\n"), done.stderr
+
+
+def test_the_policy_example_is_a_policy() -> None:
+    (example,) = re.findall(r"^```yaml\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    policy = parse_policy(example)
+    assert [keyword.word for keyword in policy.keywords] == ["project nightjar"]
