@@ -6,7 +6,6 @@ import json
 import os
 import resource
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -14,9 +13,8 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -30,33 +28,10 @@ from sluice.alert.v1 import alert_service_pb2 as contract
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
 from sluice.alert.v1.alert_service_pb2_grpc import AlertServiceStub
 from sluice.verdict.v1.verdict_pb2 import Finding
+from tests.integration.processes import ROOT, eventually, free_port
 
-ROOT = Path(__file__).parents[2]
 CANARY = "CANARY-7e2d"
 DEADLINE = 10
-
-Result = TypeVar("Result")
-
-
-def eventually(check: Callable[[], Result], seconds: float = 20.0) -> Result:
-    """Return the first true answer of `check`; fail when there is none in time."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            found = check()
-        except (OSError, grpc.RpcError):
-            found = cast(Result, None)
-        if found:
-            return found
-        assert time.monotonic() < deadline, "the condition was not met in time"
-        time.sleep(0.02)
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class Service:
