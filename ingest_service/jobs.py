@@ -31,6 +31,10 @@ REQUEST_PREFIX = "sluice:request:"
 OPEN_KEY = "sluice:open"
 COUNTS_KEY = "sluice:counts"
 SLOT_KEY = "sluice:slots"
+
+FULL_SHARE = 0.7
+"""Of Redis' memory. At its limit Redis takes no command that writes, those of the workers among
+them, and could not be drained any more."""
 INTERACTION_QUEUE = "interactions"
 ALERT_QUEUE = "alerts"
 
@@ -61,28 +65,41 @@ class QueueUnavailable(Exception):
 
 
 class QueueFull(Exception):
-    """Redis is at its memory limit and took nothing."""
+    """As much is waiting as may, and nothing was taken."""
 
 
 class Jobs:
     """The jobs of this mesh, as ingest sees them.
 
-    `record_seconds` is how long a job's state is kept, `request_seconds` how long a request id is.
+    `record_seconds` is how long a job's state is kept, `request_seconds` how long a request id is,
+    `max_queued` how many jobs may be unfinished before no further one is taken.
     """
 
-    def __init__(self, client: redis.Redis, *, record_seconds: int, request_seconds: int) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        record_seconds: int,
+        request_seconds: int,
+        max_queued: int = 100_000,
+    ) -> None:
         self._client = client
         self._record_seconds = record_seconds
         self._request_seconds = request_seconds
+        self._max_queued = max_queued
+        self._is_full = False
         script = Path(__file__).with_name("commit.lua").read_text(encoding="utf-8")
         self._commit = client.register_script(script)
 
     def probe(self) -> None:
-        """Check that Redis answers and keeps what it acknowledges.
+        """Check that Redis answers and keeps what it acknowledges, and see how full it is.
 
         Raises mesh.health.Unhealthy or redis.RedisError.
         """
-        require_durability(self._client)
+        info = require_durability(self._client)
+        most = info["maxmemory"] or float("inf")
+        queued = self._client.hlen(f"dramatiq:{INTERACTION_QUEUE}.msgs")
+        self._is_full = info["used_memory"] > FULL_SHARE * most or queued >= self._max_queued
 
     def take_slot(self) -> int:
         """Return the slot of this process for UniqueTimes. Raises redis.RedisError."""
@@ -92,8 +109,11 @@ class Jobs:
         """Make the entries durable as one job and return a receipt for each.
 
         An entry whose request id is taken, in Redis or by an entry before it, is left out of the
-        job; its receipt says what the id stands for. Raises QueueUnavailable or QueueFull.
+        job; its receipt says what the id stands for. Raises QueueUnavailable, or QueueFull when
+        the last probe found too much waiting.
         """
+        if self._is_full:
+            raise QueueFull
         earlier: dict[str, RequestRecord] = {}
         tasks: dict[int, str] = {}
         while not tasks and (fresh := _fresh(entries, earlier)):

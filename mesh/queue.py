@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import dramatiq
 import redis
 from dramatiq.encoder import Encoder, MessageData
@@ -21,6 +24,10 @@ def connect(url: str) -> redis.Redis:
 
     redis-py repeats up to ten times by default. A repeated command whose first reply was lost
     stores a message twice, and hides the loss from the code that would have to know.
+
+    Every new connection first makes sure that Redis keeps what it acknowledges, and raises
+    NotDurable otherwise: a Redis that was restarted with another configuration takes commands
+    before any probe can tell.
     """
     return redis.Redis.from_url(
         url,
@@ -28,21 +35,38 @@ def connect(url: str) -> redis.Redis:
         socket_timeout=REPLY_TIMEOUT_SECONDS,
         health_check_interval=15,
         retry=Retry(NoBackoff(), 0),
+        redis_connect_func=_greet,
     )
 
 
-def require_durability(client: redis.Redis) -> None:
-    """Check that this Redis keeps what it acknowledges.
+class NotDurable(Unhealthy, redis.ConnectionError):
+    """This Redis may lose or evict what it acknowledges."""
 
-    Raises Unhealthy when it may lose or evict data, redis.RedisError when it does not answer.
+
+def require_durability(client: redis.Redis) -> Mapping[str, Any]:
+    """Check that this Redis keeps what it acknowledges; return what it tells of itself (INFO).
+
+    Raises NotDurable when it may lose or evict data, redis.RedisError when it does not answer.
     """
-    info = client.info()
-    if not info["aof_enabled"]:
-        raise Unhealthy("Redis keeps no append-only file: set appendonly yes")
+    info: Mapping[str, Any] = client.info()
+    _require(info)
+    return info
+
+
+def _greet(connection: Any) -> None:
+    connection.on_connect()
+    connection.send_command("INFO")
+    lines = bytes(connection.read_response(disable_decoding=True)).decode().splitlines()
+    _require(dict(line.split(":", 1) for line in lines if ":" in line))
+
+
+def _require(info: Mapping[str, Any]) -> None:
+    if str(info["aof_enabled"]) != "1":
+        raise NotDurable("Redis keeps no append-only file: set appendonly yes")
     if info["aof_last_write_status"] != "ok":
-        raise Unhealthy("Redis could not write its append-only file: look at its disk")
+        raise NotDurable("Redis could not write its append-only file: look at its disk")
     if info["maxmemory_policy"] != "noeviction":
-        raise Unhealthy("Redis may evict data: set maxmemory-policy noeviction")
+        raise NotDurable("Redis may evict data: set maxmemory-policy noeviction")
 
 
 class Payload(bytes):
