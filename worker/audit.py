@@ -2,6 +2,8 @@
 
 The reply to a fetch can be lost on the way. Redis then counts messages as fetched by a worker that
 never saw them, and because that worker is alive nobody else gets them.
+
+Publishes the books of the whole mesh, too, which every worker sees alike.
 """
 
 from __future__ import annotations
@@ -13,14 +15,23 @@ from typing import Protocol
 import redis
 
 from mesh.health import Unhealthy
+from worker.books.totals import TotalsReader
 from worker.consumer import QueueConsumer
-from worker.metrics import DEAD_LETTERS, QUEUE_DEPTH, UNACCOUNTED, UNACKED
+from worker.metrics import (
+    BOOKS,
+    BOOKS_DIFFERENCE,
+    DEAD_LETTERS,
+    QUEUE_DEPTH,
+    UNACCOUNTED,
+    UNACKED,
+)
 from worker.queues import dead_key, fetched_key, waiting_key
 from worker.waiting import Stop
 
 INTERVAL_SECONDS = 1.0
 PATIENCE_SECONDS = 4.0
 """A message may be on its way from Redis this long; a reply takes three seconds at most."""
+BOOKS_SECONDS = 30.0
 
 
 class AuditedBroker(Protocol):
@@ -50,6 +61,8 @@ class Audit:
         self._client = client
         self._queues = queues
         self._stop = stop
+        self._totals = TotalsReader(client)
+        self._books_due = 0.0
         self._missing_since: dict[bytes, float] = {}
 
     def run(self) -> None:
@@ -58,6 +71,7 @@ class Audit:
             self._stop.wait(INTERVAL_SECONDS)
             try:
                 self.check()
+                self._publish_books()
             except redis.RedisError:
                 # The consumers meet the same error and know what to do.
                 continue
@@ -80,6 +94,21 @@ class Audit:
         """Raise Unhealthy while messages are missing."""
         if self._missing_since:
             raise Unhealthy(f"{len(self._missing_since)} fetched messages have not arrived")
+
+    def _publish_books(self) -> None:
+        """Set the metrics of the books when it is time; they stay while too much is open to sum."""
+        now = time.monotonic()
+        if now < self._books_due:
+            return
+        self._books_due = now + BOOKS_SECONDS
+        totals = self._totals.read()
+        if totals is None:
+            return
+        BOOKS.labels("accepted").set(totals.accepted)
+        BOOKS.labels("written").set(totals.written)
+        BOOKS.labels("failed").set(totals.failed)
+        BOOKS.labels("in_flight").set(totals.in_flight)
+        BOOKS_DIFFERENCE.set(totals.difference)
 
     def _measure(self, each: Audited) -> set[bytes]:
         """Set the metrics of one queue and return what is missing."""

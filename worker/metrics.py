@@ -19,3 +19,8 @@ UNACKED = Gauge("sluice_unacked", "Messages that this worker has fetched", ["que
 UNACCOUNTED = Gauge(
     "sluice_unaccounted", "Messages that Redis says this worker has and it does not", ["queue"]
 )
+BOOKS = Gauge("sluice_books", "Interactions of the whole mesh by where they are", ["entry"])
+BOOKS_DIFFERENCE = Gauge(
+    "sluice_books_difference",
+    "Interactions that were accepted and are neither written, failed nor in flight",
+)

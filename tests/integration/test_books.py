@@ -1,0 +1,406 @@
+"""`make audit` on a real Redis and a real InfluxDB, with real books that a test then falsifies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ingest_service.jobs import Entry, Jobs
+from mesh.queue import connect, use_envelopes
+from sluice.job.v1.job_pb2 import Interaction, JobRecord, LogInteractions
+from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_UNSPECIFIED, Verdict
+from tests.integration.processes import ROOT, Influx, Process, Redis, eventually, free_port
+from worker.books.__main__ import BALANCED, DIFFERENT, UNKNOWN, main
+
+CANARY = "CANARY-77b0"
+
+
+class Mesh:
+    """Redis, InfluxDB, ingest's way to store jobs, and a worker when a test wants one."""
+
+    def __init__(self, directory: Path, redis: Redis, influx: Influx) -> None:
+        self.redis = redis
+        self.influx = influx
+        self.metrics_port = free_port()
+        self.env = {
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'protos' / 'gen'}",
+            "SLUICE_REDIS_URL": redis.url,
+            "SLUICE_INFLUX_URL": influx.url,
+            "SLUICE_LISTEN": f"127.0.0.1:{free_port()}",
+            "SLUICE_METRICS_LISTEN": f"127.0.0.1:{self.metrics_port}",
+        }
+        self.worker = Process([sys.executable, "-m", "worker"], directory / "worker.log", self.env)
+        self._jobs = Jobs(connect(redis.url), record_seconds=600, request_seconds=600)
+        self._last_time = time.time_ns()
+
+    def accept(self, *verdicts: Verdict.ValueType) -> str:
+        """Store a job with interactions of these verdicts as ingest does; return its id."""
+        entries = []
+        for verdict in verdicts:
+            self._last_time += 1000
+            interaction = Interaction(time_unix_nano=self._last_time, verdict=verdict)
+            interaction.data.string_value = CANARY
+            entries.append(Entry(LogInteractions(interactions=[interaction]).SerializeToString()))
+        return self._jobs.commit(entries)[0].task_id.rpartition("-")[0]
+
+    def drain(self) -> None:
+        """Let a worker write everything, and stop it."""
+        self.worker.start()
+        eventually(self.is_drained)
+        assert self.worker.stop(signal.SIGTERM) == 0
+
+    def is_drained(self) -> bool:
+        client = self.redis.client
+        return not client.hlen("sluice:open") and not client.hlen("dramatiq:interactions.msgs")
+
+    def record(self, job_id: str) -> JobRecord:
+        stored = self.redis.client.get(f"sluice:job:{job_id}")
+        assert isinstance(stored, bytes)
+        return JobRecord.FromString(stored)
+
+    def write_row(self, task_id: str) -> None:
+        line = f'interactions,verdict=accepted payload="{CANARY}",task_id="{task_id}"'
+        url = f"{self.influx.url}/write?db=logs"
+        with urllib.request.urlopen(url, data=line.encode(), timeout=5) as answer:
+            assert answer.status == 204
+
+    def delete_row(self, task_id: str) -> None:
+        (row,) = [row for row in self.influx.rows() if row["task_id"] == task_id]
+        self.influx.query(f"DELETE FROM interactions WHERE time = {row['time']}")
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Redis, Influx]]:
+    directory = tmp_path_factory.mktemp("books")
+    redis, influx = Redis(directory / "redis"), Influx(directory / "influx")
+    redis.start()
+    influx.start()
+    yield redis, influx
+    redis.process.stop()
+    influx.process.stop()
+
+
+@pytest.fixture
+def mesh(
+    tmp_path: Path, parts: tuple[Redis, Influx], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Mesh]:
+    redis, influx = parts
+    use_envelopes()
+    redis.client.flushall()
+    influx.query("DROP DATABASE logs")
+    influx.query("CREATE DATABASE logs")
+    mesh = Mesh(tmp_path, redis, influx)
+    monkeypatch.setenv("SLUICE_REDIS_URL", redis.url)
+    monkeypatch.setenv("SLUICE_INFLUX_URL", influx.url)
+    yield mesh
+    mesh.worker.stop()
+
+
+class Recorded:
+    """Two finished jobs: one all written, one with an interaction that failed."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self.whole = mesh.accept(*[VERDICT_ACCEPTED] * 3)
+        self.partial = mesh.accept(
+            VERDICT_ACCEPTED, VERDICT_UNSPECIFIED, VERDICT_ACCEPTED, VERDICT_ACCEPTED
+        )
+        mesh.drain()
+
+
+@pytest.fixture
+def recorded(mesh: Mesh) -> Recorded:
+    return Recorded(mesh)
+
+
+class Audit:
+    """Runs the audit and holds what it printed."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+        self.out = ""
+        self.err = ""
+
+    def __call__(self, *arguments: str) -> int:
+        self._capsys.readouterr()
+        status = main(arguments)
+        self.out, self.err = self._capsys.readouterr()
+        assert CANARY not in self.out + self.err
+        return status
+
+    def number(self, name: str) -> int:
+        (line,) = [line for line in self.out.splitlines() if line.startswith(f"{name}  ")]
+        return int(line.removeprefix(name).split()[0].replace(",", ""))
+
+
+@pytest.fixture
+def audit(capsys: pytest.CaptureFixture[str]) -> Audit:
+    return Audit(capsys)
+
+
+def test_an_empty_mesh_balances(mesh: Mesh, audit: Audit) -> None:
+    assert audit() == BALANCED, audit.out
+    assert audit.number("rows in InfluxDB") == 0
+
+
+def test_books_with_a_failed_point_balance(mesh: Mesh, recorded: Recorded) -> None:
+    command = [sys.executable, "-m", "worker.books"]
+    done = subprocess.run(
+        command, env=os.environ | mesh.env, cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (BALANCED, "")
+    lines = [line.split("  accepted since")[0] for line in done.stdout.splitlines()]
+    assert lines == [
+        "accepted                       7",
+        "written                        6",
+        "failed                         1",
+        "in flight                      0",
+        "difference                     0",
+        "rows in InfluxDB               6",
+        "jobs compared                  2",
+        "jobs that differ               0",
+        "",
+        "The books balance.",
+    ]
+
+
+def test_jobs_that_wait_are_in_flight(mesh: Mesh, recorded: Recorded, audit: Audit) -> None:
+    mesh.accept(VERDICT_ACCEPTED, VERDICT_ACCEPTED)
+    assert audit() == BALANCED, audit.out
+    assert audit.number("in flight") == 2
+    assert "jobs: 1 waiting, 0 fetched, 0 dead" in audit.out
+
+
+def test_books_balance_while_the_mesh_works(mesh: Mesh, audit: Audit) -> None:
+    enough = threading.Event()
+
+    def load() -> None:
+        while not enough.is_set():
+            mesh.accept(VERDICT_ACCEPTED, VERDICT_UNSPECIFIED, VERDICT_ACCEPTED)
+
+    mesh.worker.start()
+    loading = threading.Thread(target=load)
+    loading.start()
+    try:
+        for number in range(20):
+            assert audit() == BALANCED, audit.out
+            if number == 10:
+                # What a worker leaves behind that is killed goes to the next one.
+                mesh.worker.stop(signal.SIGKILL)
+                mesh.worker.start()
+    finally:
+        enough.set()
+        loading.join()
+    eventually(mesh.is_drained, 60)
+    assert audit() == BALANCED, audit.out
+    assert audit.number("jobs compared") == audit.number("failed") > 0
+
+
+def test_a_missing_row_differs(mesh: Mesh, recorded: Recorded, audit: Audit) -> None:
+    mesh.delete_row(f"{recorded.whole}-1")
+    assert audit() == DIFFERENT, audit.out
+    assert f"{recorded.whole}  1 of 3 rows missing ({recorded.whole}-1)" in audit.out
+    assert "Rows in InfluxDB are 1 less than booked as written." in audit.out
+    assert audit.number("jobs that differ") == 1
+    assert audit.number("difference") == 0
+
+
+@pytest.mark.parametrize("entry", ["accepted", "written", "failed"])
+@pytest.mark.parametrize("error", [1, -1])
+def test_a_wrong_count_differs(
+    mesh: Mesh, recorded: Recorded, audit: Audit, entry: str, error: int
+) -> None:
+    mesh.redis.client.hincrby("sluice:counts", entry, error)
+    assert audit() == DIFFERENT, audit.out
+    assert audit.number("difference") == (error if entry == "accepted" else -error)
+    assert "than written, failed and in flight together." in audit.out
+    assert ("than the dead letters explain" in audit.out) == (entry == "failed")
+
+
+@pytest.mark.parametrize("lost", ["message", "place"])
+def test_an_open_job_without_its_message_differs(
+    mesh: Mesh, recorded: Recorded, audit: Audit, lost: str
+) -> None:
+    job_id = mesh.accept(VERDICT_ACCEPTED)
+    if lost == "message":
+        mesh.redis.client.hdel("dramatiq:interactions.msgs", job_id)
+    else:
+        mesh.redis.client.lrem("dramatiq:interactions", 1, job_id)
+    assert audit() == DIFFERENT, audit.out
+    assert f"{job_id}  open, and its message is gone: nobody will write it" in audit.out
+    assert audit.number("difference") == 0
+
+
+def test_a_doubled_row_differs(mesh: Mesh, recorded: Recorded, audit: Audit) -> None:
+    mesh.write_row(f"{recorded.whole}-2")
+    assert audit() == DIFFERENT, audit.out
+    assert f"{recorded.whole}  written more than once: {recorded.whole}-2" in audit.out
+    assert "Rows in InfluxDB are 1 more than the books know of." in audit.out
+
+
+def test_a_doubled_row_does_not_make_up_for_a_missing_one(
+    mesh: Mesh, recorded: Recorded, audit: Audit
+) -> None:
+    mesh.write_row(f"{recorded.whole}-2")
+    mesh.delete_row(f"{recorded.whole}-0")
+    assert audit() == DIFFERENT, audit.out
+    assert audit.number("rows in InfluxDB") == audit.number("written")
+    assert "1 of 3 rows missing" in audit.out
+    assert "written more than once" in audit.out
+
+
+def test_a_row_of_a_failed_interaction_differs(
+    mesh: Mesh, recorded: Recorded, audit: Audit
+) -> None:
+    mesh.write_row(f"{recorded.partial}-1")
+    assert audit() == DIFFERENT, audit.out
+    assert f"{recorded.partial}  written though not to be: {recorded.partial}-1" in audit.out
+
+
+def test_rows_of_a_job_that_was_never_accepted_differ(
+    mesh: Mesh, recorded: Recorded, audit: Audit
+) -> None:
+    stranger = mesh.accept(VERDICT_ACCEPTED)
+    mesh.drain()
+    mesh.redis.client.delete(f"sluice:job:{stranger}")
+    # Its record may have expired.
+    assert audit() == BALANCED, audit.out
+    mesh.redis.client.hincrby("sluice:counts", "accepted", -1)
+    mesh.redis.client.hincrby("sluice:counts", "written", -1)
+    assert audit() == DIFFERENT, audit.out
+    assert f"{stranger}  has rows and is not in the books" in audit.out
+    assert audit.number("difference") == 0
+
+
+def test_a_failed_interaction_without_a_dead_letter_differs(
+    mesh: Mesh, recorded: Recorded, audit: Audit
+) -> None:
+    mesh.redis.client.zrem("dramatiq:interactions.XQ", recorded.partial)
+    assert audit() == DIFFERENT, audit.out
+    assert f"{recorded.partial}  1 failed, kept by no dead letter" in audit.out
+    assert "Failed is 1 more than the dead letters explain." in audit.out
+
+
+def test_a_job_that_was_closed_without_an_end_differs(
+    mesh: Mesh, recorded: Recorded, audit: Audit
+) -> None:
+    job_id = mesh.accept(VERDICT_ACCEPTED)
+    mesh.redis.client.hdel("sluice:open", job_id)
+    assert audit() == DIFFERENT, audit.out
+    assert f"{job_id}  neither open nor finished" in audit.out
+    assert audit.number("difference") == 1
+
+
+def test_jobs_without_a_record_are_covered_by_the_totals(
+    mesh: Mesh, recorded: Recorded, audit: Audit
+) -> None:
+    for job_id in (recorded.whole, recorded.partial):
+        mesh.redis.client.delete(f"sluice:job:{job_id}")
+    assert audit() == BALANCED, audit.out
+    assert audit.number("jobs compared") == 0
+    mesh.delete_row(f"{recorded.whole}-1")
+    assert audit() == DIFFERENT, audit.out
+    assert audit.number("jobs that differ") == 0
+
+
+def test_since_leaves_out_older_jobs(mesh: Mesh, recorded: Recorded, audit: Audit) -> None:
+    mesh.delete_row(f"{recorded.whole}-1")
+    record = mesh.record(recorded.whole)
+    record.accept_time.seconds -= 3600
+    key = f"sluice:job:{recorded.whole}"
+    mesh.redis.client.set(key, record.SerializeToString())
+    assert audit("--since", "30m") == DIFFERENT
+    assert audit.number("jobs compared") == 1
+    assert audit.number("jobs that differ") == 0
+    assert audit("--since", "1d") == DIFFERENT
+    assert audit.number("jobs that differ") == 1
+
+
+def test_rows_that_influxdb_was_told_to_drop_are_not_missed(
+    mesh: Mesh, recorded: Recorded, audit: Audit
+) -> None:
+    policy = "RETENTION POLICY autogen ON logs DURATION 48h SHARD DURATION 1h"
+    mesh.influx.query(f"ALTER {policy}")
+    record = mesh.record(recorded.whole)
+    record.accept_time.seconds -= 48 * 3600
+    key = f"sluice:job:{recorded.whole}"
+    mesh.redis.client.set(key, record.SerializeToString())
+    mesh.delete_row(f"{recorded.whole}-1")
+    assert audit() == BALANCED, audit.out
+    assert "dropped after 48 h" in audit.out
+    mesh.delete_row(f"{recorded.partial}-0")
+    assert audit() == DIFFERENT, audit.out
+    assert f"{recorded.partial}  1 of 4 rows missing" in audit.out
+
+
+def test_a_message_that_comes_again_is_named_when_it_is_old(
+    mesh: Mesh, recorded: Recorded, audit: Audit
+) -> None:
+    client = mesh.redis.client
+    client.hset("dramatiq:interactions.msgs", recorded.whole, b"message")
+    client.rpush("dramatiq:interactions", recorded.whole)
+    assert audit() == BALANCED, audit.out
+    assert "that are done" not in audit.out
+    record = mesh.record(recorded.whole)
+    record.end_time.seconds -= 120
+    client.set(f"sluice:job:{recorded.whole}", record.SerializeToString())
+    assert audit() == BALANCED, audit.out
+    assert f"Messages of jobs that are done: 1, {recorded.whole} among them" in audit.out
+
+
+def test_twenty_jobs_are_named_and_the_others_counted(mesh: Mesh, audit: Audit) -> None:
+    for _ in range(25):
+        mesh.accept(VERDICT_ACCEPTED)
+    mesh.drain()
+    mesh.influx.query("DROP MEASUREMENT interactions")
+    assert audit() == DIFFERENT, audit.out
+    assert audit.number("jobs that differ") == 25
+    assert audit.out.count("1 of 1 rows missing") == 20
+    assert "and 5 more jobs" in audit.out
+
+
+def test_what_does_not_answer_is_named_in_one_line(
+    mesh: Mesh, recorded: Recorded, audit: Audit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def complaint() -> str:
+        assert audit() == UNKNOWN
+        assert audit.out == ""
+        (line,) = audit.err.splitlines()
+        return line
+
+    monkeypatch.setenv("SLUICE_INFLUX_BUCKET", "no-such-bucket")
+    assert complaint().startswith("InfluxDB does not answer (QUERY_REFUSED)")
+    monkeypatch.delenv("SLUICE_INFLUX_BUCKET")
+    monkeypatch.setenv("SLUICE_INFLUX_URL", f"http://127.0.0.1:{free_port()}")
+    assert complaint() == "InfluxDB does not answer (UNREACHABLE): Check SLUICE_INFLUX_URL."
+    mesh.redis.client.config_set("appendonly", "no")
+    try:
+        assert "set appendonly yes" in complaint()
+    finally:
+        mesh.redis.client.config_set("appendonly", "yes")
+    monkeypatch.setenv("SLUICE_REDIS_URL", f"redis://127.0.0.1:{free_port()}/0")
+    line = complaint()
+    assert line == "Redis does not answer (ConnectionError): check SLUICE_REDIS_URL."
+
+
+def test_the_worker_publishes_the_books(mesh: Mesh, recorded: Recorded) -> None:
+    mesh.redis.client.hincrby("sluice:counts", "accepted", 5)
+    mesh.worker.start()
+
+    def metrics() -> list[str]:
+        url = f"http://127.0.0.1:{mesh.metrics_port}/metrics"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return [line for line in answer.read().decode().splitlines() if "sluice_books" in line]
+
+    eventually(lambda: "sluice_books_difference 5.0" in metrics())
+    found = metrics()
+    for entry, number in {"accepted": 12, "written": 6, "failed": 1, "in_flight": 0}.items():
+        assert f'sluice_books{{entry="{entry}"}} {number}.0' in found

@@ -1,0 +1,1 @@
+"""Whether what was accepted is accounted for: Redis' books against InfluxDB's rows, job by job."""
