@@ -8,6 +8,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ingest_service.jobs import Jobs
+from ingest_service.metrics import ALERTS
 from mesh.health import Unhealthy
 from mesh.logs import logger
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
@@ -34,9 +35,11 @@ class Alerts:
         """
         try:
             await self._alert_service.RaiseAlert(alert, timeout=CALL_SECONDS)
+            ALERTS.labels("told").inc()
         except grpc.aio.AioRpcError as error:
             log.warning("alert queued", alert_id=alert.alert_id, error=error.code().name)
             await asyncio.to_thread(self._jobs.enqueue_alert, alert)
+            ALERTS.labels("queued").inc()
 
     async def probe(self) -> None:
         """Check that the alert service serves. Raises grpc.aio.AioRpcError or Unhealthy."""

@@ -100,6 +100,11 @@ class Judgement:
         return "" if self._violates("/source") else self.submission.source
 
     @property
+    def told_source(self) -> str:
+        """The source as alerts show it: empty when it is no valid one or holds a finding."""
+        return self.valid_source if self.kept_source == self.valid_source else ""
+
+    @property
     def valid_request_id(self) -> str:
         """The request id, empty when it is no valid one."""
         return "" if self._violates("/request_id") else self.submission.request_id

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.struct_pb2 import Value
 from ulid import ULID
 
+from ingest_service import metrics
 from ingest_service.alerts import Alerts
 from ingest_service.gate import Gate, Judgement
 from ingest_service.jobs import QueueFull, QueueUnavailable, Receipt
@@ -41,6 +43,26 @@ class Intake:
         self._alerts = alerts
         self._recorder = recorder
         self._unfinished: set[asyncio.Task[Any]] = set()
+        # One, since Python judges one at a time anyway: more would only keep the event loop, and
+        # with it the answers to health checks, from its turn.
+        self._judging = ThreadPoolExecutor(1, thread_name_prefix="judging")
+        self._bytes_in_a_row = 0
+
+    async def judge(self, submission: SubmitRequest) -> Judgement:
+        """Return the judgement on one submission, letting others go on meanwhile.
+
+        Raises when detection fails: then nothing is known, and the submission must be refused.
+        """
+        size = submission.ByteSize()
+        if size > MAX_JUDGED_INLINE_BYTES:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._judging, self._gate.judge, submission
+            )
+        self._bytes_in_a_row += size
+        if self._bytes_in_a_row > MAX_JUDGED_INLINE_BYTES:
+            self._bytes_in_a_row = 0
+            await asyncio.sleep(0)
+        return self._gate.judge(submission)
 
     async def take(
         self, submissions: Sequence[SubmitRequest], http_request_id: Callable[[], str]
@@ -78,22 +100,24 @@ class Intake:
         """Wait until everything that was taken in is durable or has failed."""
         while self._unfinished:
             await asyncio.wait(self._unfinished)
+        self._judging.shutdown()
         await self._recorder.close()
 
     async def _judge(self, submission: SubmitRequest) -> Judgement | CallError:
         try:
-            if submission.ByteSize() > MAX_JUDGED_INLINE_BYTES:
-                return await asyncio.to_thread(self._gate.judge, submission)
-            return self._gate.judge(submission)
+            judgement = await self.judge(submission)
         except Exception as error:
             # Fails closed: what could not be checked is not accepted.
             log.error("detection failed", exc_info=error)
+            metrics.UNCHECKED.inc()
             return CallError(
                 grpc.StatusCode.INTERNAL,
                 "DETECTION_FAILED",
                 "The submission could not be checked, so it was not accepted. Repeat the call; if "
                 "it fails again, report the request id to the operator.",
             )
+        _count(judgement)
+        return judgement
 
     async def _take_with_refusals(
         self,
@@ -180,6 +204,17 @@ class Intake:
         return await asyncio.shield(task)
 
 
+def _count(judgement: Judgement) -> None:
+    if judgement.violations:
+        metrics.INVALID.inc()
+    elif judgement.refused:
+        metrics.REFUSED.inc()
+    else:
+        metrics.ACCEPTED.inc()
+    for detector in judgement.detectors:
+        metrics.FINDINGS.labels(detector).inc()
+
+
 def _accepted(submission: SubmitRequest, judgement: Judgement) -> Decided:
     return Decided(
         submission=submission,
@@ -239,7 +274,7 @@ def _alert(
     alert = RaiseAlertRequest(
         alert_id=_alert_id(submission, judgement.valid_request_id),
         event_type="INVALID_INPUT" if judgement.violations else "PII",
-        source=judgement.valid_source,
+        source=judgement.told_source,
         payload=submission.data if submission.HasField("data") else None,
         findings=judgement.findings_message()[:MAX_ALERT_FINDINGS],
         violations=judgement.violations_message()[:MAX_ALERT_FINDINGS],

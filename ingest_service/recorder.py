@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from google.protobuf.struct_pb2 import Value
 
 from ingest_service.jobs import Entry, Jobs, QueueUnavailable, Receipt
+from ingest_service.metrics import COMMIT_SECONDS, JOB_INTERACTIONS
 from ingest_service.sharing import SharedTrips
 from ingest_service.times import UniqueTimes
 from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
@@ -92,7 +93,10 @@ class Recorder:
         await self._trips.close()
 
     def _carry(self, batches: Sequence[_Batch]) -> list[list[Receipt]]:
-        receipts = iter(self._jobs.commit([entry for batch in batches for entry in batch.entries]))
+        entries = [entry for batch in batches for entry in batch.entries]
+        JOB_INTERACTIONS.observe(len(entries))
+        with COMMIT_SECONDS.time():
+            receipts = iter(self._jobs.commit(entries))
         return [[next(receipts) for _ in batch.entries] for batch in batches]
 
     def _batches(self, entries: Sequence[Entry]) -> list[_Batch]:

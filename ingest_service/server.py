@@ -16,7 +16,7 @@ from ingest_service.servicer import IngestServicer, JobLookup
 from ingest_service.settings import IngestSettings
 from ingest_service.sharing import SharedTrips
 from ingest_service.times import UniqueTimes
-from mesh import server, telemetry
+from mesh import client, server, telemetry
 from mesh.health import Health
 from mesh.queue import connect, use_envelopes
 from sluice.alert.v1 import alert_service_pb2
@@ -35,6 +35,7 @@ async def serve(settings: IngestSettings) -> None:
         connect(settings.redis_url),
         record_seconds=settings.status_retention_seconds,
         request_seconds=settings.request_retention_seconds,
+        max_queued=settings.max_queued_jobs,
     )
     recorder = Recorder(
         jobs,
@@ -56,11 +57,11 @@ async def serve(settings: IngestSettings) -> None:
         if not recorder.started:
             recorder.start(UniqueTimes(await asyncio.to_thread(jobs.take_slot)))
 
-    async with grpc.aio.insecure_channel(settings.alert_target) as channel:
+    async with grpc.aio.insecure_channel(settings.alert_target, client.OPTIONS) as channel:
         alerts = Alerts(channel, jobs)
         intake = Intake(gate, alerts, recorder)
         servicer = IngestServicer(
-            intake, gate, lookups, timedelta(seconds=settings.status_retention_seconds)
+            intake, lookups, timedelta(seconds=settings.status_retention_seconds)
         )
         health = Health([INGEST], probes={"redis": redis_answers}, bystanders={ALERT: alerts.probe})
         ingest = server.Service(

@@ -11,7 +11,6 @@ from functools import partial
 import grpc
 
 from ingest_service import tasks
-from ingest_service.gate import Gate
 from ingest_service.intake import Intake, Outcome
 from ingest_service.jobs import QueueUnavailable
 from ingest_service.sharing import SharedTrips
@@ -44,12 +43,10 @@ class IngestServicer(IngestServiceServicer):
     def __init__(
         self,
         intake: Intake,
-        gate: Gate,
         lookups: SharedTrips[JobLookup, JobRecord | None],
         retention: timedelta,
     ) -> None:
         self._intake = intake
-        self._gate = gate
         self._lookups = lookups
         self._retention = retention
 
@@ -85,7 +82,7 @@ class IngestServicer(IngestServiceServicer):
         submission = ingest.SubmitRequest(source=request.source)
         if request.HasField("data"):
             submission.data.CopyFrom(request.data)
-        judgement = await asyncio.to_thread(self._gate.judge, submission)
+        judgement = await self._intake.judge(submission)
         return ingest.ScanResponse(
             verdict=VERDICT_REJECTED if judgement.refused else VERDICT_ACCEPTED,
             violations=judgement.violations_message(),

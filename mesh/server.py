@@ -30,7 +30,9 @@ OPTIONS = [
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_metadata_size", 16 * 1024),
+    # The gateway limits headers, and counts neither those it adds nor what gRPC counts for each.
+    # Near this limit gRPC refuses at random, so it has to lie well above.
+    ("grpc.max_metadata_size", 32 * 1024),
 ]
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -191,7 +193,7 @@ class _HandlerWrapper:
         async def call(data: bytes, context: Context) -> Any:
             try:
                 with self._calls:
-                    return await behaviour(decode(data), context)
+                    return await behaviour(_decoded(decode, data), context)
             except Exception as error:
                 await self._end(name, context, error)
 
@@ -201,7 +203,7 @@ class _HandlerWrapper:
         async def call(data: bytes, context: Context) -> AsyncIterator[Any]:
             try:
                 with self._calls:
-                    async for response in behaviour(decode(data), context):
+                    async for response in behaviour(_decoded(decode, data), context):
                         yield response
             except Exception as error:
                 await self._end(name, context, error)
@@ -212,7 +214,7 @@ class _HandlerWrapper:
         async def call(stream: AsyncIterator[bytes], context: Context) -> Any:
             async def requests() -> AsyncIterator[Any]:
                 async for data in stream:
-                    yield decode(data)
+                    yield _decoded(decode, data)
 
             try:
                 with self._calls:
@@ -226,7 +228,7 @@ class _HandlerWrapper:
         async def call(stream: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
             async def requests() -> AsyncIterator[Any]:
                 async for data in stream:
-                    yield decode(data)
+                    yield _decoded(decode, data)
 
             try:
                 with self._calls:
@@ -241,7 +243,7 @@ class _HandlerWrapper:
         """End the call with the status that `error` stands for."""
         if isinstance(error, grpc.aio.AbortError):
             raise error
-        if isinstance(error, DecodeError):
+        if isinstance(error, _Undecodable):
             error = await self._refuse_undecodable(name, context)
         call_id = request_id(context)
         if not isinstance(error, CallError):
@@ -269,3 +271,14 @@ class _HandlerWrapper:
             "The request is no valid message: it is damaged, holds text that is not UTF-8, or is "
             "nested too deeply. Send at most 32 levels.",
         )
+
+
+class _Undecodable(Exception):
+    """The request is no message. What a handler fails to decode is our own fault."""
+
+
+def _decoded(decode: Callable[[bytes], Any], data: bytes) -> Any:
+    try:
+        return decode(data)
+    except DecodeError:
+        raise _Undecodable from None

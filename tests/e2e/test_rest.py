@@ -77,7 +77,9 @@ def test_what_must_not_be_sent_is_refused_reported_and_recorded_masked(
     assert report["alert"]["event_type"] == "PII"
     assert report["alert"]["raise_time"]
     assert report["alert"]["http_request_id"] == answer.headers["x-request-id"]
-    assert report["alert"].get("source", "") == body.get("source", "")
+    told = body.get("source", "") if path != "/source" else ""
+    assert report["alert"].get("source", "") == told
+    assert "bob@example" not in json.dumps(client.get(f"/alerts/{alert_id}").json)
     assert any(each["detector"].upper() == reason for each in report["alert"]["findings"])
     assert report["payload"] == body["data"]
 

@@ -1,0 +1,106 @@
+"""A marked secret, and looking for it wherever it could have been left, in whatever spelling."""
+
+from __future__ import annotations
+
+import base64
+import random
+import string
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from urllib.parse import quote
+from urllib.request import urlopen
+
+import redis
+
+from deploy.local.mesh import LocalMesh
+
+
+def fresh_word() -> str:
+    """Return a word that occurs nowhere else and that no detector takes for anything."""
+    return "-".join(
+        ["wren", *("".join(random.choices(string.ascii_lowercase, k=5)) for _ in range(3))]
+    )
+
+
+def spellings(secret: str) -> dict[str, bytes]:
+    """Return what to look for, by the name of the spelling.
+
+    Base64 spells a text in three ways, depending on where it begins; of each only the part that
+    does not depend on the neighbours is looked for.
+    """
+    data = secret.encode()
+    spelled = {
+        "raw": data,
+        "URL": quote(secret, safe="").encode(),
+        "URL, all of it": "".join(f"%{byte:02X}" for byte in data).encode(),
+        "JSON escapes": "".join(f"\\u{ord(each):04x}" for each in secret).encode(),
+        "hex": data.hex().encode(),
+        "hex in capitals": data.hex().upper().encode(),
+        "hex escapes": "".join(f"\\x{byte:02x}" for byte in data).encode(),
+    }
+    for before in range(3):
+        whole = base64.b64encode(bytes(before) + data + bytes(-(before + len(data)) % 3))
+        spelled[f"base64, {before} before"] = whole[4 if before else 0 : -4]
+    return spelled
+
+
+def found(secrets: Iterable[str], places: Iterable[tuple[str, bytes]]) -> list[str]:
+    """Return where the secrets are, as `place: spelling`."""
+    wanted = [spelling for secret in secrets for spelling in spellings(secret).items()]
+    return [
+        f"{place}: {name}"
+        for place, content in places
+        for name, spelling in wanted
+        if spelling in content
+    ]
+
+
+def files(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Give every file below a folder."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            yield str(path.relative_to(folder)), path.read_bytes()
+
+
+def redis_content(url: str) -> Iterator[tuple[str, bytes]]:
+    """Give every key in Redis with all that lies under it."""
+    with redis.Redis.from_url(url) as store:
+        for key in store.scan_iter():
+            yield key.decode(errors="replace"), key + b"\n" + _content(store, key)
+
+
+def _content(store: redis.Redis, key: bytes) -> bytes:
+    commands = {
+        b"string": ("GET",),
+        b"hash": ("HGETALL",),
+        b"list": ("LRANGE", 0, -1),
+        b"set": ("SMEMBERS",),
+        b"zset": ("ZRANGE", 0, -1),
+    }
+    kind = bytes(store.type(key))  # type: ignore[arg-type]
+    if kind not in commands:
+        assert kind == b"none", kind
+        return b""  # gone meanwhile
+    command, *arguments = commands[kind]
+    return _joined(store.execute_command(command, key, *arguments))  # type: ignore[no-untyped-call]
+
+
+def _joined(reply: object) -> bytes:
+    if isinstance(reply, bytes):
+        return reply
+    if isinstance(reply, dict):
+        return b"\n".join(_joined(each) for pair in reply.items() for each in pair)
+    if isinstance(reply, list | set | tuple):
+        return b"\n".join(_joined(each) for each in reply)
+    return str(reply).encode()
+
+
+def metrics(mesh: LocalMesh) -> Iterator[tuple[str, bytes]]:
+    """Give the metrics page of every process, and what Envoy's admin interface counts."""
+    ports = {use: port for use, (port, _) in mesh.settings.ports().items()}
+    pages = {use: f"{port}/metrics" for use, port in ports.items() if use.endswith("metrics")}
+    pages["Envoy's stats"] = f"{mesh.settings.admin_port}/stats?histogrambuckets=none"
+    pages["Envoy's clusters"] = f"{mesh.settings.admin_port}/clusters"
+    for name, page in pages.items():
+        with urlopen(f"http://127.0.0.1:{page}", timeout=10) as answer:
+            yield name, answer.read()

@@ -1,0 +1,245 @@
+"""The gateway's limits, read back from the running Envoy."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+
+from deploy.local.mesh import LocalMesh
+
+# Before these, an advisory for what we use is open: an HTTP/2 memory bomb is the last of them.
+OLDEST_ENVOY = (1, 38, 1)
+
+STREAMS = {
+    "gateway": {"grpc_ingest_streams", "grpc_alert_streams", "grpc_health", "grpc_reflection",
+                "watch_status", "watch_alerts"},
+    "alert_door": {"door_grpc_streams", "door_watch_alerts"},
+}  # fmt: skip
+
+TOLD_IN_THE_ACCESS_LOG = {
+    "START_TIME", "ROUTE_NAME", "RESPONSE_CODE", "GRPC_STATUS", "RESPONSE_CODE_DETAILS",
+    "DURATION", "BYTES_RECEIVED", "BYTES_SENT", "UPSTREAM_CLUSTER",
+}  # fmt: skip
+
+
+def admin(mesh: LocalMesh, path: str) -> Any:
+    address = f"http://127.0.0.1:{mesh.settings.admin_port}{path}"
+    with urlopen(address, timeout=10) as answer:
+        return json.load(answer)
+
+
+@pytest.fixture(scope="module")
+def dump(mesh: LocalMesh) -> dict[str, Any]:
+    """Return Envoy's own account of its configuration, by kind."""
+    configs = admin(mesh, "/config_dump?include_eds")["configs"]
+    return {each["@type"].rsplit(".", 1)[1]: each for each in configs}
+
+
+@pytest.fixture(scope="module", params=["gateway", "alert_door"])
+def listener(request: pytest.FixtureRequest, dump: dict[str, Any]) -> Any:
+    listeners = [each["listener"] for each in dump["ListenersConfigDump"]["static_listeners"]]
+    assert {each["name"] for each in listeners} == {"gateway", "alert_door"}
+    return next(each for each in listeners if each["name"] == request.param)
+
+
+@pytest.fixture(scope="module")
+def manager(listener: Any) -> Any:
+    ((chain,),) = [each["filters"] for each in listener["filter_chains"]]
+    return chain["typed_config"]
+
+
+@pytest.fixture(scope="module", params=["ingest_service", "alert_service"])
+def cluster(request: pytest.FixtureRequest, dump: dict[str, Any]) -> Any:
+    clusters = [each["cluster"] for each in dump["ClustersConfigDump"]["static_clusters"]]
+    assert {each["name"] for each in clusters} == {"ingest_service", "alert_service"}
+    return next(each for each in clusters if each["name"] == request.param)
+
+
+def http_filter(manager: Any, name: str) -> Any:
+    (found,) = [each for each in manager["http_filters"] if each["name"].endswith(f".{name}")]
+    return found["typed_config"]
+
+
+def routes(manager: Any) -> list[Any]:
+    ((host),) = manager["route_config"]["virtual_hosts"]
+    return list(host["routes"])
+
+
+def test_envoy_is_newer_than_the_advisories(mesh: LocalMesh) -> None:
+    found = re.search(r"/(\d+)\.(\d+)\.(\d+)", admin(mesh, "/server_info")["version"])
+    assert found is not None
+    assert tuple(map(int, found.groups())) >= OLDEST_ENVOY
+
+
+def test_what_a_client_claims_about_itself_is_not_believed(manager: Any) -> None:
+    assert manager["use_remote_address"] is True
+    assert manager.get("xff_num_trusted_hops", 0) == 0
+    (nobody,) = manager["internal_address_config"]["cidr_ranges"]
+    assert nobody == {"address_prefix": "192.0.2.1", "prefix_len": 32}
+    assert manager["always_set_request_id_in_response"] is True
+    assert "preserve_external_request_id" not in manager
+
+
+def test_paths_are_normalized_before_they_are_routed(manager: Any) -> None:
+    assert manager["normalize_path"] is True
+    assert manager["merge_slashes"] is True
+    assert manager["path_with_escaped_slashes_action"] == "REJECT_REQUEST"
+
+
+def test_time_is_limited(manager: Any) -> None:
+    assert manager["request_headers_timeout"] == "5s"
+    assert manager["stream_idle_timeout"] == "300s"
+    common = manager["common_http_protocol_options"]
+    assert common["idle_timeout"] == "300s"
+    assert common["max_stream_duration"] == "20s"
+
+
+def test_headers_are_limited(manager: Any) -> None:
+    assert manager["max_request_headers_kb"] == 16
+    common = manager["common_http_protocol_options"]
+    assert common["max_headers_count"] == 50
+    assert common["headers_with_underscores_action"] == "REJECT_REQUEST"
+
+
+def test_connections_and_streams_are_limited(listener: Any, manager: Any) -> None:
+    assert listener["per_connection_buffer_limit_bytes"] == 32768
+    http2 = manager["http2_protocol_options"]
+    assert http2["max_concurrent_streams"] == 100
+    assert http2["initial_stream_window_size"] == 65536
+    assert http2["initial_connection_window_size"] == 1048576
+
+
+def test_overload_is_met_by_refusing(dump: dict[str, Any]) -> None:
+    overload = dump["BootstrapConfigDump"]["bootstrap"]["overload_manager"]
+    monitors = {
+        each["name"].rsplit(".", 1)[1]: each["typed_config"]
+        for each in overload["resource_monitors"]
+    }
+    assert monitors["fixed_heap"]["max_heap_size_bytes"] == "536870912"
+    most = monitors["global_downstream_max_connections"]["max_active_downstream_connections"]
+    assert most == "10000"
+    thresholds = {
+        each["name"].rsplit(".", 1)[1]: each["triggers"][0]["threshold"]["value"]
+        for each in overload["actions"]
+    }
+    assert thresholds == {"shrink_heap": 0.9, "stop_accepting_requests": 0.95}
+
+
+def test_admin_listens_on_loopback(dump: dict[str, Any]) -> None:
+    address = dump["BootstrapConfigDump"]["bootstrap"]["admin"]["address"]["socket_address"]
+    assert address["address"] == "127.0.0.1"
+
+
+def test_bodies_are_limited_before_they_are_transcoded(manager: Any) -> None:
+    names = [each["name"].rsplit(".", 1)[1] for each in manager["http_filters"]]
+    order = ["header_mutation", "buffer", "grpc_json_transcoder", "router"]
+    assert names[-4:] == order
+    assert http_filter(manager, "buffer")["max_request_bytes"] == 1048576
+    transcoder = http_filter(manager, "grpc_json_transcoder")
+    assert transcoder["max_request_body_size"] == 4194304
+    assert transcoder["max_response_body_size"] == 8388608
+    assert transcoder["convert_grpc_status"] is True
+    assert transcoder["match_incoming_request_route"] is True
+    assert transcoder["request_validation_options"] == {
+        "reject_unknown_query_parameters": True,
+        "reject_binding_body_field_collisions": True,
+    }
+
+
+def test_every_route_but_those_of_streams_ends_in_time(listener: Any, manager: Any) -> None:
+    for route in routes(manager):
+        if "direct_response" in route:
+            # Answered at once: the body is not waited for.
+            off = route["typed_per_filter_config"]
+            assert off["envoy.filters.http.buffer"]["disabled"] is True
+            assert off["envoy.filters.http.grpc_json_transcoder"]["disabled"] is True
+        elif route["name"] in STREAMS[listener["name"]]:
+            assert route["route"]["timeout"] == "0s"
+            assert route["route"]["idle_timeout"] == "300s"
+            assert route["route"]["max_stream_duration"] == {"max_stream_duration": "0s"}
+        elif route["name"] != "preflight":
+            assert route["route"]["timeout"] == "10s"
+            # So the limit of every stream holds.
+            assert "max_stream_duration" not in route["route"]
+    assert STREAMS[listener["name"]] <= {route["name"] for route in routes(manager)}
+
+
+def test_every_route_has_a_name_since_logs_and_alerts_tell_it(manager: Any) -> None:
+    assert all(route.get("name") for route in routes(manager))
+    assert routes(manager)[-1]["match"] == {"prefix": "/"}
+
+
+def test_only_our_services_are_routed_to(manager: Any) -> None:
+    prefixes = {route["match"]["prefix"] for route in routes(manager) if "prefix" in route["match"]}
+    assert prefixes <= {
+        "/",
+        "/sluice.ingest.v1.IngestService/",
+        "/sluice.alert.v1.AlertService/",
+        "/grpc.health.v1.Health/",
+        "/grpc.reflection.v1alpha.ServerReflection/",
+    }
+
+
+def test_a_call_is_retried_only_when_it_cannot_have_arrived(manager: Any) -> None:
+    (host,) = manager["route_config"]["virtual_hosts"]
+    policy = host["retry_policy"]
+    assert set(policy["retry_on"].split(",")) == {
+        "connect-failure",
+        "refused-stream",
+        "reset-before-request",
+    }
+    assert policy["num_retries"] == 2
+    assert policy["retry_host_predicate"][0]["name"].endswith("previous_hosts")
+    assert not any("retry_policy" in route.get("route", {}) for route in routes(manager))
+
+
+def test_circuits_break(cluster: Any) -> None:
+    (limits,) = cluster["circuit_breakers"]["thresholds"]
+    assert limits["max_connections"] == 1024
+    assert limits["max_pending_requests"] == 2048
+    assert limits["max_requests"] == 4096
+    assert limits["retry_budget"]["budget_percent"] == {"value": 20}
+    assert cluster["connect_timeout"] == "1s"
+    assert cluster["per_connection_buffer_limit_bytes"] == 32768
+
+
+def test_broken_hosts_are_left_out_and_never_all_of_them(cluster: Any) -> None:
+    outliers = cluster["outlier_detection"]
+    assert outliers["split_external_local_origin_errors"] is True
+    assert outliers["consecutive_local_origin_failure"] == 5
+    assert outliers["max_ejection_percent"] == 50
+    # What a service answers, a caller may have provoked.
+    for kind in ("consecutive_5xx", "consecutive_gateway_failure", "success_rate"):
+        assert outliers[f"enforcing_{kind}"] == 0
+
+
+def test_health_decides_who_is_called(cluster: Any) -> None:
+    (check,) = cluster["health_checks"]
+    assert "grpc_health_check" in check
+    assert check["interval"] == check["no_traffic_interval"] == "0.500s"
+    assert cluster["common_lb_config"]["healthy_panic_threshold"] == {}
+
+
+def test_the_access_log_tells_nothing_that_a_caller_wrote(manager: Any) -> None:
+    to_output, to_alert_service = manager["access_log"]
+    told = to_output["typed_config"]["log_format"]["json_format"]
+    commands = set(re.findall(r"%([^%]+)%", json.dumps(told)))
+    computed = {command for command in commands if command.startswith("CEL(")}
+    assert commands - computed == TOLD_IN_THE_ACCESS_LOG
+    assert computed == {
+        "CEL(xds.route_name != '' ? request.id : '')",
+        "CEL(request.method in ['GET', 'POST', 'OPTIONS'] ? request.method : 'other')",
+    }
+    config = to_alert_service["typed_config"]
+    assert not any(key.startswith("additional_") for key in config)
+    assert config["common_config"]["grpc_service"]["envoy_grpc"]["cluster_name"] == "alert_service"
+
+
+def test_the_gateways_own_errors_quote_nothing(manager: Any) -> None:
+    errors = manager["local_reply_config"]
+    commands = set(re.findall(r"%([^%]+)%", json.dumps(errors)))
+    assert commands == {"CEL(xds.route_name != '' ? request.id : '')"}
