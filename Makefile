@@ -4,10 +4,20 @@ PYTHON ?= python3
 RUN := PYTHONPATH=.:protos/gen .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install up down status logs demo clean tools test check format generate wheel scorecard lock
+.PHONY: help install up down status logs demo audit deadletters clean tools test faults fuzz check \
+  format generate wheel scorecard lock
+
+# The mesh that is up tells where its Redis and InfluxDB are.
+WITH_MESH = addresses=$$($(RUN) -c 'from deploy.local.mesh import LocalMesh; \
+  from deploy.local.settings import LocalSettings; settings = LocalSettings.load(); \
+  mesh = LocalMesh.that_runs(settings.state) or LocalMesh(settings); \
+  print(f"SLUICE_REDIS_URL={mesh.redis_url} SLUICE_INFLUX_URL={mesh.influx_url}")') \
+  && env $$addresses $(RUN)
+SEEDS ?= 3
+INPUTS ?= 10000
 
 help: ## list these commands
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1	\2/' | expand -t 18
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1	\2/' | expand -t 20
 
 install:
 	@command -v $(PYTHON) >/dev/null || { \
@@ -29,6 +39,12 @@ logs: install ## follow all logs, or one: make logs NAME=worker
 demo: install ## walk the four scenes on the running mesh
 	@$(RUN) -m deploy.local demo
 
+audit: install ## compare what was accepted with what is recorded (SINCE=12h: lately)
+	@$(WITH_MESH) -m worker.books $(if $(SINCE),--since $(SINCE))
+
+deadletters: install ## list what could not be recorded, or put it back: REPLAY=all, REPLAY="id id"
+	@$(WITH_MESH) -m worker.dead_letters $(if $(REPLAY),replay $(filter-out all,$(REPLAY)),list)
+
 clean: install ## stop everything and delete its data, logs and reports
 	@$(RUN) -m deploy.local clean
 
@@ -37,6 +53,12 @@ tools: install ## bring grpcurl, influx, redis-cli and sluice-scan
 
 test: tools ## run every test, on a mesh of its own
 	@$(RUN) -m pytest
+
+faults: tools ## strike real meshes at random and prove nothing is lost (SEEDS=3, ROWS=name,name)
+	@$(RUN) -m tests.faults --seeds $(SEEDS) $(if $(ROWS),--rows $(ROWS))
+
+fuzz: tools ## send thousands of generated inputs to a mesh of its own (INPUTS=10000)
+	@$(RUN) -m tests.fuzz --inputs $(INPUTS)
 
 check: install ## lint, types, and the rules of the contracts
 	@.venv/bin/ruff check .
