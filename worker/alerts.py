@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc
 
+from mesh import client
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
 from sluice.alert.v1.alert_service_pb2_grpc import AlertServiceStub
 from worker.dead_letters import DeadLetter
@@ -16,7 +17,7 @@ class Alerts:
     """Calls the alert service at `target`, `host:port`."""
 
     def __init__(self, target: str) -> None:
-        self._stub = AlertServiceStub(grpc.insecure_channel(target))
+        self._stub = AlertServiceStub(grpc.insecure_channel(target, client.OPTIONS))
 
     def deliver(self, alert: RaiseAlertRequest) -> None:
         """Return when the report of this alert is on disk; repeating it changes nothing.
