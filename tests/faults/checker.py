@@ -1,0 +1,296 @@
+"""Judges what a mesh has kept against what its callers were told.
+
+`python -m tests.faults.checker STATE HISTORY [--dead-letters N]` reads the history, InfluxDB, the
+report files, Redis and every log, and nothing from the memory of whoever struck the fault. STATE
+holds `faults.json`, which says where all that is. Prints the verdict as JSON; exit status 1 is red.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import sys
+import urllib.parse
+import urllib.request
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import redis
+
+from sluice.job.v1.job_pb2 import JobRecord, LogInteractions
+from sluice.queue.v1.envelope_pb2 import Envelope
+from tests.faults import history
+from tests.faults.load import SECRET
+
+QUEUES = ("interactions", "alerts")
+
+
+@dataclass
+class Verdict:
+    """What was found. All but `accepted`, `refused`, `kept` and `unknown` must be empty."""
+
+    accepted: int = 0
+    refused: int = 0
+    unknown: int = 0
+    kept: list[str] = field(default_factory=list)
+    """Promised, refused by the database, and in a dead letter: for a person to replay."""
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    strange: list[str] = field(default_factory=list)
+    """Rows and reports that nobody sent, or that were not to be, or that hold something else."""
+    unreported: list[str] = field(default_factory=list)
+    leaked: list[str] = field(default_factory=list)
+    undrained: list[str] = field(default_factory=list)
+    books: list[str] = field(default_factory=list)
+    surprises: list[str] = field(default_factory=list)
+
+    @property
+    def is_green(self) -> bool:
+        """Whether every promise was kept."""
+        return not any(
+            (
+                self.lost,
+                self.doubled,
+                self.strange,
+                self.unreported,
+                self.leaked,
+                self.undrained,
+                self.books,
+                self.surprises,
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a mesh keeps things."""
+
+    redis_url: str
+    influx_url: str
+    reports: Path
+    logs: Path
+
+    def write(self, state: Path) -> None:
+        """Leave them in a state directory for the checker."""
+        text = json.dumps({name: str(value) for name, value in asdict(self).items()})
+        (state / "faults.json").write_text(text)
+
+    @classmethod
+    def read(cls, state: Path) -> Places:
+        """Return what `write` left."""
+        found = json.loads((state / "faults.json").read_text())
+        return cls(
+            found["redis_url"], found["influx_url"], Path(found["reports"]), Path(found["logs"])
+        )
+
+
+def check(places: Places, path: Path, dead_letters: int | None) -> Verdict:
+    """Return the verdict on the keys of one history, and on the books of the whole mesh."""
+    told = history.read(path)
+    verdict = Verdict(surprises=told.surprises)
+    client = redis.Redis.from_url(places.redis_url, socket_timeout=10)
+    rows = recorded(places.influx_url)
+    _check_rows(told, rows, set(_dead_keys(client)), verdict)
+    _check_reports(told, places.reports, verdict)
+    _check_receipts(told, verdict)
+    _check_queues(client, dead_letters, verdict)
+    _check_books(client, len(rows), verdict)
+    verdict.leaked += _leaks(places.logs, (told.canary, SECRET))
+    return verdict
+
+
+def _check_rows(
+    told: history.Told, rows: list[dict[str, Any]], dead_keys: set[str], verdict: Verdict
+) -> None:
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        key = _key_in(json.loads(row["payload"]))
+        if key.startswith(told.prefix):
+            found[key].append(row)
+    for key, submission in told.submissions.items():
+        here = found.pop(key, [])
+        if submission.kind == "accepted":
+            verdict.accepted += submission.is_promised
+        else:
+            verdict.refused += submission.is_promised
+        verdict.unknown += not submission.is_promised and submission.unknown > 0
+        if len(here) > 1:
+            verdict.doubled.append(f"{key}: {len(here)} rows")
+        if submission.is_promised and not here:
+            (verdict.kept if key in dead_keys else verdict.lost).append(key)
+        if here and not submission.may_exist:
+            verdict.strange.append(f"{key}: a row, though callers were told that it was not taken")
+        verdict.strange += [f"{key}: {what}" for row in here for what in _misfits(row, submission)]
+    verdict.strange += [f"{key}: a row that nobody sent" for key in found]
+
+
+def _misfits(row: dict[str, Any], submission: history.Submission) -> Iterator[str]:
+    data = json.loads(row["payload"])
+    if row["verdict"] != {"accepted": "accepted", "refused": "rejected"}[submission.kind]:
+        yield "recorded with the wrong verdict"
+    if submission.kind == "accepted":
+        if history.digest(data) != submission.hash:
+            yield "recorded with another value"
+        receipt = row["task_id"]
+    else:
+        if SECRET in row["payload"]:
+            yield "recorded with the secret"
+        receipt = row.get("alert_id")
+    if submission.is_promised and receipt not in submission.receipts:
+        yield "recorded under another receipt"
+
+
+def _check_reports(told: history.Told, folder: Path, verdict: Verdict) -> None:
+    found: Counter[str] = Counter()
+    for path in folder.glob("alert_*.txt"):
+        try:
+            report = json.loads(path.read_text())
+        except ValueError:
+            verdict.strange.append(f"{path.name}: no whole report")
+            continue
+        payload = report.get("payload")
+        key = _key_in(payload)
+        if not key.startswith(told.prefix):
+            continue
+        found[key] += 1
+        submission = told.submissions.get(key)
+        if submission is None or submission.kind != "refused":
+            verdict.strange.append(f"{key}: a report that was not to be")
+            continue
+        if history.digest(payload) != submission.hash:
+            verdict.strange.append(f"{key}: a report with another value")
+        if submission.is_promised and report["alert"]["alert_id"] not in submission.receipts:
+            verdict.strange.append(f"{key}: a report under another alert id")
+    for key, submission in told.submissions.items():
+        if submission.kind == "refused" and submission.is_promised and not found[key]:
+            verdict.unreported.append(key)
+    verdict.doubled += [f"{key}: {count} reports" for key, count in found.items() if count > 1]
+
+
+def _check_receipts(told: history.Told, verdict: Verdict) -> None:
+    for key, submission in told.submissions.items():
+        if len(submission.receipts) > 1:
+            verdict.doubled.append(f"{key}: {len(submission.receipts)} receipts")
+
+
+def _check_queues(client: redis.Redis, dead_letters: int | None, verdict: Verdict) -> None:
+    dead = 0
+    for queue in QUEUES:
+        for name, size in (
+            ("queue", client.llen(f"dramatiq:{queue}")),
+            ("messages", client.hlen(f"dramatiq:{queue}.msgs")),
+            ("delayed queue", client.llen(f"dramatiq:{queue}.DQ")),
+            ("delayed messages", client.hlen(f"dramatiq:{queue}.DQ.msgs")),
+        ):
+            if size:
+                verdict.undrained.append(f"{queue}: {name} holds {size}")
+        dead += client.zcard(f"dramatiq:{queue}.XQ")
+    for key in client.scan_iter("dramatiq:__acks__*"):
+        verdict.undrained.append(f"unacked set holds {client.scard(key)}")
+    if dead_letters is not None and dead != dead_letters:
+        verdict.undrained.append(f"{dead} dead letters where {dead_letters} belong")
+
+
+def _check_books(client: redis.Redis, rows: int, verdict: Verdict) -> None:
+    def number(text: bytes | None) -> int:
+        return int(text or 0)
+
+    counts = cast(dict[bytes, bytes], client.hgetall("sluice:counts"))
+    accepted, written, failed = (
+        number(counts.get(name)) for name in (b"accepted", b"written", b"failed")
+    )
+    still_open = sum(int(each) for each in cast(list[bytes], client.hvals("sluice:open")))
+    if accepted != written + failed + still_open:
+        verdict.books.append(
+            f"accepted {accepted} is not written {written} + failed {failed} + open {still_open}"
+        )
+    if still_open:
+        verdict.undrained.append(f"{still_open} interactions are open")
+    if rows != written:
+        verdict.books.append(f"InfluxDB holds {rows} rows where {written} are booked as written")
+
+
+def _dead_keys(client: redis.Redis) -> Iterator[str]:
+    """Yield the keys that lie failed in a dead letter."""
+    messages = cast(dict[bytes, bytes], client.hgetall("dramatiq:interactions.XQ.msgs"))
+    for message in messages.values():
+        try:
+            job = LogInteractions.FromString(Envelope.FromString(message).payload)
+        except Exception:  # noqa: S112
+            # Poison: put there by a test, and holds no submission.
+            continue
+        stored = cast(bytes | None, client.get(f"sluice:job:{job.job_id}"))
+        for failure in JobRecord.FromString(stored or b"").failures:
+            fields = job.interactions[failure.index].data.struct_value.fields
+            yield fields["key"].string_value
+
+
+def recorded(influx_url: str) -> list[dict[str, Any]]:
+    """Return every recorded interaction."""
+    query = urllib.parse.urlencode(
+        {
+            "db": "logs",
+            "q": "SELECT * FROM interactions WHERE verdict = 'accepted' OR verdict = 'rejected'",
+            "epoch": "ns",
+        }
+    )
+    with urllib.request.urlopen(f"{influx_url}/query?{query}", timeout=30) as answer:
+        (result,) = json.load(answer)["results"]
+    return [
+        dict(zip(series["columns"], values, strict=True))
+        for series in result.get("series", [])
+        for values in series["values"]
+    ]
+
+
+def reported(folder: Path) -> Iterator[str]:
+    """Yield the key of every report."""
+    for path in folder.glob("alert_*.txt"):
+        yield _key_in(json.loads(path.read_text()).get("payload"))
+
+
+def _key_in(data: Any) -> str:
+    return str(data.get("key", "")) if isinstance(data, dict) else ""
+
+
+def _leaks(logs: Path, secrets: Iterable[str]) -> list[str]:
+    """Return the logs that hold one of the texts, plainly or encoded."""
+    marks = {mark for secret in secrets if secret for mark in _disguises(secret)}
+    found = []
+    for path in sorted(logs.iterdir()):
+        content = path.read_bytes()
+        if any(mark in content for mark in marks):
+            found.append(path.name)
+    return found
+
+
+def _disguises(secret: str) -> Iterator[bytes]:
+    raw = secret.encode()
+    yield raw
+    yield raw.hex().encode()
+    yield urllib.parse.quote(secret).encode()
+    yield urllib.parse.quote_plus(secret).encode()
+    # Where it begins within a group of three bytes decides what its inner part looks like.
+    for before in range(3):
+        encoded = base64.b64encode(b"." * before + raw)
+        yield encoded[4 if before else 0 : (before + len(raw)) // 3 * 4]
+
+
+def main() -> int:
+    """Print the verdict and return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.checker", description=__doc__)
+    parser.add_argument("state", type=Path)
+    parser.add_argument("history", type=Path)
+    parser.add_argument("--dead-letters", type=int, help="how many there are to be; default: any")
+    options = parser.parse_args()
+    verdict = check(Places.read(options.state), options.history, options.dead_letters)
+    print(json.dumps({"green": verdict.is_green, **asdict(verdict)}))
+    return 0 if verdict.is_green else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

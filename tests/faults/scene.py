@@ -1,0 +1,269 @@
+"""One row on stage: what a fault may use to strike, wait and look."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar, cast
+
+import grpc
+import redis
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from deploy.local.bootstrap import ROOT
+from tests.e2e.client import marker
+from tests.faults.history import History
+from tests.faults.load import Answer, Caller
+from tests.faults.proxy import HOST, InfluxProxy, RedisProxy
+from tests.faults.stage import Stage
+
+Seen = TypeVar("Seen")
+
+LOOK_SECONDS = 0.02
+WAIT_SECONDS = 40.0
+WARM_CALLS = 25
+
+
+class Stuck(Exception):
+    """What was waited for did not come."""
+
+
+class Scene:
+    """The stage, the load on it, and the history of one run of one row."""
+
+    def __init__(self, stage: Stage, row: str, seed: int) -> None:
+        self.stage = stage
+        self.mesh = stage.mesh
+        self.supervisor = stage.mesh.supervisor
+        self.random = random.Random(f"{row} {seed}")
+        self.problems: list[str] = []
+        self.lifted: float | None = None
+        # A mesh may see one row several times.
+        run = uuid.uuid4().hex[:4]
+        self.path = stage.state / f"history-{row}-{seed}-{run}.jsonl"
+        self.prefix = f"{row}.{seed}.{run}."
+        self.canary = marker()
+        self.history = History(self.path)
+        self.history.write("start", prefix=self.prefix, canary=self.canary, seed=seed)
+        # Looks at Redis however it is configured, which our own processes do not.
+        self.redis = redis.Redis.from_url(
+            stage.mesh.redis_url, socket_timeout=5, retry=Retry(NoBackoff(), 0)
+        )
+        self._seed = seed
+        self._load: subprocess.Popen[bytes] | None = None
+        self._callers = 0
+
+    # The load.
+
+    def start_load(self, rate: float) -> None:
+        """Start callers in a process of their own and wait until they have receipts."""
+        command = [sys.executable, "-m", "tests.faults.load", "--gateway", self.mesh.gateway]
+        command += ["--history", str(self.path), "--prefix", self.prefix]
+        command += ["--canary", self.canary, "--seed", str(self._seed), "--rate", str(rate)]
+        environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos' / 'gen'}"}
+        self._load = subprocess.Popen(command, cwd=ROOT, env=environment)
+        self.until(lambda: self.count("ok") >= WARM_CALLS, "the load got no receipts")
+
+    def stop_load(self) -> None:
+        """Let the callers end what they began."""
+        if self._load is None:
+            return
+        self._load.terminate()
+        try:
+            if self._load.wait(90):
+                self.problems.append("the load failed")
+        except subprocess.TimeoutExpired:
+            self._load.kill()
+            self._load.wait()
+            self.problems.append("the load did not end")
+        self._load = None
+
+    def caller(self) -> Caller:
+        """Return one more caller, for the calls that the fault itself is about."""
+        self._callers += 1
+        name = f"z{self._callers}"
+        return Caller(self.mesh.gateway, self.history, self.prefix, self.canary, name, self._seed)
+
+    def count(self, event: str) -> int:
+        """Return how many lines of the history are about an event."""
+        return self.path.read_text().count(f'"event": "{event}"')
+
+    def end(self) -> None:
+        """Let go of everything."""
+        self.stop_load()
+        self.history.close()
+        self.redis.close()
+
+    # Waiting and judging.
+
+    def expect(self, condition: bool, otherwise: str) -> None:
+        """Note a problem, which makes the row red, unless `condition` holds."""
+        if not condition:
+            self.problems.append(otherwise)
+
+    def until(
+        self, look: Callable[[], Seen], otherwise: str, seconds: float = WAIT_SECONDS
+    ) -> Seen:
+        """Return the first true answer of `look`. Raises Stuck.
+
+        A part that does not answer counts as a look that saw nothing.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            with contextlib.suppress(OSError, redis.RedisError, grpc.RpcError, ValueError):
+                if seen := look():
+                    return seen
+            if time.monotonic() > deadline:
+                raise Stuck(otherwise)
+            time.sleep(LOOK_SECONDS)
+
+    def a_moment(self, shortest: float = 0.1, longest: float = 1.0) -> None:
+        """Let a random time pass, so that the fault strikes wherever the load happens to be."""
+        time.sleep(self.random.uniform(shortest, longest))
+
+    def lift(self) -> None:
+        """Start the clock of the recovery: from here on nobody lends a hand."""
+        self.lifted = time.monotonic()
+
+    # Processes.
+
+    def kill(self, name: str) -> int:
+        """Kill -9 a program, which the supervisor starts again. Returns the pid it had."""
+        pid = self.supervisor.pid(name)
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def kill_and_hold(self, name: str) -> None:
+        """Kill -9 a program and keep it down."""
+        self.kill(name)
+
+        def held() -> bool:
+            # As long as it counts as EXITED, the supervisor is about to start it again.
+            with contextlib.suppress(Exception):
+                self.supervisor.stop_program(name)
+            return bool(self.supervisor.programs()[name]["statename"] == "STOPPED")
+
+        self.until(held, f"{name} did not stay down")
+
+    @contextlib.contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """Stop a program in its tracks (SIGSTOP) for the time of the block."""
+        pid = self.supervisor.pid(name)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    def is_serving(self, port: int, service: str = "") -> bool:
+        """Tell whether a process says that it, or a service, serves. Raises grpc.RpcError."""
+        with grpc.insecure_channel(f"{HOST}:{port}") as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=2)
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def log_lines(self, program: str, event: str) -> list[dict[str, Any]]:
+        """Return a program's log lines about one event."""
+        path = self.supervisor.logs / f"{program}.log"
+        lines = [json.loads(line) for line in path.read_text().splitlines() if line[:1] == "{"]
+        return [line for line in lines if line.get("event") == event]
+
+    # Redis as it is.
+
+    def in_hand(self) -> dict[str, int]:
+        """Return how many interaction jobs each worker has fetched and not acknowledged."""
+        return {
+            key.decode(): self.redis.scard(key)
+            for key in self.redis.scan_iter("dramatiq:__acks__*.interactions")
+        }
+
+    def open_jobs(self) -> set[bytes]:
+        """Return the jobs that are not settled."""
+        return set(cast(list[bytes], self.redis.hkeys("sluice:open")))
+
+    def is_drained(self) -> bool:
+        """Tell whether nothing waits, nothing is in hand and every job is settled."""
+        return not (
+            self.redis.hlen("sluice:open")
+            or any(
+                self.redis.exists(f"dramatiq:{queue}.msgs") for queue in ("interactions", "alerts")
+            )
+            or next(self.redis.scan_iter("dramatiq:__acks__*"), None)
+        )
+
+    def dead_letters(self) -> int:
+        """Return how many dead letters there are."""
+        return self.redis.zcard("dramatiq:interactions.XQ") + self.redis.zcard("dramatiq:alerts.XQ")
+
+    # Recovery.
+
+    def await_recovery(self, bound: float) -> float:
+        """Return how long it took from `lift` until all was well without a hand. Raises Stuck.
+
+        All is well when every program is healthy, every job that was open then is settled, and a
+        fresh submission has gone all the way to InfluxDB.
+        """
+        lifted = self.lifted if self.lifted is not None else time.monotonic()
+        seconds = bound + 30
+        was_open: set[bytes] = set()
+
+        def seen() -> bool:
+            was_open.update(self.open_jobs())
+            return True
+
+        self.until(seen, "Redis did not come back", seconds)
+        caller = self.caller()
+        answer = caller.insist(caller.body(repeatable=True), seconds)
+        caller.close()
+        if not answer.receipt:
+            raise Stuck("no submission was accepted again")
+        self.until(lambda: self._is_written(answer), "a fresh submission was not written", seconds)
+        self.until(lambda: not was_open & self.open_jobs(), "the backlog did not drain", seconds)
+        took = time.monotonic() - lifted
+        self.mesh.wait_healthy(seconds)
+        return took
+
+    def _is_written(self, answer: Answer) -> bool:
+        url = f"http://{self.mesh.gateway}/status/{answer.receipt}"
+        with urllib.request.urlopen(url, timeout=5) as reply:
+            return bool(json.load(reply)["state"] == "TASK_STATE_SUCCEEDED")
+
+    # Proxies.
+
+    @property
+    def redis_proxy(self) -> RedisProxy:
+        """The proxy before Redis; only rows whose mesh has one may ask."""
+        assert self.stage.redis_proxy is not None
+        return self.stage.redis_proxy
+
+    @property
+    def influx_proxy(self) -> InfluxProxy:
+        """The proxy before InfluxDB; only rows whose mesh has one may ask."""
+        assert self.stage.influx_proxy is not None
+        return self.stage.influx_proxy
+
+
+def at_once(count: int, call: Callable[[int], Seen]) -> list[Seen]:
+    """Make calls that begin at the same moment."""
+    barrier = threading.Barrier(count)
+
+    def one(number: int) -> Seen:
+        barrier.wait(10)
+        return call(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(one, range(count)))

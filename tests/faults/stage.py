@@ -1,0 +1,99 @@
+"""A mesh to strike: real processes, with proxies before Redis and InfluxDB where rows need them."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deploy.local.bootstrap import ROOT
+from deploy.local.mesh import LocalMesh
+from tests.faults.checker import Places
+from tests.faults.proxy import HOST, InfluxProxy, RedisProxy
+
+HEARTBEAT_SECONDS = 4.0
+"""Half of the default, so that rows which wait for it take half the time."""
+
+CLOCK = Path(__file__).parent / "clock"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a mesh is made of. Rows of one kind follow each other on one mesh."""
+
+    name: str
+    settings: Mapping[str, int | str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    proxied: bool = False
+    """Whether the rooms reach Redis and InfluxDB through a proxy."""
+    clocked: bool = False
+    """Whether the rooms' clocks can be set."""
+
+
+TWO_OF_EACH = Kind("two of each", {"ingest_processes": 2, "worker_processes": 2})
+ONE_OF_EACH = Kind("one of each behind proxies", proxied=True)
+
+
+class Stage:
+    """One running mesh of a kind, with everything of it under `state`."""
+
+    def __init__(self, state: Path, kind: Kind) -> None:
+        self.state = state
+        self.kind = kind
+        self.redis_proxy = RedisProxy() if kind.proxied else None
+        self.influx_proxy = InfluxProxy() if kind.proxied else None
+        environment = {"SLUICE_HEARTBEAT_SECONDS": str(HEARTBEAT_SECONDS), **kind.environment}
+        if self.redis_proxy and self.influx_proxy:
+            environment["SLUICE_REDIS_URL"] = f"redis://{HOST}:{self.redis_proxy.port}/0"
+            environment["SLUICE_INFLUX_URL"] = f"http://{HOST}:{self.influx_proxy.port}"
+        if kind.clocked:
+            environment["FAULTS_CLOCKS"] = str(state)
+            environment["PYTHONPATH"] = f"{CLOCK}:{ROOT}:{ROOT / 'protos' / 'gen'}"
+            for room in ("ingest_service", "worker"):
+                self.set_clock(room, 0.0)
+        self.mesh = LocalMesh.on_free_ports(state, environment, **kind.settings)
+        if self.redis_proxy and self.influx_proxy:
+            self.redis_proxy.upstream = self.mesh.settings.redis_port
+            self.influx_proxy.upstream = self.mesh.settings.influx_port
+
+    def start(self) -> None:
+        """Start everything and wait until it is healthy."""
+        try:
+            self.mesh.start()
+        except BaseException:
+            self.stop()
+            raise
+        Places(
+            self.mesh.redis_url,
+            self.mesh.influx_url,
+            self.mesh.settings.reports_dir,
+            self.mesh.supervisor.logs,
+        ).write(self.state)
+
+    def stop(self) -> None:
+        """Stop everything."""
+        self.mesh.stop()
+        for proxy in (self.redis_proxy, self.influx_proxy):
+            if proxy is not None:
+                proxy.close()
+
+    def set_clock(self, room: str, offset: float) -> None:
+        """Set the wall clock of a room's processes off by so many seconds."""
+        path = self.state / f"{room}.clock"
+        self.state.mkdir(parents=True, exist_ok=True)
+        with path.open("r+b" if path.exists() else "wb") as file:
+            file.write(struct.pack("d", offset))
+
+    @property
+    def ingest(self) -> list[str]:
+        """Names of the ingest processes."""
+        return self._names("ingest_service", self.mesh.settings.ingest_processes)
+
+    @property
+    def workers(self) -> list[str]:
+        """Names of the workers."""
+        return self._names("worker", self.mesh.settings.worker_processes)
+
+    def _names(self, room: str, count: int) -> list[str]:
+        return [room] if count == 1 else [f"{room}-{number + 1}" for number in range(count)]

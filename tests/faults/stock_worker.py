@@ -1,0 +1,52 @@
+"""A worker as Dramatiq's manual has it: stock broker, stock middleware, an actor that may raise.
+
+`python -m tests.faults.stock_worker REDIS_URL INFLUX_URL`. The checker has to show what it loses.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import urllib.request
+
+import dramatiq
+import redis
+from dramatiq.brokers.redis import RedisBroker
+
+from mesh.queue import use_envelopes
+from sluice.job.v1.job_pb2 import LogInteractions
+from worker.lines import line
+from worker.records import Records
+
+WRITE_SECONDS = 2.0
+
+
+def main(redis_url: str, influx_url: str) -> None:
+    """Work until killed."""
+    use_envelopes()
+    records = Records(redis.Redis.from_url(redis_url))
+    broker = RedisBroker(  # type: ignore[no-untyped-call]
+        url=redis_url, heartbeat_timeout=4000, maintenance_chance=1_000_000
+    )
+
+    @dramatiq.actor(
+        broker=broker,
+        actor_name="log_interactions",
+        queue_name="interactions",
+        max_retries=1000,
+        min_backoff=200,
+        max_backoff=1000,
+    )
+    def log_interactions(payload: bytes) -> None:
+        job = LogInteractions.FromString(payload)
+        lines = [line(each, f"{job.job_id}-{n}") for n, each in enumerate(job.interactions)]
+        url = f"{influx_url}/write?db=logs"
+        with urllib.request.urlopen(url, b"\n".join(lines), timeout=WRITE_SECONDS):
+            records.finish(job.job_id, records.read(job.job_id).record, 0)
+
+    dramatiq.Worker(broker, worker_threads=2, worker_timeout=100).start()
+    threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])
