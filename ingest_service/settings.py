@@ -31,7 +31,8 @@ class IngestSettings(ProcessSettings):
     max_queued_jobs: int = 100_000
     """Unfinished jobs in Redis beyond which callers get RESOURCE_EXHAUSTED; so they do beyond 70 %
     of Redis' memory (SLUICE_MAX_QUEUED_JOBS)."""
-    status_retention_seconds: int = 7 * 24 * 3600
-    """How long GetStatus remembers a task (SLUICE_STATUS_RETENTION_SECONDS)."""
+    status_retention_seconds: int = 24 * 3600
+    """How long GetStatus remembers a task. A job takes about 200 bytes of Redis for as long
+    (SLUICE_STATUS_RETENTION_SECONDS)."""
     request_retention_seconds: int = 24 * 3600
     """How long a request_id makes repeats safe (SLUICE_REQUEST_RETENTION_SECONDS)."""
