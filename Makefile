@@ -4,8 +4,8 @@ PYTHON ?= python3
 RUN := PYTHONPATH=.:protos/gen .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install up down status logs demo audit deadletters clean tools test faults fuzz check \
-  format generate wheel scorecard lock
+.PHONY: bench capacity help install up down status logs demo audit deadletters clean tools test faults fuzz check \
+  format generate wheel scorecard bench capacity lock
 
 # The mesh that is up tells where its Redis and InfluxDB are.
 WITH_MESH = addresses=$$($(RUN) -c 'from deploy.local.mesh import LocalMesh; \
@@ -79,6 +79,12 @@ wheel: install ## build the typed client stubs into dist/
 
 scorecard: install ## measure what detection finds and what it leaves alone
 	@$(RUN) -m tests.scorecard
+
+bench: install ## measure Sluice beside the stack it replaces; takes half an hour
+	@$(RUN) -m tests.bench
+
+capacity: install ## turn the measured figures into what N users need
+	@$(RUN) -m tests.bench.capacity
 
 lock: install ## pin the requirements anew (needs uv)
 	@for set in runtime dev tools; do \

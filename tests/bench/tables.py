@@ -1,0 +1,236 @@
+"""Turns measured figures into Markdown. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Results = Mapping[str, Any]
+
+SERVICE = ("api_gateway", "ingest_service", "alert_service")
+WRITING = ("worker", "influxdb", "celery")
+
+
+def markdown(results: Results) -> str:
+    """Return the whole report."""
+    machine = results["machine"]
+    texts = [
+        "# The bench",
+        f"{machine['cores']} cores of {machine['processor']}, {machine['memory_gib']} GiB, Linux "
+        f"{machine['kernel']}, Python {machine['python']}, Redis {machine['redis']} with "
+        f"appendfsync {results['settings']['redis_fsync']}, InfluxDB {machine['influxdb']}, Envoy "
+        f"{machine['envoy']}. The load generator ran on the same cores; the load average at the "
+        f"start was {machine['load_average']:.1f}. {results['settings']['rounds']} alternated "
+        f"rounds of {results['settings']['seconds']:g} s; medians, lowest and highest in brackets. "
+        "Processor time is user and system time from the kernel, for 1,000 interactions, down to "
+        "the row in InfluxDB where there is one.",
+        "Sluice: " + _versions(machine["sluice"]) + ".",
+        "Reference: " + _versions(machine["reference"]) + ".",
+        _targets(results),
+        _cases(results["cases"]),
+        _processors(results["cases"]),
+    ]
+    if results.get("growth"):
+        texts += ["## As batches grow", _cases(results["growth"]), _processors(results["growth"])]
+    if results.get("end_to_end"):
+        texts.append(_end_to_end(results["end_to_end"]))
+    if results.get("stored"):
+        texts.append(_stored(results["stored"]))
+    if results.get("soak"):
+        texts.append(_soak(results["soak"]))
+    return "\n\n".join(text for text in texts if text) + "\n"
+
+
+def ratio(results: Results, case: str, one: str, other: str, figure: str) -> float | None:
+    """Return how many times `other`'s median `one`'s is, None when either was not measured."""
+    stacks = results["cases"].get(case, {}).get("stacks", {})
+    if one not in stacks or other not in stacks:
+        return None
+    below = stacks[other][figure]["median"]
+    return stacks[one][figure]["median"] / below if below else None
+
+
+def cpu(results: Results, case: str, stack: str, without: tuple[str, ...] = ()) -> float | None:
+    """Return processor seconds per 1,000 interactions of a stack, some programs left out."""
+    stacks = results["cases"].get(case, {}).get("stacks", {})
+    if stack not in stacks:
+        return None
+    return sum(
+        (seconds for name, seconds in stacks[stack]["cpu"].items() if name not in without), 0.0
+    )
+
+
+def _targets(results: Results) -> str:
+    def divide(one: float | None, other: float | None) -> float | None:
+        return None if one is None or not other else one / other
+
+    def rate(case: str) -> float | None:
+        found = results["cases"].get(case, {}).get("stacks", {}).get("sluice")
+        return None if found is None else found["throughput"]["median"]
+
+    def written(stack: str) -> float | None:
+        found = results.get("end_to_end", {}).get(stack)
+        return None if found is None else found["steady_written_per_second"]
+
+    writers = (*WRITING, "redis")
+    times: Callable[[float], str] = lambda value: f"{value:.2f}×"  # noqa: E731
+    plain: Callable[[float], str] = lambda value: f"{value:,.0f}/s"  # noqa: E731
+    latency = None
+    stacks = results["cases"].get("rest-1", {}).get("stacks", {})
+    if "sluice" in stacks and "noop" in stacks:
+        latency = stacks["sluice"]["p50_ms"]["median"] - stacks["noop"]["p50_ms"]["median"]
+    rows: list[tuple[str, str, float | None, Callable[[float], str]]] = []
+    for count in (32, 100):
+        case = f"rest-{count}"
+        rows += [
+            (
+                f"REST submit, {count} connections, throughput against the reference",
+                "≥ 6×",
+                ratio(results, case, "sluice", "reference", "throughput"),
+                times,
+            ),
+            (
+                f"REST submit, {count} connections, p99 against the reference",
+                "≤ 0.25×",
+                ratio(results, case, "sluice", "reference", "p99_ms"),
+                times,
+            ),
+        ]
+    rows += [
+        (
+            "CPU of a REST submission against the no-op, worker, InfluxDB and Redis excluded",
+            "≤ 1.15×",
+            divide(cpu(results, "rest-32", "sluice", writers), cpu(results, "rest-32", "noop")),
+            times,
+        ),
+        (
+            "the same with Redis",
+            "≤ 1.15×",
+            divide(cpu(results, "rest-32", "sluice", WRITING), cpu(results, "rest-32", "noop")),
+            times,
+        ),
+        (
+            "CPU of a REST submission against the reference, everything included",
+            "≤ 0.2×",
+            divide(cpu(results, "rest-32", "sluice"), cpu(results, "rest-32", "reference")),
+            times,
+        ),
+        ("SubmitBatch of 1,000", "≥ 50,000/s", rate("batch-1000"), plain),
+        ("SubmitBatch of 100", "≥ 50,000/s", rate("batch-100"), plain),
+        ("SubmitStream, pieces of 1,000", "≥ 50,000/s", rate("stream-1000"), plain),
+        ("end to end into InfluxDB, steady", "≥ 35,000/s", written("sluice"), plain),
+        (
+            "end to end against the reference",
+            "≥ 120×",
+            divide(written("sluice"), written("reference")),
+            times,
+        ),
+        (
+            "CPU of 10 KB nested against 20 B, worker included",
+            "≤ 2×",
+            divide(cpu(results, "payload-10kb", "sluice"), cpu(results, "payload-20b", "sluice")),
+            times,
+        ),
+        (
+            "GetStatus over REST against the no-op, throughput",
+            "≥ 0.8×",
+            ratio(results, "status", "sluice", "noop", "throughput"),
+            times,
+        ),
+        (
+            "latency added to the no-op with one connection, p50",
+            "≤ 2 ms",
+            latency,
+            lambda value: f"{value:.2f} ms",
+        ),
+    ]
+    lines = [f"| {what} | {goal} | {show(v)} |" for what, goal, v, show in rows if v is not None]
+    if not lines:
+        return ""
+    return "\n".join(["## Targets\n", "| what | target | measured |", "|---|---|---|", *lines])
+
+
+def _cases(cases: Mapping[str, Any]) -> str:
+    lines = [
+        "| work | stack | interactions/s | p50 ms | p99 ms | CPU s per 1,000 | load generator | "
+        "failed |",
+        "|---|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for case in cases.values():
+        lines += [
+            f"| {case['title']} | {stack} | {_spread(found['throughput'], '{:,.0f}')} | "
+            f"{found['p50_ms']['median']:.1f} | {_spread(found['p99_ms'], '{:.1f}')} | "
+            f"{_spread(found['cpu_total'], '{:.3f}')} | {found['loader_cpu']:.3f} | "
+            f"{found['failed']} |"
+            for stack, found in case["stacks"].items()
+        ]
+        lines += [
+            f"| {case['title']} | {stack} | no call succeeded in {count} rounds | | | | | |"
+            for stack, count in case["rounds_without_success"].items()
+        ]
+    return "\n".join(["## Work", "", *lines]) if cases else ""
+
+
+def _processors(cases: Mapping[str, Any]) -> str:
+    lines = ["| work | stack | CPU s per 1,000 by program | resident MB |", "|---|---|---|---|"]
+    for case in cases.values():
+        lines += [
+            f"| {case['title']} | {stack} | {_list(found['cpu'], '{:.3f}')} | "
+            f"{_list(found['resident_mb'], '{:.0f}')} |"
+            for stack, found in case["stacks"].items()
+        ]
+    return "\n".join(["## Where the processor time goes", "", *lines]) if cases else ""
+
+
+def _end_to_end(found: Mapping[str, Any]) -> str:
+    lines = [
+        "| stack | burst, accepted/s | burst, written/s | steady, written/s | most waiting | "
+        "waiting at the end | flat | rows of submitted | failed calls | CPU s per 1,000 |",
+        "|---|--:|--:|--:|--:|--:|---|---|--:|---|",
+    ]
+    lines += [
+        f"| {stack} | {each['burst_accepted_per_second']:,.0f} | "
+        f"{each['burst_written_per_second']:,.0f} | {each['steady_written_per_second']:,.0f} | "
+        f"{each['backlog_most']:,} | {each['backlog_at_end']:,} | "
+        f"{'yes' if each['flat'] else 'no'} | {each['rows']:,} of {each['submitted']:,} | "
+        f"{each['failed']} | {_list(each['cpu'], '{:.3f}')} |"
+        for stack, each in found.items()
+    ]
+    return "\n".join(["## End to end, down to the row in InfluxDB", "", *lines])
+
+
+def _stored(found: Mapping[str, Any]) -> str:
+    lines = [
+        "| work | Redis bytes, waiting | append-only file | Redis bytes, done | InfluxDB bytes |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {what} | {each['pending']:,.0f} | {each['pending_log']:,.0f} | {each['done']:,.0f} | "
+        f"{each['database']:,.0f} |"
+        for what, each in found.items()
+    ]
+    return "\n".join(["## Bytes for one interaction", "", *lines])
+
+
+def _soak(minutes: list[Mapping[str, Any]]) -> str:
+    lines = ["| minute | calls | p99 ms | waiting | resident MB |", "|--:|--:|--:|--:|---|"]
+    lines += [
+        f"| {number} | {each['calls']:,} | {each['p99_ms']:.1f} | {each['backlog']:,} | "
+        f"{_list(each['resident_mb'], '{:.0f}')} |"
+        for number, each in enumerate(minutes, 1)
+    ]
+    return "\n".join(["## Soak", "", *lines])
+
+
+def _spread(figure: Mapping[str, float], form: str) -> str:
+    low, high = form.format(figure["low"]), form.format(figure["high"])
+    middle = form.format(figure["median"])
+    return middle if low == high else f"{middle} ({low}–{high})"
+
+
+def _list(values: Mapping[str, float], form: str) -> str:
+    return ", ".join(f"{name} {form.format(value)}" for name, value in sorted(values.items()))
+
+
+def _versions(named: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in named.items())
