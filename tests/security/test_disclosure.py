@@ -17,7 +17,7 @@ from tests.e2e.client import Client, eventually
 from tests.security import wire
 from tests.security.calls import call
 
-INSIDE = ("Traceback", "KeyError", "DecodeError", "Exception", ".py", "CANARY", "77", "File ")
+INSIDE = ("Traceback", "KeyError", "DecodeError", "Exception", ".py", "CANARY", "7070770", "File ")
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def broken_task(client: Client) -> Iterator[str]:
     """A task whose record makes the handler raise."""
     job_id = str(ULID())
     with redis.Redis.from_url(client.mesh.redis_url) as store:
-        store.set(f"sluice:job:{job_id}", JobRecord(state=77, size=1).SerializeToString())  # type: ignore[arg-type]
+        store.set(f"sluice:job:{job_id}", JobRecord(state=7070770, size=1).SerializeToString())  # type: ignore[arg-type]
         yield f"{job_id}-0"
         store.delete(f"sluice:job:{job_id}")
 
