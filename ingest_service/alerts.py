@@ -30,8 +30,8 @@ class Alerts:
     async def raise_alert(self, alert: RaiseAlertRequest) -> None:
         """Return once the alert is durable: as a report, or as a job that will become one.
 
-        Idempotent by `alert_id`, which must be set. Raises jobs.QueueUnavailable when neither could
-        be done.
+        Idempotent by `alert_id`, which must be set. Raises jobs.QueueUnavailable or jobs.QueueFull
+        when neither could be done.
         """
         try:
             await self._alert_service.RaiseAlert(alert, timeout=CALL_SECONDS)

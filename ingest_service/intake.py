@@ -153,7 +153,7 @@ class Intake:
         alert = _alert(submission, judgement, http_request_id)
         try:
             await self._alerts.raise_alert(alert)
-        except QueueUnavailable:
+        except (QueueUnavailable, QueueFull):
             return _unavailable()
         return Decided(
             submission=submission,
@@ -176,7 +176,7 @@ class Intake:
         alert.raise_time.GetCurrentTime()
         try:
             await self._alerts.raise_alert(alert)
-        except QueueUnavailable:
+        except (QueueUnavailable, QueueFull):
             raise _unavailable() from None
         withheld = Value(string_value="[undecodable]")
         await self._record([Decided(SubmitRequest(), withheld, "", alert_id=alert.alert_id)])

@@ -6,10 +6,10 @@ Blocking, like the Redis client: called from threads of their own, never from th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import redis
 from dramatiq import Message
@@ -25,6 +25,8 @@ from sluice.job.v1.job_pb2 import (
     LogInteractions,
     RequestRecord,
 )
+
+Result = TypeVar("Result")
 
 RECORD_PREFIX = "sluice:job:"
 REQUEST_PREFIX = "sluice:request:"
@@ -136,27 +138,23 @@ class Jobs:
     def enqueue_alert(self, alert: RaiseAlertRequest) -> None:
         """Queue an alert that the alert service could not take. Its id makes repeats harmless.
 
-        Raises QueueUnavailable.
+        Raises QueueUnavailable or QueueFull.
         """
         payload = DeliverAlert(alert=alert).SerializeToString()
         message = _message(ALERT_QUEUE, "deliver_alert", alert.alert_id, payload)
-        try:
+
+        def store() -> None:
             with self._client.pipeline(transaction=True) as transaction:
                 transaction.hset(f"dramatiq:{ALERT_QUEUE}.msgs", alert.alert_id, message)
                 transaction.rpush(f"dramatiq:{ALERT_QUEUE}", alert.alert_id)
                 transaction.execute()
-        except redis.RedisError as error:
-            raise QueueUnavailable from error
+
+        _repeatable(store)
 
     def read(self, job_ids: Sequence[str]) -> list[JobRecord | None]:
         """Return the record of each job, None where there is none. Raises QueueUnavailable."""
-        try:
-            found = cast(
-                "list[bytes | None]",
-                self._client.mget([RECORD_PREFIX + job_id for job_id in job_ids]),
-            )
-        except redis.RedisError as error:
-            raise QueueUnavailable from error
+        keys = [RECORD_PREFIX + job_id for job_id in job_ids]
+        found = cast("list[bytes | None]", _repeatable(lambda: self._client.mget(keys)))
         return [None if record is None else JobRecord.FromString(record) for record in found]
 
     def _store(
@@ -184,26 +182,32 @@ class Jobs:
             self._request_seconds,
             *(request.SerializeToString() for request in requests.values()),
         ]
-        taken = self._run_commit(keys, arguments)
+        # The script knows what it has stored, so it may run twice.
+        taken = cast("list[Any]", _repeatable(lambda: self._commit(keys, arguments)))
         ids = list(requests)
         return {
             ids[number]: RequestRecord.FromString(record)
             for number, record in zip(taken[::2], taken[1::2], strict=True)
         }
 
-    def _run_commit(self, keys: list[str], arguments: list[bytes | str | int]) -> list[Any]:
-        """Run commit.lua, once more when the connection was lost: it knows what it has stored."""
+
+def _repeatable(call: Callable[[], Result]) -> Result:
+    """Make a call to Redis that may be made twice, and make it twice when its connection was lost.
+
+    A connection that was idle while Redis was restarted is found dead only when it is used. Raises
+    QueueFull when Redis has no memory left, otherwise QueueUnavailable.
+    """
+    try:
         try:
-            try:
-                return list(self._commit(keys, arguments))
-            except redis.ConnectionError:
-                return list(self._commit(keys, arguments))
-        except redis.ResponseError as error:
-            if "OOM" in str(error):
-                raise QueueFull from None
-            raise QueueUnavailable from error
-        except redis.RedisError as error:
-            raise QueueUnavailable from error
+            return call()
+        except redis.ConnectionError:
+            return call()
+    except redis.ResponseError as error:
+        if "OOM" in str(error):
+            raise QueueFull from None
+        raise QueueUnavailable from error
+    except redis.RedisError as error:
+        raise QueueUnavailable from error
 
 
 def _fresh(entries: Sequence[Entry], earlier: Mapping[str, RequestRecord]) -> list[int]:

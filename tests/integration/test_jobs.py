@@ -182,6 +182,14 @@ def test_a_lost_reply_is_asked_for_again_and_stores_nothing_twice(server: Redis)
     assert server.client.hget("sluice:counts", "accepted") == b"1"
 
 
+def test_a_connection_that_died_while_idle_is_replaced(server: Redis, jobs: Jobs) -> None:
+    (receipt,) = jobs.commit([entry(1)])
+    server.process.stop()
+    server.start()
+    (record,) = jobs.read([receipt.task_id.partition("-")[0]])
+    assert record is not None
+
+
 def test_redis_away_is_said_at_once(server: Redis, jobs: Jobs) -> None:
     server.process.stop()
     with pytest.raises(QueueUnavailable):

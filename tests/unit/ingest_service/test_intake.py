@@ -106,9 +106,10 @@ async def test_one_refusal_does_not_stop_the_others() -> None:
     assert len(scene.alerts.raised) == 1
 
 
-async def test_without_its_alert_a_refusal_is_neither_recorded_nor_final() -> None:
+@pytest.mark.parametrize("error", [QueueUnavailable(), QueueFull()])
+async def test_without_its_alert_a_refusal_is_neither_recorded_nor_final(error: Exception) -> None:
     scene = Scene()
-    scene.alerts.error = QueueUnavailable()
+    scene.alerts.error = error
     (outcome,) = await scene.take(SSN)
     assert refused(outcome).code is grpc.StatusCode.UNAVAILABLE
     assert scene.recorder.recorded == []
