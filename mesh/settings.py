@@ -20,9 +20,9 @@ class ProcessSettings(BaseSettings):
     """Address for Prometheus metrics over HTTP, `host:port` (SLUICE_METRICS_LISTEN)."""
     log_level: str = "info"
     """debug, info, warning or error (SLUICE_LOG_LEVEL)."""
-    drain_seconds: float = 1.5
-    """How long a stopping process says NOT_SERVING before it refuses calls; longer than the
-    gateway's health check interval (SLUICE_DRAIN_SECONDS)."""
+    drain_seconds: float = 2.0
+    """How long a stopping process says NOT_SERVING before it refuses calls; longer than it takes
+    the gateway to believe it (SLUICE_DRAIN_SECONDS)."""
     grace_seconds: float = 10.0
     """How long calls in flight may take after that (SLUICE_GRACE_SECONDS)."""
     max_concurrent_calls: int = 2000
