@@ -12,6 +12,7 @@ import logging
 import sys
 import threading
 from collections.abc import Iterable, Mapping
+from json.encoder import encode_basestring_ascii
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -82,7 +83,12 @@ def log_each(name: str, event: str, rows: Iterable[Mapping[str, str]]) -> None:
     for processor in structlog.get_config()["processors"][1:-1]:
         shared = processor(ours, "info", shared)
     end = json.dumps(shared)[1:]
-    lines = [f"{json.dumps(row)[:-1]}, {end}" for row in rows]
+    lines = [
+        "{"
+        + "".join([f'"{key}": {encode_basestring_ascii(text)}, ' for key, text in row.items()])
+        + end
+        for row in rows
+    ]
     if lines:
         ours.info("\n".join(lines))
 

@@ -113,12 +113,14 @@ class InteractionLogger:
         failures = []
         places = []
         lines = []
+        interactions = list(job.interactions)
         for index in indexes:
-            if job.interactions[index].verdict not in VERDICTS:
+            interaction = interactions[index]
+            if interaction.verdict not in VERDICTS:
                 failures.append(ItemFailure(index=index, error_class="VERDICT_UNKNOWN"))
                 continue
             places.append(index)
-            lines.append(line(job.interactions[index], f"{job.job_id}-{index}"))
+            lines.append(line(interaction, f"{job.job_id}-{index}"))
         while True:
             try:
                 refused = self._breaker.call(lambda: self._influx.write(lines))

@@ -31,22 +31,24 @@ def line(interaction: Interaction, task_id: str) -> bytes:
     Equal interactions give equal lines. Raises KeyError for a verdict that is neither accepted nor
     rejected: the verdict is part of the point's identity.
     """
-    texts = [
-        f"{MEASUREMENT},verdict={VERDICTS[interaction.verdict]} payload=",
-        _quoted(json_text(interaction.data)),
-        ",task_id=",
-        _quoted(task_id),
-    ]
-    for field, text in (
-        ("source", interaction.source),
-        ("request_id", interaction.request_id),
-        ("alert_id", interaction.alert_id),
-        ("detectors", ",".join(interaction.detectors)),
-    ):
-        if text:
-            texts.append(f",{field}={_quoted(text)}")
-    texts.append(f" {interaction.time_unix_nano}")
-    return "".join(texts).encode()
+    data = interaction.data
+    if data.WhichOneof("kind") == "string_value":
+        payload = encode_basestring(data.string_value)
+    else:
+        payload = json_text(data)
+    optional = ""
+    if source := interaction.source:
+        optional = f",source={_quoted(source)}"
+    if request_id := interaction.request_id:
+        optional += f",request_id={_quoted(request_id)}"
+    if alert_id := interaction.alert_id:
+        optional += f",alert_id={_quoted(alert_id)}"
+    if detectors := interaction.detectors:
+        optional += f",detectors={_quoted(','.join(detectors))}"
+    return (
+        f"{MEASUREMENT},verdict={VERDICTS[interaction.verdict]} payload={_quoted(payload)}"
+        f",task_id={_quoted(task_id)}{optional} {interaction.time_unix_nano}"
+    ).encode()
 
 
 def json_text(value: Value) -> str:
