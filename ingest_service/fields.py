@@ -101,6 +101,64 @@ def number_text(number: float) -> str:
     return repr(number)
 
 
+def plain_texts(data: struct_pb2.Value, max_depth: int, max_nodes: int) -> list[str] | None:
+    """Return all texts of ``data``, in no order, when no rule of shape can be broken, else None.
+
+    None also where texts have to be seen in their places (a list that may be one value taken
+    apart). A walk then tells more, at twice the cost.
+    """
+    kind_of = struct_pb2.Value.WhichOneof
+    kind = kind_of(data, "kind")
+    if kind == "string_value":
+        return [data.string_value]
+    if kind is None or kind == "null_value":
+        return None
+    texts: list[str] = []
+    level = [data]
+    nodes = 0
+    for depth in range(max_depth + 1):
+        nodes += len(level)
+        below: list[struct_pb2.Value] = []
+        for value in level:
+            kind = kind_of(value, "kind")
+            if kind == "string_value":
+                texts.append(value.string_value)
+            elif kind == "number_value":
+                number = value.number_value
+                if not -MAX_SAFE_INTEGER <= number <= MAX_SAFE_INTEGER:
+                    return None
+                texts.append(number_text(number))
+            elif kind == "struct_value":
+                members = value.struct_value.fields
+                texts.extend(members)
+                below.extend(map(members.__getitem__, members))
+            elif kind == "list_value":
+                items = value.list_value.values[:]
+                if len(items) > 1 and _may_be_one(items):
+                    return None
+                below.extend(items)
+            elif kind is None:
+                return None
+        if depth == max_depth and (below or any(map(_is_container, level))):
+            return None
+        if nodes > max_nodes:
+            return None
+        if not below:
+            return texts
+        level = below
+    return None
+
+
+def _is_container(value: struct_pb2.Value) -> bool:
+    return value.WhichOneof("kind") in ("struct_value", "list_value")
+
+
+def _may_be_one(items: list[struct_pb2.Value]) -> bool:
+    """Tell whether a list holds short strings with digits, as parts of one value would be."""
+    short = [text for each in items if 0 < len(text := each.string_value) <= 8]
+    return len(short) > 1 and any(map(str.isdigit, "".join(short)))
+
+
 def walk(data: struct_pb2.Value, max_depth: int) -> Fields:
     """Read every value and key of ``data`` once; containers nested beyond ``max_depth`` stay shut.
 

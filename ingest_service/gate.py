@@ -11,8 +11,8 @@ from pathlib import Path
 from google.protobuf.struct_pb2 import Value
 
 from ingest_service import detection
-from ingest_service.fields import Fields, walk
-from ingest_service.validation import MAX_DEPTH, violations_of
+from ingest_service.fields import Fields, plain_texts, walk
+from ingest_service.validation import MAX_DEPTH, MAX_NODES, is_name, violations_of
 from mesh.errors import FieldError
 from mesh.logs import logger
 from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
@@ -138,6 +138,25 @@ class Gate:
     def __init__(self, policy_file: Path | None) -> None:
         self._file = detection.PolicyFile(policy_file) if policy_file else None
         self._packaged = detection.Scanner(detection.Policy.default())
+
+    def are_plain(self, submissions: Sequence[SubmitRequest]) -> bool:
+        """Tell, at a fraction of the cost, whether `judge` would find nothing in any of them.
+
+        May say False of submissions in which there is nothing. Raises when detection fails.
+        """
+        scanner = self._file.scanner if self._file else self._packaged
+        texts: list[str] = []
+        for submission in submissions:
+            found = plain_texts(submission.data, MAX_DEPTH, MAX_NODES)
+            if found is None:
+                return False
+            texts += found
+            for name in (submission.source, submission.request_id):
+                if name:
+                    if not is_name(name):
+                        return False
+                    texts.append(name)
+        return not scanner.stirs(texts)
 
     def judge(self, submission: SubmitRequest) -> Judgement:
         """Return the judgement on one submission. Thread-safe.

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import redis
 from dramatiq import Message
@@ -41,8 +40,7 @@ INTERACTION_QUEUE = "interactions"
 ALERT_QUEUE = "alerts"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One interaction to put on record.
 
     `piece` is a serialized LogInteractions with just this interaction: serialized messages that are
@@ -54,8 +52,7 @@ class Entry:
     request: RequestRecord | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """What an entry became: its own task, or the record that its request id already stands for."""
 
     task_id: str

@@ -17,6 +17,11 @@ _NAME = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
 _NAME_RULE = "Send at most 128 characters out of letters, digits and ._:/@- only."
 
 
+def is_name(text: str) -> bool:
+    """Tell whether `text` may be a source or a request id."""
+    return _NAME.fullmatch(text) is not None
+
+
 def violations_of(request: SubmitRequest, fields: Fields) -> list[FieldError]:
     """Return every rule that `request` breaks, none when it keeps them all.
 

@@ -15,7 +15,7 @@ SEPARATOR = b"\x1f"
 built-in pattern matches it, so a match lies within one text."""
 
 # Every control character but tab, newline, carriage return.
-_CONTROLS = bytes({*range(32), 127} - {9, 10, 13})
+CONTROLS = bytes({*range(32), 127} - {9, 10, 13})
 
 # How far from a candidate a word may stand and still say what the candidate is, in bytes.
 _BEFORE = 48
@@ -54,7 +54,7 @@ class Document:
         if plain:
             raw = joined.encode()
             # The separators are the only control characters a plain document holds.
-            plain = len(raw) - len(raw.translate(None, _CONTROLS)) == len(texts) - 1
+            plain = len(raw) - len(raw.translate(None, CONTROLS)) == len(texts) - 1
         if not plain:
             joined = "\x1f".join([fold(text) for text in texts])
             raw = joined.encode()

@@ -10,8 +10,8 @@ from google.protobuf import struct_pb2
 
 from ingest_service.detection import context, masking
 from ingest_service.detection.derived import Derived, base64_texts, split_values
-from ingest_service.detection.document import Document
-from ingest_service.detection.engine import Pattern, PatternSet
+from ingest_service.detection.document import CONTROLS, SEPARATOR, Document
+from ingest_service.detection.engine import SENTINEL, Pattern, PatternSet
 from ingest_service.detection.findings import Action, Confidence, Finding, Kind, Verdict
 from ingest_service.detection.hit import Hit
 from ingest_service.detection.keywords import keyword_pattern
@@ -109,6 +109,26 @@ class Scanner:
             for name, source in ((None, None), *policy.sources.items())
         }
         self._set = PatternSet(list(numbers))
+        self._gates = frozenset(
+            detector.number for plan in self._plans.values() for detector in plan
+        )
+
+    def stirs(self, texts: list[str]) -> bool:
+        """Tell whether any pattern may occur in ``texts``, whoever sent them, in one pass.
+
+        When it says no, `scan` would find nothing in them; that holds for the texts of many
+        submissions together. Lists that `split_values` puts together are not looked at here.
+        Raises EngineError.
+        """
+        if self.policy.decode_base64:
+            return True
+        joined = "\x1f".join(texts)
+        if not joined.isascii():
+            joined = "\x1f".join([text if text.isascii() else fold(text) for text in texts])
+        raw = joined.encode()
+        if len(raw) - len(raw.translate(None, CONTROLS)) != len(texts) - 1:
+            return True
+        return not self._gates.isdisjoint(self._set.matching(SEPARATOR + raw + SENTINEL))
 
     def scan(self, fields: Fields, source: str) -> Scan:
         """Look for everything the policy names in the texts of ``fields`` and in ``source``.

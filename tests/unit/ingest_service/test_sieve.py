@@ -1,0 +1,120 @@
+"""The sieve before the judgement: it may send on too much, and must never let through too much."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+from google.protobuf.struct_pb2 import NULL_VALUE, ListValue, Struct, Value
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest_service.gate import Gate
+from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
+
+GATE = Gate(None)
+
+CAUGHT = [
+    "my ssn is 123-45-6789",
+    "4111 1111 1111 1111",
+    "write to jane.doe@example.org",
+    "AKIAIOSFODNN7EXAMPLX",
+    "password: hunter2trustno1",
+]
+
+texts = st.one_of(
+    st.text(max_size=40),
+    st.sampled_from([*CAUGHT, "hello", "1234", "5678", "9012", "ssn", "123456789", "\u0661\u0662"]),
+)
+leaves = st.one_of(
+    texts,
+    st.booleans(),
+    st.none(),
+    st.floats(),
+    st.integers(-(2**60), 2**60),
+    st.sampled_from([4111111111111111, 123456789]),
+)
+values = st.recursive(
+    leaves,
+    lambda inner: st.one_of(st.lists(inner, max_size=6), st.dictionaries(texts, inner, max_size=6)),
+    max_leaves=20,
+)
+
+
+def value(data: Any) -> Value:
+    if isinstance(data, str):
+        return Value(string_value=data)
+    if isinstance(data, bool):
+        return Value(bool_value=data)
+    if data is None:
+        return Value(null_value=NULL_VALUE)
+    if isinstance(data, (int, float)):
+        return Value(number_value=data)
+    if isinstance(data, list):
+        return Value(list_value=ListValue(values=[value(each) for each in data]))
+    struct = Struct()
+    for key, each in data.items():
+        struct.fields[key].CopyFrom(value(each))
+    return Value(struct_value=struct)
+
+
+@given(st.lists(st.builds(SubmitRequest, data=values.map(value), source=texts, request_id=texts)))
+def test_what_passes_has_nothing_in_it(submissions: list[SubmitRequest]) -> None:
+    if GATE.are_plain(submissions):
+        for submission in submissions:
+            judgement = GATE.judge(submission)
+            assert not judgement.violations
+            assert not judgement.findings
+            assert not judgement.shadow_findings_message()
+
+
+@pytest.mark.parametrize("caught", CAUGHT)
+def test_one_among_many_is_caught(caught: str) -> None:
+    plain = [SubmitRequest(data=value(f"order {number}")) for number in range(99)]
+
+    assert GATE.are_plain(plain)
+    assert not GATE.are_plain([*plain, SubmitRequest(data=value({"note": caught}))])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        float("nan"),
+        2.0**53 + 2,
+        ["123", "45", "6789"],
+        ["4111", True, "1111", "1111", "1111"],
+        [Value()],
+        "nul \0 character",
+    ],
+)
+def test_what_needs_a_closer_look_is_judged(data: Any) -> None:
+    if isinstance(data, list) and isinstance(data[0], Value):
+        submission = SubmitRequest(data=Value(list_value=ListValue(values=data)))
+    else:
+        submission = SubmitRequest(data=value(data))
+
+    assert not GATE.are_plain([submission])
+
+
+@pytest.mark.parametrize("depth", [31, 32, 33])
+def test_depth_is_held(depth: int) -> None:
+    data: Any = "x"
+    for _ in range(depth):
+        data = [data]
+    submission = SubmitRequest(data=value(data))
+
+    assert GATE.are_plain([submission]) is not bool(GATE.judge(submission).violations)
+
+
+def test_usual_submissions_pass() -> None:
+    usual = {
+        "event": "order placed",
+        "count": 3,
+        "price": 9.25,
+        "tags": ["red", "blue"],
+        "gift": True,
+    }
+
+    assert GATE.are_plain([json_format.ParseDict({"data": usual}, SubmitRequest())])
