@@ -1,5 +1,6 @@
 """Making jobs durable, on a real Redis: whole or not at all, once, and as Dramatiq stores it."""
 
+import select
 import socket
 import threading
 from collections.abc import Iterator
@@ -161,14 +162,21 @@ class LostReply:
             threading.Thread(target=self._pass_on, args=(near, far), daemon=True).start()
 
     def _pass_on(self, near: socket.socket, far: socket.socket) -> None:
+        losing = False
         with near, far:
-            while request := near.recv(1 << 20):
-                far.sendall(request)
-                reply = far.recv(1 << 20)
-                if self.lose in request and not reply.startswith(b"-NOSCRIPT") and not self.lost:
-                    self.lost += 1
-                    return
-                near.sendall(reply)
+            while True:
+                for side in select.select([near, far], [], [])[0]:
+                    data = side.recv(1 << 20)
+                    if not data:
+                        return
+                    if side is near:
+                        losing = self.lose in data and not self.lost
+                        far.sendall(data)
+                    elif losing and not data.startswith(b"-NOSCRIPT"):
+                        self.lost += 1
+                        return
+                    else:
+                        near.sendall(data)
 
 
 def test_a_lost_reply_is_asked_for_again_and_stores_nothing_twice(server: Redis) -> None:

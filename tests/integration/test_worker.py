@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import signal
 import socket
 import sys
@@ -465,15 +466,17 @@ class Proxy:
             threading.Thread(target=self._carry, args=(inner, outer), daemon=True).start()
 
     def _carry(self, inner: socket.socket, outer: socket.socket) -> None:
-        # Redis clients send a command and wait for its reply, so one thread carries both ways.
+        lose = False
         with inner, outer:
-            while command := inner.recv(65536):
-                outer.sendall(command)
-                reply = outer.recv(65536)
-                if self.lose_fetch and b"\r\nfetch\r\n" in command:
-                    self.lose_fetch = False
-                    return
-                inner.sendall(reply)
+            while True:
+                for side in select.select([inner, outer], [], [])[0]:
+                    data = side.recv(65536)
+                    if not data or (lose and side is outer):
+                        return
+                    if side is inner and self.lose_fetch and b"\r\nfetch\r\n" in data:
+                        self.lose_fetch = False
+                        lose = True
+                    (outer if side is inner else inner).sendall(data)
 
 
 def test_a_lost_fetch_reply_loses_nothing(mesh: Mesh) -> None:
