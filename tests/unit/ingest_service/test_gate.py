@@ -1,0 +1,65 @@
+"""The gate's policy: kept in a file, taken up when it changes, and never lost to a bad one."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from ingest_service import detection, gate
+from ingest_service.gate import Gate
+from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
+
+FIRST = "version: 1\naction: reject\nkeywords:\n  - nightjar\n"
+SECOND = "version: 1\naction: reject\nkeywords:\n  - kingfisher\n"
+
+
+def submission(text: str) -> SubmitRequest:
+    made = SubmitRequest()
+    made.data.string_value = text
+    return made
+
+
+async def test_a_changed_policy_is_taken_up_and_a_bad_one_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "POLICY_CHECK_SECONDS", 0.01)
+    path = tmp_path / "policy.yaml"
+    path.write_text(FIRST)
+    judge = Gate(path)
+    watching = asyncio.create_task(judge.watch_policy())
+
+    async def until(refuses: str, accepts: str) -> None:
+        async with asyncio.timeout(10):
+            while not judge.judge(submission(refuses)).refused:
+                await asyncio.sleep(0.01)
+        assert not judge.judge(submission(accepts)).refused
+
+    await until(refuses="project nightjar", accepts="project kingfisher")
+    path.write_text("version: 1\naction: nonsense\n")
+    await asyncio.sleep(0.1)
+    await until(refuses="project nightjar", accepts="project kingfisher")
+    path.write_text(SECOND)
+    await until(refuses="project kingfisher", accepts="project nightjar")
+    watching.cancel()
+
+
+def test_a_bad_policy_at_the_start_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text("version: 1\naction: nonsense\n")
+    with pytest.raises(detection.PolicyError, match="line 2"):
+        Gate(path)
+
+
+@pytest.mark.parametrize(
+    ("action", "refused", "kept"),
+    [("reject", True, False), ("redact", False, False), ("tag", False, True)],
+)
+def test_an_action_decides_what_is_accepted_and_what_is_kept(
+    tmp_path: Path, action: str, refused: bool, kept: bool
+) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(f"version: 1\ndetectors:\n  email:\n    action: {action}\n")
+    judgement = Gate(path).judge(submission("write to bob@example.com"))
+    assert judgement.refused is refused
+    assert ("bob@example.com" in judgement.kept_data.string_value) is kept
+    assert judgement.detectors == ["email"]
