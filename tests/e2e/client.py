@@ -18,6 +18,7 @@ from deploy.local.mesh import LocalMesh
 Seen = TypeVar("Seen")
 
 JSON = {"Content-Type": "application/json"}
+FINAL = {"TASK_STATE_SUCCEEDED", "TASK_STATE_FAILED"}
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,20 @@ class Client:
     def submit(self, data: Any, **fields: str) -> Answer:
         return self.post("/submit", {"data": data, **fields})
 
+    def task(self, task_id: str) -> Any:
+        """Return where a task stands, None when the answer is to ask again."""
+        answer = self.get(f"/status/{task_id}")
+        if answer.status == 503:
+            return None
+        assert answer.status == 200, answer.body
+        return answer.json
+
     def finished(self, task_id: str, seconds: float = 20.0) -> Any:
         """Return the task once its state is final."""
 
         def look() -> Any:
-            task = self.get(f"/status/{task_id}").json
-            return task if task["state"] in {"TASK_STATE_SUCCEEDED", "TASK_STATE_FAILED"} else None
+            task = self.task(task_id)
+            return task if task and task["state"] in FINAL else None
 
         return eventually(look, seconds)
 

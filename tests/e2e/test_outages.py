@@ -35,8 +35,8 @@ def test_influxdb_down_accepts_and_says_retrying_and_writes_later(client: Client
     task_id = answer.json["task_id"]
 
     def retrying() -> dict[str, object] | None:
-        task: dict[str, object] = client.get(f"/status/{task_id}").json
-        return task if task["state"] == "TASK_STATE_RETRYING" else None
+        task: dict[str, object] | None = client.task(task_id)
+        return task if task and task["state"] == "TASK_STATE_RETRYING" else None
 
     assert eventually(retrying)["last_error"]
     client.mesh.supervisor.start_program("influxdb")
