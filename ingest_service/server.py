@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 
 import grpc
 
@@ -49,6 +48,7 @@ async def serve(settings: IngestSettings) -> None:
         max_items=500,
         max_bytes=1024 * 1024,
         max_waiting_bytes=1024 * 1024,
+        patience_seconds=0.0003,
     )
     gate = Gate(settings.policy_file)
 
@@ -60,9 +60,7 @@ async def serve(settings: IngestSettings) -> None:
     async with grpc.aio.insecure_channel(settings.alert_target, client.OPTIONS) as channel:
         alerts = Alerts(channel, jobs)
         intake = Intake(gate, alerts, recorder)
-        servicer = IngestServicer(
-            intake, lookups, timedelta(seconds=settings.status_retention_seconds)
-        )
+        servicer = IngestServicer(intake, lookups, settings.status_retention_seconds)
         health = Health([INGEST], probes={"redis": redis_answers}, bystanders={ALERT: alerts.probe})
         ingest = server.Service(
             INGEST, add_IngestServiceServicer_to_server, servicer, servicer.refuse_undecodable

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import grpc
@@ -44,11 +44,11 @@ class IngestServicer(IngestServiceServicer):
         self,
         intake: Intake,
         lookups: SharedTrips[JobLookup, JobRecord | None],
-        retention: timedelta,
+        retention_seconds: int,
     ) -> None:
         self._intake = intake
         self._lookups = lookups
-        self._retention = retention
+        self._retention_seconds = retention_seconds
 
     async def Submit(
         self, request: ingest.SubmitRequest, context: Context
@@ -143,7 +143,7 @@ class IngestServicer(IngestServiceServicer):
                 "The state cannot be read at the moment. Repeat the call.",
                 retry_after=1.0,
             ) from None
-        return tasks.task_of(task_id, index, record, self._retention, datetime.now(UTC))
+        return tasks.task_of(task_id, index, record, self._retention_seconds, time.time())
 
 
 def _result(outcome: Outcome, http_request_id: Callable[[], str]) -> ingest.SubmitResult:

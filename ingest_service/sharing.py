@@ -1,12 +1,15 @@
 """Group commit: what arrives while one round trip is in flight shares the next one.
 
 With one caller this adds nothing to wait for; with many, the cost of the round trip is divided
-among them. The calls run on one thread of their own, since the Redis client blocks.
+among them. A trip that carried several is followed by the next as soon as as many wait again:
+callers who were answered together tend to come back together, and whoever finds the next trip gone
+pays for one of his own. The calls run on one thread of their own, since the Redis client blocks.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +28,9 @@ class Weighed(Protocol):
         """How many bytes it counts for."""
 
 
+MOST_PATIENCE_SECONDS = 0.01
+"""Nobody waits longer than this for company."""
+
 Request = TypeVar("Request", bound=Weighed)
 Answer = TypeVar("Answer")
 
@@ -38,7 +44,8 @@ class SharedTrips(Generic[Request, Answer]):
 
     `carry` takes the requests of one trip and returns as many answers; it blocks, and what it
     raises every request of the trip gets. A trip takes up to `max_items` and `max_bytes`, though
-    always at least one request. `name` names the thread.
+    always at least one request. Behind a trip of several, the next one waits for as many, up to
+    `patience_seconds` for each further one. `name` names the thread.
     """
 
     def __init__(
@@ -49,13 +56,17 @@ class SharedTrips(Generic[Request, Answer]):
         max_items: int,
         max_bytes: int,
         max_waiting_bytes: int,
+        patience_seconds: float,
     ) -> None:
         self._carry = carry
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._max_waiting_bytes = max_waiting_bytes
+        self._patience_seconds = patience_seconds
         self._waiting: deque[tuple[Request, asyncio.Future[Answer]]] = deque()
         self._waiting_bytes = 0
+        self._expected = 1
+        self._gathered = asyncio.Event()
         self._trips: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
 
@@ -72,11 +83,15 @@ class SharedTrips(Generic[Request, Answer]):
         self._waiting_bytes += request.bytes
         if self._trips is None:
             self._trips = asyncio.create_task(self._run_trips())
+        elif len(self._waiting) >= self._expected:
+            self._gathered.set()
         return answer
 
     async def close(self) -> None:
         """Wait until every trip has ended, then end the thread."""
         if self._trips is not None:
+            self._patience_seconds = 0.0
+            self._gathered.set()
             await self._trips
         self._thread.shutdown()
 
@@ -95,7 +110,19 @@ class SharedTrips(Generic[Request, Answer]):
                 for (_, answer), value in zip(aboard, answers, strict=True):
                     if not answer.done():
                         answer.set_result(value)
+            await self._gather(len(aboard))
         self._trips = None
+
+    async def _gather(self, expected: int) -> None:
+        """Wait for as many as the last trip carried; one caller alone never waits."""
+        patience = min(MOST_PATIENCE_SECONDS, self._patience_seconds * (expected - 1))
+        if not patience or len(self._waiting) >= expected:
+            return
+        self._expected = expected
+        self._gathered.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self._gathered.wait()
 
     def _board(self) -> list[tuple[Request, asyncio.Future[Answer]]]:
         aboard = [self._waiting.popleft()]

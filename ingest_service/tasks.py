@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
 
 import grpc
 from ulid import ULID
@@ -40,16 +39,16 @@ def parse(task_id: str) -> tuple[str, int]:
 
 
 def task_of(
-    task_id: str, index: int, record: job.JobRecord | None, retention: timedelta, now: datetime
+    task_id: str, index: int, record: job.JobRecord | None, retention_seconds: int, now: float
 ) -> ingest.GetStatusResponse:
     """Return the task as its job's record tells it.
 
-    Raises CallError: TASK_EXPIRED when there is no record and the id is older than `retention`,
-    TASK_UNKNOWN when the id is none that was given out.
+    `now` is in seconds since 1970. Raises CallError: TASK_EXPIRED when there is no record and the
+    id is older than the retention, TASK_UNKNOWN when the id is none that was given out.
     """
     if record is None:
         accepted = ULID.from_str(task_id[:26]).timestamp
-        if accepted + retention.total_seconds() < now.timestamp():
+        if accepted + retention_seconds < now:
             raise CallError(
                 grpc.StatusCode.NOT_FOUND,
                 "TASK_EXPIRED",
@@ -58,17 +57,21 @@ def task_of(
         raise unknown()
     if index >= record.size:
         raise unknown()
-    failures = {failure.index: failure.error_class for failure in record.failures}
-    state = ingest.TASK_STATE_FAILED if index in failures else _STATES[record.state]
+    state = _STATES[record.state]
+    last_error = record.last_error
+    for failure in record.failures:
+        if failure.index == index:
+            state, last_error = ingest.TASK_STATE_FAILED, failure.error_class
     task = ingest.GetStatusResponse(
         task_id=task_id,
         state=state,
         result=_RESULTS[state],
         attempts=record.attempts,
-        last_error=failures.get(index, record.last_error),
+        last_error=last_error,
         accept_time=record.accept_time,
     )
-    task.expire_time.FromDatetime(record.accept_time.ToDatetime() + retention)
+    task.expire_time.seconds = record.accept_time.seconds + retention_seconds
+    task.expire_time.nanos = record.accept_time.nanos
     if record.HasField("start_time"):
         task.start_time.CopyFrom(record.start_time)
     if record.HasField("end_time"):

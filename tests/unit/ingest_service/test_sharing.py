@@ -32,10 +32,10 @@ class Carrier:
 
 
 def trips(
-    carry: Callable[[Sequence[Parcel]], list[str]], **bounds: int
+    carry: Callable[[Sequence[Parcel]], list[str]], patience: float = 0.0, **bounds: int
 ) -> SharedTrips[Parcel, str]:
     limits = {"max_items": 100, "max_bytes": 100, "max_waiting_bytes": 1000} | bounds
-    return SharedTrips("test", carry, **limits)
+    return SharedTrips("test", carry, patience_seconds=patience, **limits)
 
 
 async def test_what_arrives_during_a_trip_shares_the_next_one() -> None:
@@ -47,6 +47,31 @@ async def test_what_arrives_during_a_trip_shares_the_next_one() -> None:
     carrier.gate.release(2)
     assert await asyncio.gather(first, *others) == ["A", "B", "C", "D"]
     assert carrier.trips == [["a"], ["b", "c", "d"]]
+    await shared.close()
+
+
+async def test_after_a_trip_of_several_the_next_one_waits_for_as_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ingest_service.sharing.MOST_PATIENCE_SECONDS", 60.0)
+    carrier = Carrier()
+    carrier.gate.release(3)
+    shared = trips(carrier.carry, patience=60.0)
+    await asyncio.gather(*[shared(Parcel(name)) for name in "abc"])
+    first, second = shared(Parcel("d")), shared(Parcel("e"))
+    await asyncio.sleep(0)
+    third = shared(Parcel("f"))
+    assert [await answer for answer in (first, second, third)] == ["D", "E", "F"]
+    assert carrier.trips == [["a", "b", "c"], ["d", "e", "f"]]
+    await shared.close()
+
+
+async def test_the_patience_ends() -> None:
+    carrier = Carrier()
+    carrier.gate.release(2)
+    shared = trips(carrier.carry, patience=0.001)
+    await asyncio.gather(*[shared(Parcel(name)) for name in "abc"])
+    assert await shared(Parcel("d")) == "D"
     await shared.close()
 
 

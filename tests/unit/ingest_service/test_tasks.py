@@ -22,7 +22,9 @@ def record(**fields: object) -> job.JobRecord:
 
 
 def read(index: int, found: job.JobRecord | None, now: datetime = NOW) -> ingest.GetStatusResponse:
-    return tasks.task_of(f"{JOB_ID}-{index}", index, found, RETENTION, now)
+    return tasks.task_of(
+        f"{JOB_ID}-{index}", index, found, int(RETENTION.total_seconds()), now.timestamp()
+    )
 
 
 @pytest.mark.parametrize(
