@@ -34,6 +34,9 @@ appendfsync {fsync}
 save ""
 maxmemory {memory}
 maxmemory-policy noeviction
+# The states of a second's jobs lie in one small hash, packed as long as it keeps within these.
+hash-max-ziplist-entries 1000
+hash-max-ziplist-value 128
 # A slow command would be kept with its arguments, and those hold payloads.
 slowlog-max-len 0
 """

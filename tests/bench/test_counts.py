@@ -66,7 +66,7 @@ class Mesh:
         return Counts(
             accepted=int(books.get(b"accepted", 0)),
             finished=int(books.get(b"written", 0)) + int(books.get(b"failed", 0)),
-            jobs=sum(1 for _ in self.redis.scan_iter("sluice:job:*", count=1000)),
+            jobs=sum(self.redis.hlen(key) for key in self.redis.scan_iter("sluice:jobs:*")),
             scripts=scripts.get("cmdstat_evalsha", {"calls": 0})["calls"],
             writes=http["values"]["writeReq"],
             points=http["values"]["pointsWrittenOK"],

@@ -25,6 +25,7 @@ from sluice.job.v1.job_pb2 import JobRecord, LogInteractions
 from sluice.queue.v1.envelope_pb2 import Envelope
 from tests.faults import history
 from tests.faults.load import SECRET
+from worker.records import place
 
 QUEUES = ("interactions", "alerts")
 
@@ -223,7 +224,7 @@ def _dead_keys(client: redis.Redis) -> Iterator[str]:
         except Exception:  # noqa: S112
             # Poison: put there by a test, and holds no submission.
             continue
-        stored = cast(bytes | None, client.get(f"sluice:job:{job.job_id}"))
+        stored = cast(bytes | None, client.hget(*place(job.job_id)))
         for failure in JobRecord.FromString(stored or b"").failures:
             fields = job.interactions[failure.index].data.struct_value.fields
             yield fields["key"].string_value

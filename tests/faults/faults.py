@@ -36,6 +36,7 @@ from tests.faults.proxy import EMPTY_REPLY, Ending, Lost
 from tests.faults.scene import Scene, at_once
 from tests.faults.stage import HEARTBEAT_SECONDS, ONE_OF_EACH, TWO_OF_EACH, Kind
 from worker.dead_letters import DeadLetters
+from worker.records import place
 
 DEFAULT_HEARTBEAT_SECONDS = 8.0
 
@@ -45,8 +46,8 @@ ALERT = alert_service_pb2.DESCRIPTOR.services_by_name["AlertService"].full_name
 COMMIT = (b"sluice:open", b"dramatiq:interactions.msgs")
 FETCH = (b"$5\r\nfetch\r\n", b"$12\r\ninteractions\r\n")
 ACK = (b"$3\r\nack\r\n", b"$12\r\ninteractions\r\n")
-# Three keys, the first of them a job's record.
-FINISH = (b"$1\r\n3\r\n$37\r\nsluice:job:",)
+# Three keys, the first of them the job records of a second.
+FINISH = (b"$1\r\n3\r\n$20\r\nsluice:jobs:",)
 
 
 @dataclass(frozen=True)
@@ -636,7 +637,7 @@ def _details(call: grpc.Call) -> list[dict[str, Any]]:
 
 
 def _record(scene: Scene, job: bytes) -> JobRecord:
-    found = cast(bytes | None, scene.redis.get(b"sluice:job:" + job))
+    found = cast(bytes | None, scene.redis.hget(*place(job.decode())))
     return JobRecord.FromString(found or b"")
 
 

@@ -20,6 +20,7 @@ from sluice.job.v1.job_pb2 import Interaction, JobRecord, LogInteractions
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_UNSPECIFIED, Verdict
 from tests.integration.processes import ROOT, Influx, Process, Redis, eventually, free_port
 from worker.books.__main__ import BALANCED, DIFFERENT, UNKNOWN, main
+from worker.records import place
 
 CANARY = "CANARY-77b0"
 
@@ -63,9 +64,13 @@ class Mesh:
         return not client.hlen("sluice:open") and not client.hlen("dramatiq:interactions.msgs")
 
     def record(self, job_id: str) -> JobRecord:
-        stored = self.redis.client.get(f"sluice:job:{job_id}")
+        stored = self.redis.client.hget(*place(job_id))
         assert isinstance(stored, bytes)
         return JobRecord.FromString(stored)
+
+    def keep(self, job_id: str, record: JobRecord) -> None:
+        key, field = place(job_id)
+        self.redis.client.hset(key, field, record.SerializeToString())
 
     def write_row(self, task_id: str) -> None:
         line = f'interactions,verdict=accepted payload="{CANARY}",task_id="{task_id}"'
@@ -270,7 +275,7 @@ def test_rows_of_a_job_that_was_never_accepted_differ(
 ) -> None:
     stranger = mesh.accept(VERDICT_ACCEPTED)
     mesh.drain()
-    mesh.redis.client.delete(f"sluice:job:{stranger}")
+    mesh.redis.client.hdel(*place(stranger))
     # Its record may have expired.
     assert audit() == BALANCED, audit.out
     mesh.redis.client.hincrby("sluice:counts", "accepted", -1)
@@ -303,7 +308,7 @@ def test_jobs_without_a_record_are_covered_by_the_totals(
     mesh: Mesh, recorded: Recorded, audit: Audit
 ) -> None:
     for job_id in (recorded.whole, recorded.partial):
-        mesh.redis.client.delete(f"sluice:job:{job_id}")
+        mesh.redis.client.hdel(*place(job_id))
     assert audit() == BALANCED, audit.out
     assert audit.number("jobs compared") == 0
     mesh.delete_row(f"{recorded.whole}-1")
@@ -315,8 +320,7 @@ def test_since_leaves_out_older_jobs(mesh: Mesh, recorded: Recorded, audit: Audi
     mesh.delete_row(f"{recorded.whole}-1")
     record = mesh.record(recorded.whole)
     record.accept_time.seconds -= 3600
-    key = f"sluice:job:{recorded.whole}"
-    mesh.redis.client.set(key, record.SerializeToString())
+    mesh.keep(recorded.whole, record)
     assert audit("--since", "30m") == DIFFERENT
     assert audit.number("jobs compared") == 1
     assert audit.number("jobs that differ") == 0
@@ -331,8 +335,7 @@ def test_rows_that_influxdb_was_told_to_drop_are_not_missed(
     mesh.influx.query(f"ALTER {policy}")
     record = mesh.record(recorded.whole)
     record.accept_time.seconds -= 48 * 3600
-    key = f"sluice:job:{recorded.whole}"
-    mesh.redis.client.set(key, record.SerializeToString())
+    mesh.keep(recorded.whole, record)
     mesh.delete_row(f"{recorded.whole}-1")
     assert audit() == BALANCED, audit.out
     assert "dropped after 48 h" in audit.out
@@ -351,7 +354,7 @@ def test_a_message_that_comes_again_is_named_when_it_is_old(
     assert "that are done" not in audit.out
     record = mesh.record(recorded.whole)
     record.end_time.seconds -= 120
-    client.set(f"sluice:job:{recorded.whole}", record.SerializeToString())
+    mesh.keep(recorded.whole, record)
     assert audit() == BALANCED, audit.out
     assert f"Messages of jobs that are done: 1, {recorded.whole} among them" in audit.out
 

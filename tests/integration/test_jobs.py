@@ -137,7 +137,7 @@ def test_a_request_id_is_taken_once_by_many_processes(server: Redis, jobs: Jobs)
 
 def test_records_and_request_ids_expire(server: Redis, jobs: Jobs) -> None:
     jobs.commit([entry(1, "r-1", b"body")])
-    (record,) = server.client.scan_iter("sluice:job:*")
+    (record,) = server.client.scan_iter("sluice:jobs:*")
     (request,) = server.client.scan_iter("sluice:request:*")
     assert 90 < server.client.ttl(record) <= 100
     assert 40 < server.client.ttl(request) <= 50

@@ -32,6 +32,7 @@ from sluice.queue.v1.envelope_pb2 import Envelope
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED
 from tests.integration.processes import ROOT, Influx, Process, Redis, eventually, free_port
 from worker import dead_letters
+from worker.records import place
 from worker.waiting import EXIT_CRASHED
 
 HEARTBEAT_SECONDS = 3.0
@@ -116,7 +117,9 @@ class Mesh:
         record = JobRecord(state=job_pb2.JOB_STATE_PENDING, size=len(job.interactions))
         message_id = f"m-{job.job_id}"
         transaction = client.pipeline()
-        transaction.set(f"sluice:job:{job.job_id}", record.SerializeToString(), ex=600)
+        key, field = place(job.job_id)
+        transaction.hset(key, field, record.SerializeToString())
+        transaction.expire(key, 600)
         transaction.hset("sluice:open", job.job_id, len(job.interactions))
         transaction.hincrby("sluice:counts", "accepted", len(job.interactions))
         transaction.execute()
@@ -150,7 +153,7 @@ class Mesh:
         transaction.execute()
 
     def record(self, job: LogInteractions) -> JobRecord:
-        found = cast(bytes | None, self.redis.client.get(f"sluice:job:{job.job_id}"))
+        found = cast(bytes | None, self.redis.client.hget(*place(job.job_id)))
         return JobRecord.FromString(found or b"")
 
     def await_state(self, job: LogInteractions, state: int, seconds: float = 20.0) -> JobRecord:
@@ -235,7 +238,7 @@ def test_writes_a_job_once(mesh: Mesh) -> None:
         metrics = answer.read().decode()
     assert 'sluice_interactions_total{outcome="written"} 3.0' in metrics
     assert "sluice_influx_up 1.0" in metrics
-    assert mesh.redis.client.ttl(f"sluice:job:{job.job_id}") > 0
+    assert mesh.redis.client.ttl(place(job.job_id)[0]) > 0
     assert worker.stop(signal.SIGTERM) == 0
 
 

@@ -16,6 +16,7 @@ from sluice.job.v1.job_pb2 import JobRecord
 from tests.e2e.client import Client, eventually
 from tests.security import wire
 from tests.security.calls import call
+from worker.records import place
 
 INSIDE = ("Traceback", "KeyError", "DecodeError", "Exception", ".py", "CANARY", "7070770", "File ")
 
@@ -25,9 +26,10 @@ def broken_task(client: Client) -> Iterator[str]:
     """A task whose record makes the handler raise."""
     job_id = str(ULID())
     with redis.Redis.from_url(client.mesh.redis_url) as store:
-        store.set(f"sluice:job:{job_id}", JobRecord(state=7070770, size=1).SerializeToString())  # type: ignore[arg-type]
+        key, field = place(job_id)
+        store.hset(key, field, JobRecord(state=7070770, size=1).SerializeToString())  # type: ignore[arg-type]
         yield f"{job_id}-0"
-        store.delete(f"sluice:job:{job_id}")
+        store.hdel(key, field)
 
 
 @pytest.fixture
@@ -35,9 +37,10 @@ def undecodable_task(client: Client) -> Iterator[str]:
     """A task whose record is no message."""
     job_id = str(ULID())
     with redis.Redis.from_url(client.mesh.redis_url) as store:
-        store.set(f"sluice:job:{job_id}", b"\xff\xff CANARY")
+        key, field = place(job_id)
+        store.hset(key, field, b"\xff\xff CANARY")
         yield f"{job_id}-0"
-        store.delete(f"sluice:job:{job_id}")
+        store.hdel(key, field)
 
 
 @pytest.mark.parametrize("task", ["broken_task", "undecodable_task"])

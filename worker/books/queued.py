@@ -20,14 +20,16 @@ from worker.queues import (
     messages_key,
     waiting_key,
 )
-from worker.records import COUNTS_KEY, OPEN_KEY, RECORD_PREFIX
+from worker.records import BUCKET_CHARACTERS, COUNTS_KEY, OPEN_KEY, RECORDS_PREFIX, place
 
 CHUNK = 500
+SECONDS_AT_A_TIME = 20
+"""Hashes of job records that are read in one go; each holds the jobs of a second."""
 
 # KEYS 1 counts, 2 open jobs, 3 waiting ids, 4 messages, 5 dead ids, 6 dead messages, 7 causes,
 # 8 heartbeats. ARGV 1 and 2 what stands before and after a worker's id in the key of what it has
-# fetched, 3 prefix of job records. Only reads. The last part is the messages without an open job,
-# each with the job's record.
+# fetched, 3 prefix of the hashes of job records, 4 how many characters of a job's id follow it.
+# Only reads. The last part is the messages without an open job, each with the job's record.
 READ = """
 local fetched = {}
 for _, worker in ipairs(redis.call('ZRANGE', KEYS[8], 0, -1)) do
@@ -40,7 +42,8 @@ local closed = {}
 for _, id in ipairs(messages) do
   if redis.call('HEXISTS', KEYS[2], id) == 0 then
     closed[#closed + 1] = id
-    closed[#closed + 1] = redis.call('GET', ARGV[3] .. id) or ''
+    local records, field = ARGV[3] .. string.sub(id, 1, ARGV[4]), string.sub(id, ARGV[4] + 1)
+    closed[#closed + 1] = redis.call('HGET', records, field) or ''
   end
 end
 return {
@@ -114,7 +117,8 @@ class QueueReader:
             f"{NAMESPACE}:__heartbeats__",
         ]
         before, _, after = fetched_key(INTERACTIONS, "|").partition("|")
-        answer = cast(list[list[bytes]], self._read(keys=keys, args=[before, after, RECORD_PREFIX]))
+        args: list[str | int] = [before, after, RECORDS_PREFIX, BUCKET_CHARACTERS]
+        answer = cast(list[list[bytes]], self._read(keys=keys, args=args))
         counts, opened, waiting, messages, fetched, dead, letters, causes, closed = answer
         numbers = {name: int(number) for name, number in _pairs(counts)}
         still_open = {job_id: int(number) for job_id, number in _pairs(opened)}
@@ -143,14 +147,18 @@ class QueueReader:
         while True:
             cursor, keys = cast(
                 tuple[int, list[bytes]],
-                self._client.scan(cursor, match=f"{RECORD_PREFIX}*", count=CHUNK),
+                self._client.scan(cursor, match=f"{RECORDS_PREFIX}*", count=CHUNK),
             )
-            if keys:
-                records = cast(list[bytes | None], self._client.mget(keys))
+            for start in range(0, len(keys), SECONDS_AT_A_TIME):
+                some = keys[start : start + SECONDS_AT_A_TIME]
+                with self._client.pipeline(transaction=False) as pipeline:
+                    for key in some:
+                        pipeline.hgetall(key)
+                    found = cast(list[dict[bytes, bytes]], pipeline.execute())
                 yield [
-                    (_text(key).removeprefix(RECORD_PREFIX), record)
-                    for key, record in zip(keys, records, strict=True)
-                    if record is not None
+                    (_text(key).removeprefix(RECORDS_PREFIX) + _text(field), record)
+                    for key, records in zip(some, found, strict=True)
+                    for field, record in records.items()
                 ]
             if cursor == 0:
                 return
@@ -159,7 +167,7 @@ class QueueReader:
         """Return what is known about these jobs, at one moment."""
         with self._client.pipeline(transaction=True) as transaction:
             for job_id in job_ids:
-                transaction.get(RECORD_PREFIX + job_id)
+                transaction.hget(*place(job_id))
                 transaction.hexists(OPEN_KEY, job_id)
             found = iter(transaction.execute())
         return [
