@@ -123,11 +123,12 @@ class Scanner:
         if self.policy.decode_base64:
             return True
         joined = "\x1f".join(texts)
-        if not joined.isascii():
-            joined = "\x1f".join([text if text.isascii() else fold(text) for text in texts])
         raw = joined.encode()
+        # Asked of the texts as they are: folded, they hold no control characters any more.
         if len(raw) - len(raw.translate(None, CONTROLS)) != len(texts) - 1:
             return True
+        if not joined.isascii():
+            raw = "\x1f".join([text if text.isascii() else fold(text) for text in texts]).encode()
         return not self._gates.isdisjoint(self._set.matching(SEPARATOR + raw + SENTINEL))
 
     def scan(self, fields: Fields, source: str) -> Scan:

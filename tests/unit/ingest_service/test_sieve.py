@@ -87,6 +87,8 @@ def test_one_among_many_is_caught(caught: str) -> None:
         ["4111", True, "1111", "1111", "1111"],
         [Value()],
         "nul \0 character",
+        "nul \0 caractère",
+        {"caractère \0": 1},
     ],
 )
 def test_what_needs_a_closer_look_is_judged(data: Any) -> None:
