@@ -42,8 +42,9 @@ class Overfull(Exception):
 class SharedTrips(Generic[Request, Answer]):
     """Carries requests in shared round trips, in order, one trip at a time.
 
-    `carry` takes the requests of one trip and returns as many answers; it blocks, and what it
-    raises every request of the trip gets. A trip takes up to `max_items` and `max_bytes`, though
+    `carry` takes the requests of one trip and returns as many answers; it blocks. What it raises
+    every request of the trip gets, and every one that waits by then: trip after trip, they would
+    wait for the same failure ever longer. A trip takes up to `max_items` and `max_bytes`, though
     always at least one request. Behind a trip of several, the next one waits for as many, up to
     `patience_seconds` for each further one. `name` names the thread.
     """
@@ -103,9 +104,11 @@ class SharedTrips(Generic[Request, Answer]):
             try:
                 answers = await loop.run_in_executor(self._thread, self._carry, requests)
             except Exception as error:
-                for _, answer in aboard:
+                for _, answer in (*aboard, *self._waiting):
                     if not answer.done():
                         answer.set_exception(error)
+                self._waiting.clear()
+                self._waiting_bytes = 0
             else:
                 for (_, answer), value in zip(aboard, answers, strict=True):
                     if not answer.done():

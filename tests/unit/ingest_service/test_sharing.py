@@ -96,14 +96,15 @@ async def test_a_request_beyond_the_bounds_travels_alone() -> None:
     await shared.close()
 
 
-async def test_every_request_of_a_failed_trip_gets_its_error_and_the_next_trip_runs() -> None:
+async def test_a_failed_trip_fails_those_who_wait_for_it_too_and_no_later_one() -> None:
     carrier = Carrier()
-    shared = trips(carrier.carry, max_items=2)
+    shared = trips(carrier.carry, max_items=2, max_waiting_bytes=3)
     carrier.error = ConnectionError()
-    failing = [shared(Parcel("a")), shared(Parcel("b"))]
+    failing = [shared(Parcel(name)) for name in "abc"]
     carrier.gate.release()
     results = await asyncio.gather(*failing, return_exceptions=True)
-    assert [type(result) for result in results] == [ConnectionError, ConnectionError]
+    assert [type(result) for result in results] == [ConnectionError] * 3
+    assert carrier.trips == [["a", "b"]]
     carrier.error = None
     following = shared(Parcel("c"))
     carrier.gate.release()

@@ -1,0 +1,74 @@
+"""What ingest holds while Redis does not answer. On a mesh of its own, since Redis is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+
+from deploy.local.mesh import LocalMesh
+from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
+from sluice.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
+from tests.bench.payloads import text
+from tests.bench.usage import usage_of
+
+if TYPE_CHECKING:
+    from sluice.ingest.v1.ingest_service_pb2_grpc import IngestServiceAsyncStub
+
+BOUND = 8 * 1024 * 1024
+SIZE = 200_000
+CALLS = 2000
+AT_ONCE = 100
+"""Calls in flight, more than may wait."""
+COPIES = 5
+"""As received, as a message, its text, as an entry, and what the allocator keeps."""
+
+
+@pytest.fixture
+def mesh(tmp_path: Path) -> LocalMesh:
+    return LocalMesh.on_free_ports(tmp_path, {"SLUICE_MAX_WAITING_BYTES": str(BOUND)})
+
+
+async def _submit_all(address: str) -> Counter[grpc.StatusCode]:
+    """Submit everything at once; return how the calls ended."""
+    submission = SubmitRequest()
+    submission.data.string_value = text(SIZE)
+    ends: Counter[grpc.StatusCode] = Counter()
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def submit(stub: IngestServiceAsyncStub) -> None:
+        async with places:
+            try:
+                await stub.Submit(submission, timeout=30)
+                ends[grpc.StatusCode.OK] += 1
+            except grpc.aio.AioRpcError as error:
+                ends[error.code()] += 1
+
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub: IngestServiceAsyncStub = IngestServiceStub(channel)
+        await asyncio.gather(*[submit(stub) for _ in range(CALLS)])
+    return ends
+
+
+def test_what_waits_for_redis_is_bounded(mesh: LocalMesh) -> None:
+    mesh.start()
+    try:
+        pid = mesh.supervisor.pid("ingest_service")
+        redis = mesh.supervisor.pid("redis")
+        before = usage_of({"ingest": pid}).resident_bytes["ingest"]
+        os.kill(redis, signal.SIGSTOP)
+        try:
+            ends = asyncio.run(_submit_all(f"127.0.0.1:{mesh.settings.ingest_grpc_port}"))
+        finally:
+            os.kill(redis, signal.SIGCONT)
+        grown = usage_of({"ingest": pid}).resident_bytes["ingest"] - before
+    finally:
+        mesh.stop()
+    assert set(ends) == {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
+    assert grown <= COPIES * (BOUND + AT_ONCE * SIZE)
