@@ -80,8 +80,10 @@ wheel: install ## build the typed client stubs into dist/
 scorecard: install ## measure what detection finds and what it leaves alone
 	@$(RUN) -m tests.scorecard
 
-bench: install ## measure Sluice beside the stack it replaces; takes half an hour
+# The comparison takes half an hour, growth some ten minutes of its own.
+bench: install ## measure Sluice beside the stack it replaces, and as it grows; takes 45 minutes
 	@$(RUN) -m tests.bench
+	@$(RUN) -m tests.bench --growth
 
 capacity: install ## turn the measured figures into what N users need
 	@$(RUN) -m tests.bench.capacity

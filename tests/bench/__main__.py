@@ -1,7 +1,8 @@
-"""Runs the bench: `python -m tests.bench [--seconds N] [--only NAME,...] [--quick]`.
+"""Runs the bench: `python -m tests.bench [--growth] [--seconds N] [--only NAME,...] [--quick]`.
 
 Starts every stack on free ports, alternates between them, stops them, and writes
-`results/latest.json`, `latest.md` and `latest.png` beside this file.
+`results/latest.json`, `latest.md` and `latest.png` beside this file. With --growth it measures
+Sluice alone as load, batches, backlog and processes grow, and writes `growth.*` there.
 """
 
 from __future__ import annotations
@@ -13,35 +14,26 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from deploy.local.mesh import MeshError
 from deploy.local.parts import PartMissing
-from tests.bench import environment, machine, tables
-from tests.bench.cases import Case, cases, growing_cases
-from tests.bench.loads import GrpcLoad, HttpLoad, LoadFailed
-from tests.bench.measuring import (
-    Measurement,
-    end_to_end,
-    measure,
-    soak,
-    stored_bytes,
-    summary,
-)
-from tests.bench.payloads import as_batch, as_json
+from tests.bench import environment, growth_tables, machine, tables
+from tests.bench.cases import BATCH, REST, cases
+from tests.bench.growth import BACKLOGS, PARTS, grow
+from tests.bench.loads import HttpLoad, LoadFailed
+from tests.bench.measuring import end_to_end, measure, soak, stored_bytes
+from tests.bench.payloads import as_json
+from tests.bench.rounds import measure_cases
 from tests.bench.stacks import Noop, NoopDirect, Reference, Sluice, Stack
 
 RESULTS = environment.HERE / "results"
 WARM_UP_SECONDS = 1.0
-RECOVERY_SECONDS = 3.0
-"""After a round in which no call succeeded: the gateway takes back what it took for dead."""
 SOAK_LOAD = 0.5
 
-REST = HttpLoad("/submit", 32, as_json("20 B"))
-BATCH = GrpcLoad("SubmitBatch", as_batch("20 B", 1000), 8, 4, items=1000)
+GROWTH_BACKLOGS = ",".join(map(str, BACKLOGS))
+QUICK_BACKLOGS = "20000,100000"
 
 
 def main() -> None:
@@ -50,13 +42,31 @@ def main() -> None:
     environment.http_loader()
     environment.grpc_loader()
     environment.reference_python()
+    results: dict[str, Any] = {
+        "machine": machine.describe(),
+        "settings": {"seconds": options.seconds, "rounds": options.rounds, **_settings(options)},
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as scratch:
-        results = _run(options, Path(scratch))
+        if options.growth:
+            results |= grow(
+                Path(scratch),
+                _settings(options),
+                parts=options.only.split(",") if options.only else PARTS,
+                rounds=options.rounds,
+                seconds=options.seconds,
+                end_to_end_seconds=options.end_to_end_seconds,
+                backlogs=[int(size) for size in options.backlogs.split(",")],
+            )
+            text, drawing = growth_tables.markdown(results), "plot_growth.py"
+        else:
+            results |= _run(options, Path(scratch))
+            text, drawing = tables.markdown(results), "plot.py"
     RESULTS.mkdir(exist_ok=True)
     kept = RESULTS / options.name
     kept.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
-    kept.with_suffix(".md").write_text(tables.markdown(results))
-    plot = environment.REFERENCE / "plot.py"
+    kept.with_suffix(".md").write_text(text)
+    plot = environment.REFERENCE / drawing
     picture = kept.with_suffix(".png")
     subprocess.run(
         [environment.reference_python(), plot, kept.with_suffix(".json"), picture], check=True
@@ -66,45 +76,57 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=5.0, help="length of one measurement")
-    parser.add_argument("--rounds", type=int, default=3, help="alternated rounds")
+    parser.add_argument("--seconds", type=float, help="length of one measurement (5, growth 4)")
+    parser.add_argument("--rounds", type=int, help="alternated rounds (3, growth 2)")
     parser.add_argument(
-        "--only", default="", help="names, comma separated; rest stands for rest-1, rest-10 ..."
+        "--only",
+        default="",
+        help="names, comma separated; rest stands for rest-1, rest-10 ... With --growth: "
+        + ", ".join(PARTS),
     )
     parser.add_argument("--quick", action="store_true", help="one round of 2 s: a look, no result")
     parser.add_argument("--end-to-end-seconds", type=float, default=10.0)
     parser.add_argument("--soak", type=float, default=0.0, metavar="MINUTES")
-    parser.add_argument("--growth", action="store_true", help="batches of 1 to 5,000, too")
+    parser.add_argument("--growth", action="store_true", help="measure growth, and only that")
+    parser.add_argument("--backlogs", default=GROWTH_BACKLOGS, help="interactions, with --growth")
     parser.add_argument("--fsync", default="always", choices=("always", "everysec"))
     parser.add_argument("--ingest", type=int, default=1, help="ingest and uvicorn processes")
     parser.add_argument("--workers", type=int, default=1, help="worker processes")
     parser.add_argument("--gateway-threads", type=int, default=1)
-    parser.add_argument("--name", default="latest", help="name of the files in results/")
+    parser.add_argument("--name", help="name of the files in results/ (latest, growth)")
     options = parser.parse_args()
     if options.quick:
         options.seconds, options.rounds, options.end_to_end_seconds = 2.0, 1, 4.0
+        options.backlogs = QUICK_BACKLOGS
+    options.seconds = options.seconds or (4.0 if options.growth else 5.0)
+    options.rounds = options.rounds or (2 if options.growth else 3)
+    options.name = options.name or ("growth" if options.growth else "latest")
+    unknown = set(options.only.split(",")) - {"", *PARTS} if options.growth else ()
+    if unknown:
+        parser.error(f"--growth knows {', '.join(PARTS)}, not {', '.join(sorted(unknown))}")
     return options
 
 
-def _run(options: argparse.Namespace, state: Path) -> dict[str, Any]:
-    settings: dict[str, Any] = {
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings of every mesh."""
+    return {
         "redis_fsync": options.fsync,
         "ingest_processes": options.ingest,
         "worker_processes": options.workers,
         "gateway_threads": options.gateway_threads,
         "redis_memory": "4gb",
     }
+
+
+def _run(options: argparse.Namespace, state: Path) -> dict[str, Any]:
+    settings = _settings(options)
     sluice = Sluice(state, settings)
     reference = Reference(state, settings)
     noop = Noop(state, settings)
     stacks: dict[str, Stack] = {
         each.name: each for each in (reference, sluice, noop, NoopDirect(noop))
     }
-    results: dict[str, Any] = {
-        "machine": machine.describe(),
-        "settings": {"seconds": options.seconds, "rounds": options.rounds, **settings},
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
+    results: dict[str, Any] = {}
 
     def wanted(name: str) -> bool:
         return not options.only or any(
@@ -121,9 +143,7 @@ def _run(options: argparse.Namespace, state: Path) -> dict[str, Any]:
             REST.run(stack.address, WARM_UP_SECONDS)
             stack.drain(30)
         chosen = [case for case in cases(task_ids) if wanted(case.name)]
-        results["cases"] = _measure(chosen, stacks, options)
-        if options.growth:
-            results["growth"] = _measure(growing_cases(), stacks, options)
+        results["cases"] = measure_cases(chosen, stacks, options.rounds, options.seconds)
         if wanted("end-to-end"):
             print("end to end ...", flush=True)
             results["end_to_end"] = {
@@ -148,38 +168,6 @@ def _run(options: argparse.Namespace, state: Path) -> dict[str, Any]:
         for stack in stacks.values():
             stack.stop()
     return results
-
-
-def _measure(
-    chosen: Sequence[Case], stacks: dict[str, Stack], options: argparse.Namespace
-) -> dict[str, Any]:
-    """Measure each case on its stacks in turn, every other round in the reverse order."""
-    told = {}
-    for case in chosen:
-        rounds: dict[str, list[Measurement]] = defaultdict(list)
-        refused: dict[str, int] = defaultdict(int)
-        for number in range(options.rounds):
-            order = list(case.loads)
-            for name in order if number % 2 == 0 else reversed(order):
-                try:
-                    found = measure(stacks[name], case.loads[name], options.seconds)
-                except LoadFailed as error:
-                    print(f"{case.name:14} {name:12} {error}", flush=True)
-                    refused[name] += 1
-                    time.sleep(RECOVERY_SECONDS)
-                    continue
-                rounds[name].append(found)
-                print(
-                    f"{case.name:14} {name:12} {found.throughput:10,.0f}/s  p99 "
-                    f"{found.p99_ms:8.1f} ms  CPU {sum(found.cpu.values()):.3f} s per 1,000",
-                    flush=True,
-                )
-        told[case.name] = {
-            "title": case.title,
-            "stacks": {name: summary(rounds[name]) for name in case.loads if rounds[name]},
-            "rounds_without_success": dict(refused),
-        }
-    return told
 
 
 def _submit(stack: Stack) -> str:

@@ -15,6 +15,9 @@ BATCHES = (100, 1000)
 GROWING_BATCHES = (1, 10, 100, 1000, 5000)
 CALLERS = 8
 
+REST = HttpLoad("/submit", 32, as_json("20 B"))
+BATCH = GrpcLoad("SubmitBatch", as_batch("20 B", 1000), CALLERS, 4, items=1000)
+
 ALL = ("reference", "sluice", "noop")
 OURS = ("sluice", "noop")
 
@@ -32,14 +35,7 @@ def cases(task_ids: Mapping[str, str]) -> list[Case]:
     """Return every case. `task_ids` holds a finished task for each stack that knows tasks."""
     submit = _same(HttpLoad("/submit", PAYLOAD_CONNECTIONS, as_json("20 B")), ALL)
     return [
-        *(
-            Case(
-                f"rest-{count}",
-                f"POST /submit, 20 B, {count} connection{'s' * (count > 1)}",
-                _same(HttpLoad("/submit", count, as_json("20 B")), ALL),
-            )
-            for count in CONNECTIONS
-        ),
+        *connection_cases(),
         *(
             Case(
                 f"payload-{name.split(' nested')[0].replace(' ', '').lower()}",
@@ -86,7 +82,19 @@ def cases(task_ids: Mapping[str, str]) -> list[Case]:
     ]
 
 
-def growing_cases() -> list[Case]:
+def connection_cases() -> list[Case]:
+    """Return the cases that show what an interaction costs as connections grow."""
+    return [
+        Case(
+            f"rest-{count}",
+            f"POST /submit, 20 B, {count} connection{'s' * (count > 1)}",
+            _same(HttpLoad("/submit", count, as_json("20 B")), ALL),
+        )
+        for count in CONNECTIONS
+    ]
+
+
+def batch_cases() -> list[Case]:
     """Return the cases that show how the cost of an interaction falls as batches grow."""
     return [_batch(count) for count in GROWING_BATCHES]
 

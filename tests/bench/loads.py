@@ -81,7 +81,10 @@ class HttpLoad:
 
 @dataclass(frozen=True, slots=True)
 class GrpcLoad:
-    """One gRPC call over and over; `stream` sends the message again and again on a few streams."""
+    """One gRPC call over and over; `stream` sends the message again and again on a few streams.
+
+    `limit` is how many calls are made at most, 0 for as many as the time allows.
+    """
 
     method: str
     payload: bytes
@@ -89,6 +92,7 @@ class GrpcLoad:
     connections: int = 1
     stream: bool = False
     items: int = 1
+    limit: int = 0
 
     def run(self, address: str, seconds: float, rate: float = 0.0) -> Seen:
         """Make the calls, `rate` a second or as many as can be. Raises LoadFailed."""
@@ -105,6 +109,7 @@ class GrpcLoad:
                     *("-connections", str(self.connections)),
                     *("-seconds", str(seconds)),
                     *("-rate", str(rate)),
+                    *("-limit", str(self.limit)),
                     *(["-stream"] if self.stream else []),
                 ]
             )

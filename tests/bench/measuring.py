@@ -131,32 +131,27 @@ def stored_bytes(stack: Sluice | Reference, load: Load, seconds: float) -> dict[
     The worker is stopped while the load runs, and started afterwards. `database` is what InfluxDB
     has on disk then: its log and what it has compressed by itself in that short time.
     """
-    workers = [
-        name
-        for name in stack.supervisor.programs()
-        if name.startswith("worker") or name == "celery"
-    ]
-    for name in workers:
-        stack.supervisor.stop_program(name)
-    empty, log_before = _memory(stack)
-    disk_before = _disk_bytes(stack)
+    stack.stop_workers()
+    empty, log_before = redis_bytes(stack)
+    disk_before = disk_bytes(stack)
     seen = load.run(stack.address, seconds)
-    full, log_after = _memory(stack)
-    for name in workers:
-        stack.supervisor.start_program(name)
+    full, log_after = redis_bytes(stack)
+    jobs = stack.jobs()
+    stack.start_workers()
     stack.drain(DRAIN_SECONDS)
     # Freed memory is counted as soon as the last reply is out.
     time.sleep(SAMPLE_SECONDS)
-    done, _ = _memory(stack)
+    done, _ = redis_bytes(stack)
     count = seen.calls * load.items
     if isinstance(stack, Reference) and stack.backlog():
         stack.discard()
     return {
         "interactions": count,
+        "jobs": jobs,
         "pending": (full - empty) / count,
         "pending_log": (log_after - log_before) / count,
         "done": (done - empty) / count,
-        "database": (_disk_bytes(stack) - disk_before) / count,
+        "database": (disk_bytes(stack) - disk_before) / count,
     }
 
 
@@ -179,12 +174,14 @@ def soak(stack: Sluice, load: HttpLoad, minutes: float, rate: float) -> list[dic
     return told
 
 
-def _disk_bytes(stack: Stack) -> int:
+def disk_bytes(stack: Stack) -> int:
+    """Return the bytes of InfluxDB's files."""
     data = stack.supervisor.logs.parent / "influxdb"
     return sum(each.stat().st_size for each in data.rglob("*") if each.is_file())
 
 
-def _memory(stack: Sluice | Reference) -> tuple[int, int]:
+def redis_bytes(stack: Sluice | Reference) -> tuple[int, int]:
+    """Return the bytes that Redis has in use, and those of its append-only file."""
     info: Any = stack.redis.info()
     return info["used_memory"], info["aof_current_size"]
 

@@ -22,6 +22,7 @@ from deploy.local.settings import HOST, LocalSettings
 from deploy.local.supervision import Supervisor
 from tests.bench import environment
 from tests.bench.usage import Usage, usage_of
+from worker.queues import INTERACTIONS, messages_key
 from worker.settings import WorkerSettings
 
 START_SECONDS = 60.0
@@ -48,7 +49,12 @@ class Stack(abc.ABC):
 
     def usage(self) -> Usage:
         """Return what the programs have cost so far."""
-        return usage_of({name: known["pid"] for name, known in self.supervisor.programs().items()})
+        return usage_of(self.pids())
+
+    def pids(self) -> dict[str, int]:
+        """Return the process ids of the programs that run."""
+        known = {name: each["pid"] for name, each in self.supervisor.programs().items()}
+        return {name: pid for name, pid in known.items() if pid}
 
     def written(self) -> int:
         """Return how many interactions have reached the database."""
@@ -66,6 +72,24 @@ class Stack(abc.ABC):
                 return False
             time.sleep(LOOK_SECONDS)
         return True
+
+    def workers(self) -> list[str]:
+        """Return the names of the programs that write what was accepted."""
+        return [
+            name
+            for name in self.supervisor.programs()
+            if name.split("-")[0] in ("worker", "celery")
+        ]
+
+    def stop_workers(self) -> None:
+        """Stop writing; what is accepted waits."""
+        for name in self.workers():
+            self.supervisor.stop_program(name)
+
+    def start_workers(self) -> None:
+        """Write again."""
+        for name in self.workers():
+            self.supervisor.start_program(name)
 
 
 class Sluice(Stack):
@@ -93,6 +117,10 @@ class Sluice(Stack):
     def backlog(self) -> int:
         counts = self._counts()
         return counts["accepted"] - counts["written"] - counts["failed"]
+
+    def jobs(self) -> int:
+        """Return how many jobs wait or are being written."""
+        return self.redis.hlen(messages_key(INTERACTIONS))
 
     def rows(self) -> int:
         """Return how many rows the database holds."""
@@ -247,6 +275,10 @@ class Reference(Stack):
     def backlog(self) -> int:
         # Celery's Redis transport: the queue, and what a worker has fetched.
         return int(self.redis.llen("celery")) + int(self.redis.hlen("unacked"))
+
+    def jobs(self) -> int:
+        """Return how many jobs wait: each holds one interaction."""
+        return self.backlog()
 
     def discard(self) -> None:
         """Throw the backlog away."""

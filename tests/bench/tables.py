@@ -16,22 +16,13 @@ def markdown(results: Results) -> str:
     machine = results["machine"]
     texts = [
         "# The bench",
-        f"{machine['cores']} cores of {machine['processor']}, {machine['memory_gib']} GiB, Linux "
-        f"{machine['kernel']}, Python {machine['python']}, Redis {machine['redis']} with "
-        f"appendfsync {results['settings']['redis_fsync']}, InfluxDB {machine['influxdb']}, Envoy "
-        f"{machine['envoy']}. The load generator ran on the same cores; the load average at the "
-        f"start was {machine['load_average']:.1f}. {results['settings']['rounds']} alternated "
-        f"rounds of {results['settings']['seconds']:g} s; medians, lowest and highest in brackets. "
-        "Processor time is user and system time from the kernel, for 1,000 interactions, down to "
-        "the row in InfluxDB where there is one.",
+        circumstances(results),
         "Sluice: " + _versions(machine["sluice"]) + ".",
         "Reference: " + _versions(machine["reference"]) + ".",
         _targets(results),
         _cases(results["cases"]),
         _processors(results["cases"]),
     ]
-    if results.get("growth"):
-        texts += ["## As batches grow", _cases(results["growth"]), _processors(results["growth"])]
     if results.get("end_to_end"):
         texts.append(_end_to_end(results["end_to_end"]))
     if results.get("stored"):
@@ -39,6 +30,21 @@ def markdown(results: Results) -> str:
     if results.get("soak"):
         texts.append(_soak(results["soak"]))
     return "\n\n".join(text for text in texts if text) + "\n"
+
+
+def circumstances(results: Results) -> str:
+    """Return what was measured on, and how."""
+    machine = results["machine"]
+    return (
+        f"{machine['cores']} cores of {machine['processor']}, {machine['memory_gib']} GiB, Linux "
+        f"{machine['kernel']}, Python {machine['python']}, Redis {machine['redis']} with "
+        f"appendfsync {results['settings']['redis_fsync']}, InfluxDB {machine['influxdb']}, Envoy "
+        f"{machine['envoy']}. The load generator ran on the same cores; the load average at the "
+        f"start was {machine['load_average']:.1f}. {results['settings']['rounds']} alternated "
+        f"rounds of {results['settings']['seconds']:g} s; medians, lowest and highest in brackets. "
+        "Processor time is user and system time from the kernel, for 1,000 interactions, down to "
+        "the row in InfluxDB where there is one."
+    )
 
 
 def ratio(results: Results, case: str, one: str, other: str, figure: str) -> float | None:
@@ -158,9 +164,9 @@ def _cases(cases: Mapping[str, Any]) -> str:
     ]
     for case in cases.values():
         lines += [
-            f"| {case['title']} | {stack} | {_spread(found['throughput'], '{:,.0f}')} | "
-            f"{found['p50_ms']['median']:.1f} | {_spread(found['p99_ms'], '{:.1f}')} | "
-            f"{_spread(found['cpu_total'], '{:.3f}')} | {found['loader_cpu']:.3f} | "
+            f"| {case['title']} | {stack} | {spread(found['throughput'], '{:,.0f}')} | "
+            f"{found['p50_ms']['median']:.1f} | {spread(found['p99_ms'], '{:.1f}')} | "
+            f"{spread(found['cpu_total'], '{:.3f}')} | {found['loader_cpu']:.3f} | "
             f"{found['failed']} |"
             for stack, found in case["stacks"].items()
         ]
@@ -175,8 +181,8 @@ def _processors(cases: Mapping[str, Any]) -> str:
     lines = ["| work | stack | CPU s per 1,000 by program | resident MB |", "|---|---|---|---|"]
     for case in cases.values():
         lines += [
-            f"| {case['title']} | {stack} | {_list(found['cpu'], '{:.3f}')} | "
-            f"{_list(found['resident_mb'], '{:.0f}')} |"
+            f"| {case['title']} | {stack} | {listed(found['cpu'], '{:.3f}')} | "
+            f"{listed(found['resident_mb'], '{:.0f}')} |"
             for stack, found in case["stacks"].items()
         ]
     return "\n".join(["## Where the processor time goes", "", *lines]) if cases else ""
@@ -193,7 +199,7 @@ def _end_to_end(found: Mapping[str, Any]) -> str:
         f"{each['burst_written_per_second']:,.0f} | {each['steady_written_per_second']:,.0f} | "
         f"{each['backlog_most']:,} | {each['backlog_at_end']:,} | "
         f"{'yes' if each['flat'] else 'no'} | {each['rows']:,} of {each['submitted']:,} | "
-        f"{each['failed']} | {_list(each['cpu'], '{:.3f}')} |"
+        f"{each['failed']} | {listed(each['cpu'], '{:.3f}')} |"
         for stack, each in found.items()
     ]
     return "\n".join(["## End to end, down to the row in InfluxDB", "", *lines])
@@ -216,19 +222,21 @@ def _soak(minutes: list[Mapping[str, Any]]) -> str:
     lines = ["| minute | calls | p99 ms | waiting | resident MB |", "|--:|--:|--:|--:|---|"]
     lines += [
         f"| {number} | {each['calls']:,} | {each['p99_ms']:.1f} | {each['backlog']:,} | "
-        f"{_list(each['resident_mb'], '{:.0f}')} |"
+        f"{listed(each['resident_mb'], '{:.0f}')} |"
         for number, each in enumerate(minutes, 1)
     ]
     return "\n".join(["## Soak", "", *lines])
 
 
-def _spread(figure: Mapping[str, float], form: str) -> str:
+def spread(figure: Mapping[str, float], form: str) -> str:
+    """Return a median, with the lowest and highest beside it where they differ."""
     low, high = form.format(figure["low"]), form.format(figure["high"])
     middle = form.format(figure["median"])
     return middle if low == high else f"{middle} ({low}–{high})"
 
 
-def _list(values: Mapping[str, float], form: str) -> str:
+def listed(values: Mapping[str, float], form: str) -> str:
+    """Return figures by program in one line."""
     return ", ".join(f"{name} {form.format(value)}" for name, value in sorted(values.items()))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -52,6 +53,19 @@ def usage_of(programs: Mapping[str, int]) -> Usage:
                 seconds[group] += (int(values[USER]) + int(values[SYSTEM])) / TICKS
                 memory[group] += int(values[PAGES]) * PAGE_BYTES
     return Usage(dict(seconds), dict(memory))
+
+
+def peak_of(programs: Mapping[str, int]) -> dict[str, int]:
+    """Return the most bytes that programs have had resident since they started.
+
+    Their children are not included; numbered programs count as one.
+    """
+    peaks: dict[str, int] = defaultdict(int)
+    for name, pid in programs.items():
+        status = Path("/proc", str(pid), "status").read_text()
+        (kilobytes,) = re.findall(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
+        peaks[name.split("-")[0]] += int(kilobytes) * 1024
+    return dict(peaks)
 
 
 def _stats() -> dict[int, list[str]]:
