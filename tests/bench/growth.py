@@ -165,7 +165,7 @@ def _at_depth(stack: Sluice, load: GrpcLoad, seconds: float, empty: int) -> dict
         "fetch_in_redis_ms": redis_ms,
         "accepted_per_second": accepted / took,
         "failed": failed,
-        "cpu": {name: cpu / max(accepted, 1) * 1000 for name, cpu in spent.items()},
+        "cpu": {name: cpu / accepted * 1000 for name, cpu in spent.items()} if accepted else {},
         "resident_mb": _resident(stack),
     }
 

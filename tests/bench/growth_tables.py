@@ -57,7 +57,8 @@ def _backlog(found: Mapping[str, Any]) -> str:
             f"| {each['interactions']:,} | {each['jobs']:,} | {each['redis_bytes'] / 1e6:,.0f} | "
             f"{each['bytes']:.0f} | {each['log_bytes'] / 1e6:,.0f} | {each['fetch_ms']:.2f} | "
             f"{each['fetch_in_redis_ms']:.2f} | {each['accepted_per_second']:,.0f} | "
-            f"{sum(each['cpu'].values()):.3f} | {each['resident_mb']['ingest_service']:.0f} |"
+            f"{_sum(each['cpu'])} | "
+            f"{each['resident_mb']['ingest_service']:.0f} |"
             for each in steps
         ),
     ]
@@ -80,6 +81,11 @@ def _backlog(found: Mapping[str, Any]) -> str:
         f"{emptied['database_bytes']:.1f} of InfluxDB's disk.",
     ]
     return "\n".join(lines)
+
+
+def _sum(cpu: Mapping[str, float]) -> str:
+    """Return the processor seconds of all programs, a dash when nothing was accepted."""
+    return f"{sum(cpu.values()):.3f}" if cpu else "–"
 
 
 def _processes(results: Results) -> str:

@@ -27,6 +27,8 @@ from worker.settings import WorkerSettings
 
 START_SECONDS = 60.0
 LOOK_SECONDS = 0.1
+COUNT_SECONDS = 300.0
+"""How long InfluxDB may count millions of rows."""
 WORKER_THREADS = WorkerSettings.model_fields["worker_threads"].default
 """Writes that one worker of the mesh makes at a time; Celery gets as many processes."""
 
@@ -308,7 +310,7 @@ def _await_answer(url: str) -> None:
 
 def _rows(influx_url: str) -> int:
     query = urllib.parse.urlencode({"db": "logs", "q": "SELECT COUNT(task_id) FROM interactions"})
-    with urllib.request.urlopen(f"{influx_url}/query?{query}", timeout=60) as answer:
+    with urllib.request.urlopen(f"{influx_url}/query?{query}", timeout=COUNT_SECONDS) as answer:
         (result,) = json.load(answer)["results"]
     return sum(series["values"][0][1] for series in result.get("series", []))
 

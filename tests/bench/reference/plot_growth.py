@@ -46,7 +46,8 @@ def _cost(axis: plt.Axes, cases: dict[str, Any], title: str) -> None:
     counts = [count for count, _ in points]
     for program in sorted({name for _, found in points for name in found["cpu"]}):
         spent = [found["cpu"].get(program, 0) for _, found in points]
-        if any(spent):
+        # Too little to be counted in so short a time has no place on a logarithmic scale.
+        if all(spent):
             axis.plot(counts, spent, ".--", label=program, alpha=0.7)
     total = [found["cpu_total"]["median"] for _, found in points]
     axis.plot(counts, total, "o-", color="black", label="all programs")

@@ -66,6 +66,13 @@ def test_what_was_not_reached_is_said() -> None:
     assert "400 were left" in text
 
 
+def test_where_nothing_was_accepted_nothing_has_a_cost() -> None:
+    text = report(
+        [step(20_000, "all calls failed") | {"accepted_per_second": 0.0, "cpu": {}}], "", 0
+    )
+    assert "| 0 | – | 77 |" in text
+
+
 def test_parts_that_were_not_measured_are_left_out() -> None:
     text = report([step(1)], "", 0)
     assert "connections grow" not in text
