@@ -91,7 +91,7 @@ class Jobs:
         *,
         record_seconds: int,
         request_seconds: int,
-        max_queued: int = 100_000,
+        max_queued: int = 1_000_000,
     ) -> None:
         self._client = client
         self._record_seconds = record_seconds

@@ -28,7 +28,7 @@ class IngestSettings(ProcessSettings):
     max_waiting_bytes: int = 64 * 1024 * 1024
     """Bytes of interactions that may wait for Redis in this process; beyond that, callers get
     RESOURCE_EXHAUSTED (SLUICE_MAX_WAITING_BYTES)."""
-    max_queued_jobs: int = 100_000
+    max_queued_jobs: int = 1_000_000
     """Unfinished jobs in Redis beyond which callers get RESOURCE_EXHAUSTED; so they do beyond 70 %
     of Redis' memory (SLUICE_MAX_QUEUED_JOBS)."""
     status_retention_seconds: int = 24 * 3600
