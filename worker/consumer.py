@@ -11,13 +11,12 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import redis
 from dramatiq import Consumer, Message, MessageProxy
 from dramatiq.brokers.redis import RedisBroker
-from dramatiq.errors import ActorNotFound
 from dramatiq.errors import DecodeError as UndecodableMessage
 
 from mesh.logs import logger
@@ -30,6 +29,10 @@ log = logger("worker.consumer")
 
 HEARTBEAT_SECONDS = 1.0
 SHORTEST_POLL_SECONDS = 0.005
+
+HELD_SECONDS = 1.0
+"""How long a message for an actor that this worker does not have is kept from the queue."""
+MOST_HELD = 1000
 
 
 class Delivery(MessageProxy):
@@ -76,6 +79,9 @@ class QueueConsumer(Consumer):
         self._stop = stop
         self._fetched: deque[Delivery] = deque()
         self._in_hand: set[bytes] = set()
+        self._held: dict[bytes, float] = {}
+        """Messages for actors of a later version, which are in hand too, and until when."""
+        self._unknown_actors: set[str] = set()
         self._misses = 0
         self._last_contact = 0.0
         self._room = threading.Event()
@@ -128,8 +134,6 @@ class QueueConsumer(Consumer):
         error = delivery.error
         if isinstance(error, DeadLetter):
             reason, failed, unexpected = error.reason, error.failed, None
-        elif isinstance(error, ActorNotFound):
-            reason, failed, unexpected = "UNKNOWN_ACTOR", 0, None
         else:
             reason, failed, unexpected = "UNEXPECTED", 0, error
         self._bury(delivery.redis_id, delivery.actor_name, reason, failed, unexpected)
@@ -146,9 +150,19 @@ class QueueConsumer(Consumer):
         for each in deliveries:
             self._release(each.redis_id)
 
+    def close(self) -> None:
+        """Give back what is held."""
+        super().close()
+        try:
+            self._pass_on(list(self._held))
+        except redis.RedisError as error:
+            self._stop.crash("Redis did not take messages back", error)
+
     def _contact(self) -> None:
         """Fetch as much as there is room for, or at least show that we are alive."""
-        room = self._most - len(self._in_hand)
+        now = time.monotonic()
+        self._pass_on([redis_id for redis_id, until in self._held.items() if until <= now])
+        room = self._most - (len(self._in_hand) - len(self._held))
         # Every command of a broker is a write; asking first keeps an idle worker out of Redis' log.
         if (
             room > 0
@@ -169,11 +183,46 @@ class QueueConsumer(Consumer):
             delivery = None if data is None else self._decode(data)
             if delivery is None:
                 undecodable.append(data)
-            else:
-                self._in_hand.add(delivery.redis_id)
+                continue
+            self._in_hand.add(delivery.redis_id)
+            if delivery.actor_name in self._broker.actors:
                 self._fetched.append(delivery)
+            else:
+                self._hold(delivery)
         for data in undecodable:
             self._set_aside(data)
+
+    def _hold(self, delivery: Delivery) -> None:
+        """Keep a message for an actor that this worker does not have from the queue for a while.
+
+        It is for workers of a later version, which a deployment starts soon. Held, it neither goes
+        round as fast as it can nor takes the place of messages that can be carried out.
+        """
+        if delivery.actor_name not in self._unknown_actors:
+            self._unknown_actors.add(delivery.actor_name)
+            log.warning(
+                "unknown actor",
+                queue=self._queue,
+                actor=delivery.actor_name,
+                message_id=delivery.message_id,
+                advice="Start workers of the version that ingest has; the message waits.",
+            )
+        if len(self._held) < MOST_HELD:
+            # There may be others behind it.
+            self._misses = 0
+            self._held[delivery.redis_id] = time.monotonic() + HELD_SECONDS
+        else:
+            self._pass_on([delivery.redis_id])
+
+    def _pass_on(self, redis_ids: Sequence[bytes]) -> None:
+        """Put messages that this worker cannot carry out behind the others in the queue."""
+        if not redis_ids:
+            return
+        self._broker.do_requeue(self._queue, *redis_ids)
+        for redis_id in redis_ids:
+            self._held.pop(redis_id, None)
+            self._in_hand.discard(redis_id)
+        JOBS.labels("?", "passed_on").inc(len(redis_ids))
 
     def _decode(self, data: bytes) -> Delivery | None:
         """Return the message, or None for anything that Dramatiq could not carry to its end."""

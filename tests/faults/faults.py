@@ -6,6 +6,7 @@ particular to it (`scene.expect`). Rows that cannot run here are in README.md, w
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -29,6 +30,7 @@ from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
 from sluice.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
 from sluice.job.v1.job_pb2 import JobRecord
 from sluice.queue.v1.envelope_pb2 import Envelope
+from tests.bench.usage import usage_of
 from tests.faults import history
 from tests.faults.checker import recorded, reported
 from tests.faults.load import Caller
@@ -70,6 +72,8 @@ class Row:
     """Whether no other row may follow on this mesh."""
     in_tests: bool = True
     """Whether `make test` runs it."""
+    only_by_name: bool = False
+    """Whether it runs only when it is asked for, since it takes so long."""
     clean: Callable[[Scene, dict[str, Any]], None] | None = None
     """Looks at what is particular to the row and removes what it left."""
 
@@ -292,13 +296,28 @@ def misconfigure_redis(scene: Scene) -> None:
 
 def fill_redis(scene: Scene) -> None:
     """Submit while nothing drains, until there is no room: 429 comes before Redis refuses."""
+    _submit_until_refused(scene, "all work and no play " * 1000)
+    errors = scene.redis.info("errorstats")
+    scene.expect("errorstat_OOM" not in errors, "Redis ran out of memory")
+    scene.supervisor.start_program("influxdb")
+    scene.lift()
+
+
+def fill_queue(scene: Scene) -> None:
+    """Submit while nothing drains, until as many jobs wait as may."""
+    _submit_until_refused(scene, "")
+    scene.supervisor.start_program("influxdb")
+    scene.lift()
+
+
+def _submit_until_refused(scene: Scene, filler: str) -> None:
     scene.supervisor.stop_program("influxdb")
     caller = scene.caller()
     statuses: Counter[int] = Counter()
 
     def is_full() -> bool:
         body = caller.body()
-        body["data"]["filler"] = "all work and no play " * 1000
+        body["data"]["filler"] = filler
         statuses[caller.submit(body).status] += 1
         # The first refusals may be followed by some room: it is measured from time to time.
         return statuses[429] >= 50
@@ -306,11 +325,7 @@ def fill_redis(scene: Scene) -> None:
     scene.until(is_full, "nobody was told to come back later")
     scene.expect(set(statuses) == {200, 429}, f"callers got {sorted(statuses)}")
     scene.until(lambda: _is_told_when_to_come_back(scene), "429 without Retry-After", 5)
-    errors = scene.redis.info("errorstats")
-    scene.expect("errorstat_OOM" not in errors, "Redis ran out of memory")
     caller.close()
-    scene.supervisor.start_program("influxdb")
-    scene.lift()
 
 
 # Replies that get lost.
@@ -353,6 +368,17 @@ def stop_influxdb(scene: Scene) -> None:
     scene.until(lambda: len(scene.open_jobs()) >= 20, "nothing was accepted any more")
     scene.supervisor.start_program("influxdb")
     scene.lift()
+
+
+def stop_influxdb_for_ten_minutes(scene: Scene) -> None:
+    """The backlog lies in Redis: the workers hold what they have in hand and no more."""
+    before = _resident_bytes(scene)
+    scene.kill_and_hold("influxdb")
+    time.sleep(600)
+    grown = _resident_bytes(scene) - before
+    scene.supervisor.start_program("influxdb")
+    scene.lift()
+    scene.expect(grown < 64 * 2**20, f"the workers have grown by {grown >> 20} MiB")
 
 
 def hang_influxdb(scene: Scene) -> None:
@@ -495,18 +521,20 @@ def poison(scene: Scene) -> None:
 
 
 def deploy_out_of_order(scene: Scene) -> None:
-    """A message for an actor that these workers do not have yet."""
-    envelope = Envelope(
-        queue_name="interactions",
-        actor_name="log_interactions_v2",
-        message_id="skew",
-        message_timestamp=int(time.time() * 1000),
-        payload=scene.canary.encode(),
-    )
-    envelope.options.update({"redis_message_id": _POISON_ID})
-    _enqueue(scene, envelope.SerializeToString())
+    """Ingest is of a later version and names an actor that the workers get only then."""
+    with contextlib.ExitStack() as stack:
+        for name in scene.stage.workers:
+            stack.enter_context(scene.frozen(name))
+        jobs = scene.until(lambda: _waiting(scene, 20), "no jobs wait")
+        _rename_actor(scene, jobs, "log_interactions_v2")
+        others = scene.open_jobs() - set(jobs)
+    scene.until(lambda: not others & scene.open_jobs(), "the others do not flow")
+    scene.a_moment(1.0, 3.0)
+    scene.expect(set(jobs) <= scene.open_jobs(), "a job was settled by a worker without its actor")
+    scene.expect(scene.dead_letters() == 0, "what was for a later version became a dead letter")
+    # The later workers are there: to them the name means what it means to these.
+    _rename_actor(scene, jobs, "log_interactions")
     scene.lift()
-    scene.until(lambda: scene.dead_letters() == 1, "the message was not kept")
 
 
 def remove_dead_letters(scene: Scene, _verdict: dict[str, Any]) -> None:
@@ -563,6 +591,26 @@ def step_clocks(scene: Scene) -> None:
 
 
 _POISON_ID = "faults-poison"
+
+
+def _waiting(scene: Scene, count: int) -> list[bytes]:
+    """Return the first jobs in the queue, none as long as there are fewer."""
+    jobs = cast(list[bytes], scene.redis.lrange("dramatiq:interactions", 0, count - 1))
+    return jobs if len(jobs) == count else []
+
+
+def _rename_actor(scene: Scene, jobs: list[bytes], actor: str) -> None:
+    for job in jobs:
+        stored = cast(bytes, scene.redis.hget("dramatiq:interactions.msgs", cast(str, job)))
+        envelope = Envelope.FromString(stored)
+        envelope.actor_name = actor
+        message = cast(str, envelope.SerializeToString())
+        scene.redis.hset("dramatiq:interactions.msgs", cast(str, job), message)
+
+
+def _resident_bytes(scene: Scene) -> int:
+    workers = {name: scene.supervisor.pid(name) for name in scene.stage.workers}
+    return usage_of(workers).resident_bytes["worker"]
 
 
 def _enqueue(scene: Scene, message: bytes) -> None:
@@ -683,6 +731,7 @@ def _expect_unavailable(scene: Scene) -> None:
 CLOCKED = Kind("two workers with clocks to set", {"worker_processes": 2}, clocked=True)
 LAZY_DISK = Kind("Redis with everysec", {"redis_fsync": "everysec"})
 LITTLE_MEMORY = Kind("little memory", {"redis_memory": "6mb"})
+FEW_JOBS = Kind("few jobs", environment={"SLUICE_MAX_QUEUED_JOBS": "50"})
 CONFLICT = Kind("conflict")
 DEFAULTS = Kind(
     "default heartbeat",
@@ -760,8 +809,25 @@ ROWS = (
         kind=LITTLE_MEMORY,
         rate=10,
     ),
+    Row(
+        "queue-bound",
+        "as many jobs waiting as may, while nothing drains",
+        15,
+        fill_queue,
+        kind=FEW_JOBS,
+        rate=10,
+    ),
     Row("influxdb-kill", "kill -9 of InfluxDB", 10, kill_influxdb),
     Row("influxdb-stop", "InfluxDB down until a backlog has grown", 10, stop_influxdb),
+    Row(
+        "influxdb-away-10min",
+        "kill -9 of InfluxDB, down for ten minutes (only by name)",
+        30,
+        stop_influxdb_for_ten_minutes,
+        rate=20,
+        in_tests=False,
+        only_by_name=True,
+    ),
     Row("influxdb-hang", "SIGSTOP of InfluxDB for 7 s", 10, hang_influxdb, in_tests=False),
     Row("alert-kill", "kill -9 of the alert service, three times", 10, kill_alert_service),
     Row(
@@ -787,12 +853,9 @@ ROWS = (
     ),
     Row(
         "deploy-skew",
-        "a message for an actor that the workers lack",
+        "messages for an actor that the workers get only later",
         5,
         deploy_out_of_order,
-        dead_letters=1,
-        clean=remove_dead_letters,
-        in_tests=False,
     ),
     Row(
         "rolling-restart",

@@ -414,16 +414,28 @@ def test_dead_letters_are_listed_without_their_payload(
     monkeypatch.setenv("SLUICE_REDIS_URL", mesh.redis.url)
     worker = mesh.worker()
     worker.start()
-    mesh.put("interactions", "unheard_of", "new-actor", a_job().SerializeToString())
-    eventually(lambda: mesh.dead() == {"new-actor": "UNKNOWN_ACTOR"})
+    mesh.put("interactions", "log_interactions", "damaged", b"\xff" + CANARY.encode())
+    eventually(lambda: mesh.dead() == {"damaged": "UNDECODABLE"})
     assert dead_letters.main(["list"]) == 0
     printed = capsys.readouterr().out
-    assert "unheard_of" in printed
+    assert "log_interactions" in printed
     assert "1 dead letters" in printed
     assert CANARY not in printed
-    assert dead_letters.main(["replay", "new-actor"]) == 0
+    assert dead_letters.main(["replay", "damaged"]) == 0
     assert capsys.readouterr().out == "replayed 1 of 1\n"
     eventually(lambda: len(worker.lines("dead letter")) == 2)
+
+
+def test_a_message_for_a_later_version_waits_for_it(mesh: Mesh) -> None:
+    worker = mesh.worker()
+    worker.start()
+    mesh.put("interactions", "log_interactions_v2", "later", b"new payload")
+    eventually(lambda: len(worker.lines("unknown actor")) == 1)
+    job = a_job()
+    mesh.enqueue(job)
+    mesh.await_state(job, job_pb2.JOB_STATE_SUCCEEDED)
+    eventually(lambda: mesh.redis.client.hkeys("dramatiq:interactions.msgs") == [b"later"])
+    assert mesh.dead() == {}
 
 
 def test_poison_is_set_aside(mesh: Mesh) -> None:

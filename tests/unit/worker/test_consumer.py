@@ -5,7 +5,6 @@ from typing import Any, cast
 import pytest
 import redis
 from dramatiq import Message
-from dramatiq.errors import ActorNotFound
 
 from mesh.queue import use_envelopes
 from worker.audit import Audit
@@ -36,6 +35,7 @@ class Broker:
     """A broker of one queue that notes its commands, and fails when told to."""
 
     broker_id = "me"
+    actors = ("actor",)
     consumer: QueueConsumer | None = None
 
     def __init__(self) -> None:
@@ -71,9 +71,9 @@ def envelopes() -> None:
     use_envelopes()
 
 
-def message(name: str) -> bytes:
+def message(name: str, actor: str = "actor") -> bytes:
     options = {"redis_message_id": name, "eta": 1, "throws": "x"}
-    return Message[None]("q", "actor", (b"payload",), {}, options, name).encode()
+    return Message[None]("q", actor, (b"payload",), {}, options, name).encode()
 
 
 def consumer(broker: Broker, most: int = 2) -> tuple[QueueConsumer, Letters, Stop]:
@@ -119,7 +119,6 @@ def test_interrupted_is_given_back() -> None:
     ("error", "note"),
     [
         (DeadLetter("POINT_TOO_OLD", 3), (b"a", "POINT_TOO_OLD", 3)),
-        (ActorNotFound.__new__(ActorNotFound), (b"a", "UNKNOWN_ACTOR", 0)),
         (ValueError("payload"), (b"a", "UNEXPECTED", 0)),
         (SystemExit(), (b"a", "UNEXPECTED", 0)),
     ],
@@ -163,6 +162,45 @@ def test_a_full_worker_takes_no_more_and_says_that_it_lives() -> None:
     assert broker.commands == [("do_qsize", "q")]
     queue.ack(first)
     assert fetch(queue).message_id == "c"
+
+
+def test_what_is_for_a_later_version_is_held_and_then_goes_behind_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    broker = Broker()
+    broker.waiting = [message("new", actor="later"), message("a")]
+    broker.fetched = {b"new", b"a"}
+    queue, letters, _ = consumer(broker)
+    assert fetch(queue).message_id == "a"
+    assert queue.unaccounted() == set()
+    # It takes no room: the second of two is still free.
+    broker.waiting = [message("b")]
+    assert fetch(queue).message_id == "b"
+    assert broker.commands == []
+    now += 2
+    assert next(queue) is None
+    assert broker.commands[0] == ("do_requeue", "q", b"new")
+    assert letters.notes == []
+
+
+def test_no_more_is_held_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.consumer.MOST_HELD", 1)
+    broker = Broker()
+    broker.waiting = [message("new", actor="later"), message("newer", actor="later")]
+    assert next(consumer(broker)[0]) is None
+    assert broker.commands == [("do_requeue", "q", b"newer")]
+
+
+def test_what_is_held_is_given_back_at_the_end() -> None:
+    broker = Broker()
+    broker.waiting = [message("new", actor="later")]
+    queue, _, _ = consumer(broker)
+    assert next(queue) is None
+    queue.close()
+    queue.close()
+    assert broker.commands == [("do_requeue", "q", b"new")]
 
 
 def test_a_stopping_worker_takes_no_more() -> None:
