@@ -10,6 +10,14 @@ from tests.bench.loads import GrpcLoad, HttpLoad, Load
 from tests.bench.payloads import REFUSED, as_batch, as_json, as_submission
 
 CONNECTIONS = (1, 10, 32, 50, 100, 250)
+RATES = (10, 100, 1000)
+RATE_CONNECTIONS = 64
+"""So many at most, and never more than are used in a second: few enough to have, and enough that a
+submission need not wait for the answer to another."""
+REFERENCE_RATE = 100
+"""What the reference is asked for at most. It does not do the next."""
+SATURATED = 100
+"""Connections that ask for all there is, where the bytes of that are measured."""
 PAYLOAD_CONNECTIONS = 32
 BATCHES = (100, 1000)
 GROWING_BATCHES = (1, 10, 100, 1000, 5000)
@@ -35,6 +43,7 @@ def cases(task_ids: Mapping[str, str]) -> list[Case]:
     """Return every case. `task_ids` holds a finished task for each stack that knows tasks."""
     submit = _same(HttpLoad("/submit", PAYLOAD_CONNECTIONS, as_json("20 B")), ALL)
     return [
+        *steady_cases(),
         *connection_cases(),
         *(
             Case(
@@ -82,21 +91,39 @@ def cases(task_ids: Mapping[str, str]) -> list[Case]:
     ]
 
 
-def connection_cases() -> list[Case]:
-    """Return the cases that show what an interaction costs as connections grow."""
+def steady_cases() -> list[Case]:
+    """Return the cases in which submissions come as often as they like, whatever the answers do."""
     return [
         Case(
-            f"rest-{count}",
-            f"POST /submit, 20 B, {count} connection{'s' * (count > 1)}",
-            _same(HttpLoad("/submit", count, as_json("20 B")), ALL),
+            f"steady-{rate}",
+            f"POST /submit, 20 B, {rate:,} a second",
+            _same(
+                HttpLoad("/submit", min(rate, RATE_CONNECTIONS), as_json("20 B"), rate=rate),
+                ("reference", "sluice") if rate <= REFERENCE_RATE else ("sluice",),
+            ),
         )
-        for count in CONNECTIONS
+        for rate in RATES
     ]
+
+
+def connection_cases() -> list[Case]:
+    """Return the cases that show what an interaction costs as connections grow."""
+    return [_rest(count) for count in CONNECTIONS]
+
+
+def stored_cases() -> list[Case]:
+    """Return the cases whose bytes in the stores are measured."""
+    return [*steady_cases(), _rest(SATURATED), _batch(BATCHES[-1])]
 
 
 def batch_cases() -> list[Case]:
     """Return the cases that show how the cost of an interaction falls as batches grow."""
     return [_batch(count) for count in GROWING_BATCHES]
+
+
+def _rest(count: int) -> Case:
+    title = f"POST /submit, 20 B, {count} connection{'s' * (count > 1)}"
+    return Case(f"rest-{count}", title, _same(HttpLoad("/submit", count, as_json("20 B")), ALL))
 
 
 def _batch(count: int) -> Case:

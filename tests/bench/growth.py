@@ -54,11 +54,11 @@ def grow(
     told: dict[str, Any] = {}
     cases = {"connections": connection_cases(), "batches": batch_cases()}
     if chosen := [part for part in cases if part in parts]:
-        with _Running(state / "cases", settings) as stack:
+        with Running(state / "cases", settings) as stack:
             for part in chosen:
                 told[part] = measure_cases(cases[part], {stack.name: stack}, rounds, seconds)
     if "backlog" in parts:
-        with _Running(state / "backlog", settings) as stack:
+        with Running(state / "backlog", settings) as stack:
             told["backlog"] = _grow_backlog(stack, BATCH, sorted(backlogs), seconds)
     if "processes" in parts:
 
@@ -75,7 +75,7 @@ def grow(
     return told
 
 
-class _Running:
+class Running:
     """A mesh for as long as it is measured."""
 
     def __init__(self, state: Path, settings: Mapping[str, Any]) -> None:
@@ -222,7 +222,7 @@ def _grow_processes(
     others = {"ingest_processes": 1, "worker_processes": 1}
     for count in PROCESSES:
         own = {**settings, **others, f"{kind}_processes": count}
-        with _Running(state / f"{kind}-{count}", own) as stack:
+        with Running(state / f"{kind}-{count}", own) as stack:
             told[str(count)] = found(stack)
         print(f"{kind:14} {count} processes measured", flush=True)
     return told

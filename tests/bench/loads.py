@@ -36,16 +36,21 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class HttpLoad:
-    """One HTTP request over and over. `expected` is the class of the answers, 2 for 2xx."""
+    """One HTTP request over and over. `expected` is the class of the answers, 2 for 2xx.
+
+    `rate` is how many are made a second unless run() is told otherwise, 0 for as many as can be.
+    """
 
     path: str
     connections: int
     body: bytes | None = None
     expected: int = 2
     items: int = 1
+    rate: float = 0.0
 
     def run(self, address: str, seconds: float, rate: float = 0.0) -> Seen:
-        """Make the requests, `rate` a second or as many as can be. Raises LoadFailed."""
+        """Make the requests, `rate` a second or else as the load says. Raises LoadFailed."""
+        rate = rate or self.rate
         command = [
             *(http_loader(), f"http://{address}{self.path}"),
             *("--connections", str(self.connections)),

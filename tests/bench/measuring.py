@@ -132,16 +132,16 @@ def stored_bytes(stack: Sluice | Reference, load: Load, seconds: float) -> dict[
     has on disk then: its log and what it has compressed by itself in that short time.
     """
     stack.stop_workers()
-    empty, log_before = redis_bytes(stack)
+    empty, (_, log_before) = kept_bytes(stack), redis_bytes(stack)
     disk_before = disk_bytes(stack)
     seen = load.run(stack.address, seconds)
-    full, log_after = redis_bytes(stack)
+    full, (_, log_after) = kept_bytes(stack), redis_bytes(stack)
     jobs = stack.jobs()
     stack.start_workers()
     stack.drain(DRAIN_SECONDS)
-    # Freed memory is counted as soon as the last reply is out.
+    # The last job is acknowledged after it has been counted.
     time.sleep(SAMPLE_SECONDS)
-    done, _ = redis_bytes(stack)
+    done = kept_bytes(stack)
     count = seen.calls * load.items
     if isinstance(stack, Reference) and stack.backlog():
         stack.discard()
@@ -184,6 +184,18 @@ def redis_bytes(stack: Sluice | Reference) -> tuple[int, int]:
     """Return the bytes that Redis has in use, and those of its append-only file."""
     info: Any = stack.redis.info()
     return info["used_memory"], info["aof_current_size"]
+
+
+def kept_bytes(stack: Sluice | Reference) -> int:
+    """Return the bytes of everything that Redis keeps.
+
+    What it has in use beyond that is mostly buffers. They come and go with its connections, and are
+    more than what lies in it after a few interactions.
+    """
+    with stack.redis.pipeline(transaction=False) as pipeline:
+        for key in stack.redis.scan_iter(count=1000):
+            pipeline.memory_usage(key, samples=0)
+        return sum(size or 0 for size in pipeline.execute())
 
 
 class _Backlog:

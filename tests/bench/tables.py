@@ -101,22 +101,23 @@ def _targets(results: Results) -> str:
                 ratio(results, case, "sluice", "reference", "p99_ms"),
                 times,
             ),
+            (
+                f"REST submit, {count} connections, CPU against the no-op, worker, InfluxDB and "
+                "Redis excluded",
+                "≤ 1.15×",
+                divide(cpu(results, case, "sluice", writers), cpu(results, case, "noop")),
+                times,
+            ),
+            (
+                "the same with Redis",
+                "≤ 1.15×",
+                divide(cpu(results, case, "sluice", WRITING), cpu(results, case, "noop")),
+                times,
+            ),
         ]
     rows += [
         (
-            "CPU of a REST submission against the no-op, worker, InfluxDB and Redis excluded",
-            "≤ 1.15×",
-            divide(cpu(results, "rest-32", "sluice", writers), cpu(results, "rest-32", "noop")),
-            times,
-        ),
-        (
-            "the same with Redis",
-            "≤ 1.15×",
-            divide(cpu(results, "rest-32", "sluice", WRITING), cpu(results, "rest-32", "noop")),
-            times,
-        ),
-        (
-            "CPU of a REST submission against the reference, everything included",
+            "REST submit, 32 connections, CPU against the reference, everything included",
             "≤ 0.2×",
             divide(cpu(results, "rest-32", "sluice"), cpu(results, "rest-32", "reference")),
             times,

@@ -1,5 +1,4 @@
 import re
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,95 +14,133 @@ CPU = {
     "influxdb": 0.4,
 }
 RESIDENT = dict.fromkeys(CPU, 70.0)
-ALONE = Costs(300.0, CPU, RESIDENT, 600.0, 250.0, 140.0, 1.0)
-SHARED = Costs(
-    2000.0, {name: cpu / 4 for name, cpu in CPU.items()}, RESIDENT, 70.0, 25.0, 20.0, 20.0
+SLOW = Costs(10.0, CPU, RESIDENT, 600.0, 75.0, 140.0, 1.0)
+STEADY = Costs(
+    100.0, {name: cpu / 2 for name, cpu in CPU.items()}, RESIDENT, 500.0, 75.0, 130.0, 1.0
 )
+SHARED = Costs(
+    1000.0, {name: cpu / 4 for name, cpu in CPU.items()}, RESIDENT, 100.0, 20.0, 30.0, 4.0
+)
+SATURATED = Costs(
+    2000.0, {name: cpu / 5 for name, cpu in CPU.items()}, RESIDENT, 60.0, 10.0, 20.0, 10.0
+)
+MEASURED = [SLOW, STEADY, SHARED, SATURATED]
 
 
-def results(done: float = 250.0) -> dict[str, Any]:
-    def case(found: Costs) -> dict[str, Any]:
-        figures = {"throughput": {"median": found.rate}}
-        return {"stacks": {"sluice": {**figures, "cpu": found.cpu, "resident_mb": RESIDENT}}}
+def results() -> dict[str, Any]:
+    def case(found: Costs, title: str) -> dict[str, Any]:
+        figures = {"throughput": {"median": found.rate}, "cpu": found.cpu, "resident_mb": RESIDENT}
+        return {"title": title, "stacks": {"sluice": figures}}
 
-    def stored(found: Costs, done: float) -> dict[str, float]:
+    def stored(found: Costs) -> dict[str, float]:
         return {
             "interactions": 1000,
             "jobs": 1000 / found.job_interactions,
             "pending": found.pending,
-            "done": done,
+            "done": found.done,
             "database": found.database,
         }
 
     return {
         "machine": {"cores": 2, "processor": "Abacus"},
-        "cases": {"rest-1": case(ALONE), "rest-32": case(SHARED)},
+        "cases": {
+            "rest-100": case(SATURATED, "as fast as can be"),
+            "steady-10": case(SLOW, "ten"),
+            "steady-100": case(STEADY, "a hundred"),
+            "steady-1000": case(SHARED, "a thousand"),
+        },
         "stored": {
-            "sluice, POST /submit, 1 connection": stored(ALONE, done),
-            "sluice, POST /submit, 32 connections": stored(SHARED, SHARED.done),
+            "sluice, ten": stored(SLOW),
+            "sluice, a hundred": stored(STEADY),
+            "sluice, a thousand": stored(SHARED),
+            "sluice, as fast as can be": stored(SATURATED),
         },
     }
 
 
+def test_costs_begin_with_the_lowest_rate() -> None:
+    assert costs(results()) == MEASURED
+
+
 def test_a_process_is_left_half_idle() -> None:
-    found = plan(ALONE, SHARED, 1000, 1.0)
+    found = plan([SLOW], 1000, 1.0)
     assert (found.ingest, found.workers, found.gateway_threads) == (2, 4, 1)
     assert found.cores == pytest.approx(2 * sum(CPU.values()))
 
 
 @pytest.mark.parametrize(("users", "least"), [(10, 1), (49, 1), (50, 2), (100, 2)])
 def test_one_of_each_may_fail_where_many_rely_on_it(users: int, least: int) -> None:
-    found = plan(ALONE, SHARED, users, 0.1)
+    found = plan(MEASURED, users, 0.1)
     assert (found.ingest, found.workers) == (least, least)
 
 
-def test_sharing_is_planned_only_where_it_was_measured() -> None:
-    # Two processes for availability halve what comes to each: 1,000 a second is sharing for one.
-    assert not plan(ALONE, SHARED, 1999, 1.0).shares
-    assert plan(ALONE, SHARED, 2000, 1.0).shares
-    assert plan(ALONE, SHARED, 10, 100.0).shares
+@pytest.mark.parametrize(
+    ("users", "per_user", "expected"),
+    [
+        (1, 1.0, SLOW),
+        (40, 2.0, SLOW),
+        (40, 2.5, STEADY),
+        # Two processes for availability halve what comes to each.
+        (199, 1.0, SLOW),
+        (200, 1.0, STEADY),
+        (1999, 1.0, STEADY),
+        (2000, 1.0, SHARED),
+        (3999, 1.0, SHARED),
+        (4000, 1.0, SATURATED),
+        # A second process for the load does the same.
+        (10, 312.0, SATURATED),
+        (10, 313.0, SHARED),
+    ],
+)
+def test_costs_are_those_of_a_rate_that_each_process_gets(
+    users: int, per_user: float, expected: Costs
+) -> None:
+    found = plan(MEASURED, users, per_user)
+    assert found.influx_gb_a_day == pytest.approx(
+        expected.database * users * per_user * 86_400 / 1e9
+    )
 
 
 def test_redis_holds_an_outage_and_a_day_and_is_never_full() -> None:
-    found = plan(ALONE, SHARED, 10, 1.0)
-    assert found.redis_gb == pytest.approx(10 * (600 * 3600 + 250 * 23 * 3600) / 0.7e9)
-    assert found.redis_short_gb == pytest.approx(10 * 600 * 3600 / 0.7e9)
+    found = plan(MEASURED, 10, 1.0)
+    assert found.redis_gb == pytest.approx(10 * (600 * 3600 + 75 * 23 * 3600) / 0.7e9)
     assert found.waiting_jobs == 36_000
 
 
 def test_memory_counts_each_process_and_redis_apart() -> None:
-    one, four = plan(ALONE, SHARED, 10, 1.0), plan(ALONE, SHARED, 1000, 1.0)
+    one, four = plan([SLOW], 10, 1.0), plan([SLOW], 1000, 1.0)
     each = 70 * 2**20 / 1e9 / 0.7
     assert one.memory_gb == pytest.approx(5 * each)
     # One ingest process and three workers more.
     assert four.memory_gb == pytest.approx(9 * each)
 
 
-def test_what_redis_freed_meanwhile_is_no_gain() -> None:
-    assert costs(results(done=-5.0), 1).done == 0
-
-
-def test_what_was_not_measured_is_not_made_up() -> None:
+@pytest.mark.parametrize("missing", ["steady-10", "rest-100"])
+def test_what_was_not_measured_is_not_made_up(missing: str) -> None:
     measured = results()
-    del measured["cases"]["rest-1"]
+    del measured["cases"][missing]
     with pytest.raises(KeyError):
         markdown(measured, 1.0)
 
 
-def test_the_table_is_whole_and_says_when_redis_is_busy() -> None:
+def test_the_table_is_whole_and_says_what_it_strains() -> None:
     text = markdown(results(), 1.0)
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert {row.count("|") for row in rows} == {12}
+    assert {row.count("|") for row in rows} == {10}
     assert [row.split("|")[1].strip() for row in rows[2:]] == ["10", "50", "100", "1,000", "10,000"]
-    assert re.search(r"needs 60% of that at 1,000 users, 150% of that at 10,000 users", text)
-    assert "No sharing is assumed below 10,000 users" in text
+    assert re.search(r"needs 120% of that at 10,000 users, above the 50% planned", text)
+    assert re.search(r"leaves 3,600,000 jobs at 1,000 users, 3,600,000 jobs at 10,000 users", text)
+    assert (
+        "1,000 cost 3.80 s at 10/s, 1.90 s at 100/s, 0.95 s at 1,000/s, 0.76 s at 2,000/s" in text
+    )
+
+
+def test_small_plans_strain_nothing() -> None:
+    text = markdown(results(), 0.01)
+    assert "SLUICE_MAX_QUEUED_JOBS" not in text
+    assert "cannot be doubled" not in text
 
 
 def test_sizes_are_rounded_up() -> None:
-    alone = replace(ALONE, pending=0.0, done=0.0, database=1.0)
-    assert plan(alone, SHARED, 10, 1.0).influx_gb_a_day == pytest.approx(0.000864)
     row = next(line for line in markdown(results(), 1.0).splitlines() if line.startswith("| 10 |"))
-    assert row == (
-        "| 10 | 1 | 1 | 1 | 0.1 | 0.6 GB | 0.4 GB | 0.1 GB | 36,000 | 0.2 GB | "
-        "1 web, 2 workers, 1 GB |"
-    )
+    assert row == ("| 10 | 1 | 1 | 1 | 0.1 | 0.6 GB | 0.2 GB | 0.2 GB | 1 web, 2 workers, 1 GB |")
