@@ -21,7 +21,7 @@ def main(source: str, target: str) -> None:
     results = json.loads(Path(source).read_text())
     figure, axes = plt.subplots(2, 2, figsize=(11, 8))
     _cost(axes[0][0], results.get("connections", {}), "POST /submit, by connections")
-    _cost(axes[0][1], results.get("batches", {}), "SubmitBatch, by the size of the batch")
+    _cost(axes[0][1], results.get("batches", {}), "SubmitBatch, by batch")
     _backlog(axes[1][0], results.get("backlog", {}).get("steps", []))
     _processes(axes[1][1], results.get("processes", {}))
     machine = results["machine"]
