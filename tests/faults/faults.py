@@ -822,7 +822,8 @@ ROWS = (
     Row(
         "influxdb-away-10min",
         "kill -9 of InfluxDB, down for ten minutes (only by name)",
-        30,
+        # 12,000 jobs of one submission each have to be written then.
+        70,
         stop_influxdb_for_ten_minutes,
         rate=20,
         in_tests=False,
