@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import os
 import random
 import signal
 import threading
@@ -179,7 +180,7 @@ def alert_id_of(answer: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Call until SIGTERM."""
+    """Call until SIGTERM, or until whoever started this is gone."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.load", description=__doc__)
     parser.add_argument("--gateway", required=True)
     parser.add_argument("--history", type=Path, required=True)
@@ -189,6 +190,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=80.0, help="calls a second, all together")
     options = parser.parse_args()
     stop = threading.Event()
+    runner = os.getppid()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     history = History(options.history)
 
@@ -201,7 +203,8 @@ def main() -> None:
             "abcdefghijkl"[number],
             options.seed,
         )
-        while not stop.wait(caller.random.expovariate(options.rate / THREADS)):
+        rate = options.rate / THREADS
+        while not stop.wait(caller.random.expovariate(rate)) and os.getppid() == runner:
             caller.insist(caller.any_body())
         caller.close()
 
