@@ -22,7 +22,7 @@ help: ## list these commands
 install:
 	@command -v $(PYTHON) >/dev/null || { \
 	  echo "There is no $(PYTHON) here: install Python 3.11 or later (or name it: make PYTHON=...)."; exit 1; }
-	@$(PYTHON) deploy/local/bootstrap.py
+	@$(PYTHON) -m deploy.local.bootstrap
 
 up: install ## install what is missing and start everything
 	@$(RUN) -m deploy.local up

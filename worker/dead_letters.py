@@ -17,6 +17,7 @@ from typing import cast
 import redis
 from google.protobuf.message import DecodeError
 
+from mesh.console import outlive_the_reader
 from mesh.queue import connect
 from sluice.job.v1.job_pb2 import LogInteractions
 from sluice.queue.v1.envelope_pb2 import Envelope
@@ -184,4 +185,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    outlive_the_reader()
     sys.exit(main(sys.argv[1:]))

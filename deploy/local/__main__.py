@@ -13,6 +13,7 @@ from deploy.local import parts
 from deploy.local.demo import demo
 from deploy.local.mesh import LocalMesh, MeshError, link_command
 from deploy.local.settings import LocalSettings
+from mesh.console import outlive_the_reader
 
 
 def up(mesh: LocalMesh, _name: str) -> None:
@@ -132,4 +133,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    outlive_the_reader()
     main()

@@ -1,6 +1,6 @@
 """Prepares a fresh clone: environments and generated stubs. Standard library only.
 
-Run by the system's own Python before anything is installed: `python3 deploy/local/bootstrap.py`.
+Run by the system's own Python before anything is installed: `python3 -m deploy.local.bootstrap`.
 What is already there is left alone; a second run takes a moment.
 """
 
@@ -15,6 +15,8 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from mesh.console import outlive_the_reader
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
@@ -108,7 +110,7 @@ def _install(environment: Path, requirements: Path, what: str) -> None:
             "This Python cannot make virtual environments. On Debian and Ubuntu: "
             "apt install python3-venv"
         )
-    print(f"Installing {what} ...", flush=True)
+    print(f"Installing {what} ...")
     shutil.rmtree(environment, ignore_errors=True)
     code, printed = run_showing([sys.executable, "-m", "venv", environment])
     if code == 0:
@@ -139,7 +141,7 @@ def _generate() -> None:
     """Generate stubs and descriptor set when a contract or the generator has changed."""
     if _generated():
         return
-    print("Generating stubs ...", flush=True)
+    print("Generating stubs ...")
     code, printed = run_showing([VENV / "bin" / "python", ROOT / "protos" / "generate.py"])
     if code:
         sys.exit("\n".join(printed))
@@ -160,4 +162,5 @@ def _digest(*paths: Path) -> str:
 
 
 if __name__ == "__main__":
+    outlive_the_reader()
     main()

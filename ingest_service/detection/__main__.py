@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -113,4 +114,6 @@ def _value(text: str) -> struct_pb2.Value:
 
 
 if __name__ == "__main__":
+    # As every filter: nothing is left to do when nobody reads what it finds.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.exit(main())
