@@ -48,7 +48,7 @@ deadletters: install ## list what could not be recorded, or put it back: REPLAY=
 clean: install ## stop everything and delete its data, logs and reports
 	@$(RUN) -m deploy.local clean
 
-tools: install ## bring grpcurl, influx, redis-cli and sluice-scan
+tools: install ## bring grpcurl, influx and sluice-scan
 	@$(RUN) -m deploy.local tools
 
 test: tools ## run every test, on a mesh of its own

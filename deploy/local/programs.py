@@ -35,8 +35,8 @@ save ""
 maxmemory {memory}
 maxmemory-policy noeviction
 # The states of a second's jobs lie in one small hash, packed as long as it keeps within these.
-hash-max-ziplist-entries 1000
-hash-max-ziplist-value 128
+hash-max-listpack-entries 1000
+hash-max-listpack-value 128
 # A slow command would be kept with its arguments, and those hold payloads.
 slowlog-max-len 0
 """

@@ -251,24 +251,28 @@ def cut_redis_connections(scene: Scene) -> None:
 
 def tear_redis_log(scene: Scene) -> None:
     """No byte more fits into the append-only file: a write is torn and Redis exits."""
-    path = scene.stage.state / "redis" / "appendonly.aof"
     pid = scene.supervisor.pid("redis")
-    _limit_files(pid, path.stat().st_size + scene.random.randrange(100, 5000))
+    _limit_files(pid, _log_size(scene) + scene.random.randrange(100, 5000))
     scene.until(lambda: scene.supervisor.pid("redis") not in (0, pid), "Redis did not restart")
     scene.lift()
 
 
 def fill_redis_disk(scene: Scene) -> None:
     """As above, but with everysec, which keeps Redis up: it refuses writes until there is room."""
-    path = scene.stage.state / "redis" / "appendonly.aof"
     pid = scene.supervisor.pid("redis")
-    _limit_files(pid, path.stat().st_size + scene.random.randrange(100, 5000))
+    _limit_files(pid, _log_size(scene) + scene.random.randrange(100, 5000))
     port = scene.mesh.settings.ingest_grpc_port
     scene.until(lambda: not scene.is_serving(port), "ingest serves, though nothing is durable")
     _expect_reason(scene, "could not write its append-only file")
     scene.a_moment(1.0, 2.0)
     _limit_files(pid, resource.RLIM_INFINITY)
     scene.lift()
+
+
+def _log_size(scene: Scene) -> int:
+    """Return the size of the file that Redis appends to, the newest part of its log."""
+    parts = (scene.stage.state / "redis" / "appendonlydir").glob("*.incr.aof")
+    return max(parts, key=lambda part: part.stat().st_mtime_ns).stat().st_size
 
 
 def misconfigure_redis(scene: Scene) -> None:

@@ -18,7 +18,8 @@ from typing import Any, TypeVar, cast
 import grpc
 import redis
 
-from deploy.local.parts import INFLUXD, go_program, redis_server
+from deploy.local import parts
+from deploy.local.parts import INFLUXD, go_program
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,7 +86,7 @@ class Redis:
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.client = redis.Redis(port=self.port, socket_timeout=2)
         directory.mkdir()
-        command = [str(redis_server()), "--port", str(self.port), "--dir", str(directory)]
+        command = [str(parts.redis_server()), "--port", str(self.port), "--dir", str(directory)]
         command += ["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
         self.process = Process(command, directory / "redis.log", {})
 
