@@ -67,6 +67,9 @@ check: install ## lint, types, and the rules of the contracts
 	@PATH="$$(.venv/bin/python -c 'from deploy.local.parts import tool; print(tool("buf").parent)'):$$PATH" \
 	  .venv/bin/python protos/check.py
 
+wheels: install ## check that every pinned package has a wheel for each Python and processor
+	@$(RUN) -m deploy.wheels
+
 format: install ## bring the code into shape
 	@.venv/bin/ruff check --fix --quiet . ; .venv/bin/ruff format .
 
@@ -88,9 +91,10 @@ bench: install ## measure Sluice beside the stack it replaces, and as it grows; 
 capacity: install ## turn the measured figures into what N users need
 	@$(RUN) -m tests.bench.capacity
 
-lock: install ## pin the requirements anew (needs uv)
-	@for set in runtime dev tools; do \
-	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+lock: install ## pin the requirements anew
+	@uv=$$($(RUN) -c 'from deploy.local.parts import tool; print(tool("uv"))'); \
+	for set in runtime dev tools; do \
+	  $$uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	    --no-emit-index-url --custom-compile-command 'make lock' \
 	    requirements/$$set.in -o requirements/$$set.txt || exit 1; \
 	done
