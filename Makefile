@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN := PYTHONPATH=.:protos/gen .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: bench capacity help install up down status logs demo audit deadletters clean tools test faults fuzz check \
+.PHONY: help install up down status logs demo audit deadletters clean tools unit test faults fuzz check wheels \
   format generate wheel scorecard bench capacity lock
 
 # The mesh that is up tells where its Redis and InfluxDB are.
@@ -51,8 +51,11 @@ clean: install ## stop everything and delete its data, logs and reports
 tools: install ## bring grpcurl, influx and sluice-scan
 	@$(RUN) -m deploy.local tools
 
-test: tools ## run every test, on a mesh of its own
-	@$(RUN) -m pytest
+unit: install ## run the tests that need no mesh; takes seconds
+	@$(RUN) -m pytest tests/unit
+
+test: tools ## run every test, on a mesh of its own (PART=e2e: one folder of tests/)
+	@$(RUN) -m pytest $(if $(PART),tests/$(PART))
 
 faults: tools ## strike real meshes at random and prove nothing is lost (SEEDS=3, ROWS=name,name)
 	@$(RUN) -m tests.faults --seeds $(SEEDS) $(if $(ROWS),--rows $(ROWS))
