@@ -49,6 +49,7 @@ def test_the_ledger_counts_rows_whatever_their_order(
         indexes = [index for each, index in rows if each == job]
         assert found.once == sum(1 << index for index in set(indexes))
         assert found.again == sum(1 << i for i in set(indexes) if indexes.count(i) > 1)
+    ledger.close()
 
 
 def test_rows_without_a_record_are_strangers() -> None:
@@ -57,6 +58,7 @@ def test_rows_without_a_record_are_strangers() -> None:
     ledger.add_rows(["A-0", "C-0", "no task", "D-99999999999", "", "x\n-1"])
     strangers = sorted(["C", "no task", "D-99999999999", "", "x\n"])
     assert [*ledger.strangers()] == strangers
+    ledger.close()
 
 
 class Answers:
