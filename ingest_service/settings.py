@@ -32,7 +32,7 @@ class IngestSettings(ProcessSettings):
     """Unfinished jobs in Redis beyond which callers get RESOURCE_EXHAUSTED; so they do beyond 70 %
     of Redis' memory (SLUICE_MAX_QUEUED_JOBS)."""
     status_retention_seconds: int = 24 * 3600
-    """How long GetStatus remembers a task. A job takes about 75 bytes of Redis for as long
+    """How long GetStatus remembers a task. A job takes about 90 bytes of Redis for as long
     (SLUICE_STATUS_RETENTION_SECONDS)."""
     request_retention_seconds: int = 24 * 3600
     """How long a request_id makes repeats safe (SLUICE_REQUEST_RETENTION_SECONDS)."""
