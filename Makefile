@@ -11,13 +11,14 @@ RUN := PYTHONPATH=.:protos/gen .venv/bin/python
 WITH_MESH = addresses=$$($(RUN) -c 'from deploy.local.mesh import LocalMesh; \
   from deploy.local.settings import LocalSettings; settings = LocalSettings.load(); \
   mesh = LocalMesh.that_runs(settings.state) or LocalMesh(settings); \
-  print(f"SLUICE_REDIS_URL={mesh.redis_url} SLUICE_INFLUX_URL={mesh.influx_url}")') \
-  && env $$addresses $(RUN)
+  from shlex import quote; addresses = {"SLUICE_REDIS_URL": mesh.redis_url} | mesh.influx_environment(); \
+  print(*(f"{name}={quote(value)}" for name, value in addresses.items()))') \
+  && eval "export $$addresses" && $(RUN)
 SEEDS ?= 3
 INPUTS ?= 10000
 
 help: ## list these commands
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1	\2/' | expand -t 20
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*##(.*)/  make \1	\2/' | expand -t 20
 
 install:
 	@command -v $(PYTHON) >/dev/null || { \

@@ -40,6 +40,8 @@ Try it:
        -d '{{"data":"hello"}}'
 
 or `make demo`; `make status` and `make logs` show how it is, `make down` stops it.""")
+    if warning := mesh.warning():
+        print(f"\n{warning}")
 
 
 def down(mesh: LocalMesh, _name: str) -> None:
@@ -58,6 +60,8 @@ def status(mesh: LocalMesh, _name: str) -> None:
     for name, state in health.items():
         uptime = known[name]["now"] - known[name]["start"]
         print(f"{name:<18}{known[name]['pid']:>8}{uptime:>9}s  {state}")
+    if warning := mesh.warning():
+        print(f"\n{warning}")
     if any(state != "healthy" for state in health.values()):
         sys.exit(1)
 
@@ -78,7 +82,7 @@ def clean(mesh: LocalMesh, _name: str) -> None:
     """
     mesh.stop()
     state = mesh.settings.state
-    made = [state / name for name in ("redis", "influxdb", "logs", "config", "run", "bin")]
+    made = [state / name for name in CLEANED]
     made += sorted(mesh.settings.reports_dir.glob("alert_*.txt"))
     for path in filter(Path.exists, made):
         print(f"Deleting {path}")
@@ -91,9 +95,8 @@ def clean(mesh: LocalMesh, _name: str) -> None:
 def tools(mesh: LocalMesh, _name: str) -> None:
     """Bring the commands that the README types, for PATH."""
     folder = mesh.settings.state / "bin"
-    for program in (parts.INFLUX, parts.GRPCURL):
-        link_command(folder, program.name, parts.go_program(program, print))
-    link_command(folder, "redis-cli", parts.redis_cli())
+    mesh.link_commands()
+    link_command(folder, parts.GRPCURL.name, parts.go_program(parts.GRPCURL, print))
     link_command(folder, "sluice-scan", Path(__file__).with_name("sluice-scan"))
     print("grpcurl, influx, redis-cli and sluice-scan are there:")
     print(f'\n  export PATH="{folder}:$PATH"')
@@ -103,6 +106,8 @@ def scenes(mesh: LocalMesh, _name: str) -> None:
     """Walk the four scenes."""
     demo(mesh)
 
+
+CLEANED = ("redis", "influxdb", "credentials", "logs", "config", "run", "bin")
 
 VERBS = {
     "up": up,

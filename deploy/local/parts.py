@@ -156,7 +156,8 @@ def _go_toolchains() -> list[Path]:
 def _on_path(name: str) -> Path | None:
     """Return the machine's own command: PATH may also lead to one that we brought."""
     found = shutil.which(name)
-    if found is None or Path(found).resolve().is_relative_to(CACHE.resolve()):
+    ours = (CACHE.resolve(), Path(__file__).parent)
+    if found is None or any(Path(found).resolve().is_relative_to(each) for each in ours):
         return None
     return Path(found)
 

@@ -16,6 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from deploy.local import gateway, parts
 from deploy.local.bootstrap import ROOT
+from deploy.local.credentials import Role, credential_file, credentials_folder
+from deploy.local.influxd import DATABASE
 from deploy.local.settings import HOST, LocalSettings
 
 PROBE_SECONDS = 2.0
@@ -67,7 +69,10 @@ store-enabled = false
 [http]
 bind-address = "{host}:{port}"
 log-enabled = false
-pprof-enabled = false
+auth-enabled = {auth}
+# Together these two keep all of /debug, the counters included, to the admin.
+pprof-enabled = {auth}
+pprof-auth-enabled = true
 """
 
 
@@ -116,6 +121,28 @@ def redis_url(settings: LocalSettings) -> str:
 def influx_url(settings: LocalSettings) -> str:
     """Return where InfluxDB is: the one started here, or the one that was named."""
     return settings.influx_url or f"http://{HOST}:{settings.influx_port}"
+
+
+def influx_environment(settings: LocalSettings, role: Role) -> dict[str, str]:
+    """Return the variables that lead a process to InfluxDB; secrets stay in their file."""
+    path = credential_file(settings, role)
+    return {
+        "SLUICE_INFLUX_URL": influx_url(settings),
+        "SLUICE_INFLUX_ORG": settings.influx_org if settings.influx_url else "",
+        "SLUICE_INFLUX_BUCKET": settings.influx_bucket if settings.influx_url else DATABASE,
+        "SLUICE_INFLUX_TOKEN": "",
+        "SLUICE_INFLUX_TOKEN_FILE": str(path) if path.exists() else "",
+    }
+
+
+def influx_is_open(settings: LocalSettings) -> bool:
+    """Tell whether InfluxDB answers queries of anyone, web pages in a browser included."""
+    url = f"{influx_url(settings).rstrip('/')}/query?q=SHOW+DATABASES"
+    try:
+        with urllib.request.urlopen(url, timeout=PROBE_SECONDS):
+            return True
+    except OSError:
+        return False
 
 
 def named_servers(settings: LocalSettings) -> dict[str, Probe]:
@@ -172,13 +199,20 @@ def _influxdb(settings: LocalSettings, say: Callable[[str], None]) -> list[Progr
     folder = settings.state / "influxdb"
     path = settings.state / "config" / "influxdb.conf"
     text = INFLUX_CONF.format(
-        host=HOST, port=settings.influx_port, rpc_port=settings.influx_rpc_port, folder=folder
+        host=HOST,
+        port=settings.influx_port,
+        rpc_port=settings.influx_rpc_port,
+        folder=folder,
+        auth="true",
     )
+    influxd = str(parts.go_program(parts.INFLUXD, say))
+    credentials = str(credentials_folder(settings))
+    start = [sys.executable, "-m", "deploy.local.influxd"]
     return [
         Program(
             "influxdb",
             20,
-            [str(parts.go_program(parts.INFLUXD, say)), "-config", str(path)],
+            [*start, influxd, str(path), str(folder), credentials],
             _http_probe(f"{influx_url(settings)}/ping"),
             files={path: text},
             folders=(folder,),
@@ -196,7 +230,7 @@ def _workers(settings: LocalSettings, extra: Mapping[str, str]) -> list[Program]
             settings.worker_metrics_port + number,
             {
                 "SLUICE_REDIS_URL": redis_url(settings),
-                "SLUICE_INFLUX_URL": influx_url(settings),
+                **influx_environment(settings, "writer"),
                 "SLUICE_ALERT_TARGET": f"{HOST}:{settings.alert_grpc_port}",
                 **extra,
             },

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from deploy.local.bootstrap import ROOT
@@ -64,6 +64,16 @@ class LocalSettings(BaseSettings):
     """A Redis to use instead of starting one (SLUICE_REDIS_URL)."""
     influx_url: str = ""
     """An InfluxDB to use instead of starting one (SLUICE_INFLUX_URL)."""
+    influx_org: str = ""
+    """The organization of a named 2.x (SLUICE_INFLUX_ORG)."""
+    influx_bucket: str = "logs"
+    """The bucket of a named 2.x, the database of a named 1.8 (SLUICE_INFLUX_BUCKET)."""
+    influx_token: SecretStr = Field(SecretStr(""), exclude=True)
+    """What the named InfluxDB lets the worker write with: a token of 2.x, `user:password` of 1.8,
+    or nothing (SLUICE_INFLUX_TOKEN)."""
+    influx_read_token: SecretStr = Field(SecretStr(""), exclude=True)
+    """What it lets the audit, the demo and `influx` read with, should that be another
+    (SLUICE_INFLUX_READ_TOKEN)."""
     redis_fsync: Literal["always", "everysec"] = "always"
     """Redis' appendfsync: always, or everysec to risk the last second for less disk work
     (SLUICE_REDIS_FSYNC)."""

@@ -60,7 +60,9 @@ class Mesh:
     def counts(self) -> Counts:
         books: Any = self.redis.hgetall("sluice:counts")
         scripts: Any = self.redis.info("commandstats")
-        with urllib.request.urlopen(f"{self._local.influx_url}/debug/vars", timeout=10) as answer:
+        url, headers = f"{self._local.influx_url}/debug/vars", self._local.influx_headers("admin")
+        request = urllib.request.Request(url, headers=headers)
+        with urllib.request.urlopen(request, timeout=10) as answer:
             variables = json.load(answer)
         (http,) = [value for name, value in variables.items() if name.startswith("httpd:")]
         return Counts(

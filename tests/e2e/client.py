@@ -104,7 +104,10 @@ class Client:
         query = urllib.parse.urlencode(
             {"db": "logs", "q": f"SELECT * FROM interactions WHERE {where}", "epoch": "ns"}
         )
-        with urllib.request.urlopen(f"{self.mesh.influx_url}/query?{query}", timeout=10) as answer:
+        request = urllib.request.Request(
+            f"{self.mesh.influx_url}/query?{query}", headers=self.mesh.influx_headers()
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
             (result,) = json.load(answer)["results"]
         return [
             dict(zip(series["columns"], values, strict=True))

@@ -43,7 +43,6 @@ class Reader:
         for here, there in {
             "localhost:8001": self.mesh.gateway,
             "localhost:5001": self.mesh.alert_door,
-            "influx -database": f"influx -port {settings.influx_port} -database",
             "$PWD/.sluice": str(settings.state),
             ".sluice/": f"{settings.state}/",
             "alert_service/error_reports/": f"{settings.reports_dir}/",
@@ -95,6 +94,7 @@ def test_stop_and_clean_up(reader: Reader) -> None:
     assert "Sluice is down" in printed
     assert not reader.mesh.supervisor.running()
     assert not list(reader.mesh.settings.reports_dir.glob("alert_*"))
+    assert not (reader.mesh.settings.state / "credentials").exists()
 
 
 def test_the_python_example_runs(mesh: LocalMesh) -> None:

@@ -411,7 +411,7 @@ def conflict_in_influxdb(scene: Scene) -> None:
         scene.mesh.influx_url.removeprefix("http://"), timeout=10
     )
     line = f"interactions,verdict=stranger source=1 {time.time_ns()}"
-    connection.request("POST", "/write?db=logs", line)
+    connection.request("POST", "/write?db=logs", line, scene.mesh.influx_headers("writer"))
     scene.expect(connection.getresponse().status == 204, "the conflict could not be made")
     connection.close()
     scene.start_load(80.0)
@@ -493,7 +493,7 @@ def no_half_state(scene: Scene, _verdict: dict[str, Any]) -> None:
     """Nobody died, so whatever has a report must be on record, and the other way round."""
     rows = {
         str(data.get("key"))
-        for row in recorded(scene.mesh.influx_url)
+        for row in recorded(scene.mesh.influx_url, scene.mesh.influx_headers())
         if row["verdict"] == "rejected" and isinstance(data := json.loads(row["payload"]), dict)
     }
     reports = set(reported(scene.mesh.settings.reports_dir))

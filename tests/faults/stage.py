@@ -67,6 +67,7 @@ class Stage:
         Places(
             self.mesh.redis_url,
             self.mesh.influx_url,
+            self.mesh.influx_headers(),
             self.mesh.settings.reports_dir,
             self.mesh.supervisor.logs,
         ).write(self.state)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from deploy.local.bootstrap import ROOT
+from deploy.local.credentials import Role
 from ingest_service.jobs import Jobs
 from ingest_service.recorder import Decided, Recorder
 from ingest_service.times import UniqueTimes
@@ -66,7 +67,7 @@ def verdict_on(scene: Scene) -> dict[str, Any]:
 def one_row(scene: Scene) -> dict[str, Any]:
     return next(
         row
-        for row in recorded(scene.mesh.influx_url)
+        for row in recorded(scene.mesh.influx_url, scene.mesh.influx_headers())
         if row["verdict"] == "accepted" and scene.prefix in row["payload"]
     )
 
@@ -79,16 +80,20 @@ def write(scene: Scene, row: dict[str, Any]) -> None:
         f"interactions,verdict={row['verdict']} payload={quoted(row['payload'])},"
         f"task_id={quoted(row['task_id'])} {row['time']}"
     )
-    url = f"{scene.mesh.influx_url}/write?db=logs"
-    with urllib.request.urlopen(url, line.encode(), timeout=10):
-        pass
+    ask_influxdb(scene, "/write?db=logs", line, "writer")
 
 
 def delete(scene: Scene, time_unix_nano: int) -> None:
     query = urllib.parse.urlencode(
         {"db": "logs", "q": f"DELETE FROM interactions WHERE time = {time_unix_nano}"}
     )
-    with urllib.request.urlopen(f"{scene.mesh.influx_url}/query", query.encode(), timeout=10):
+    ask_influxdb(scene, "/query", query, "admin")
+
+
+def ask_influxdb(scene: Scene, path: str, body: str, role: Role) -> None:
+    url, headers = f"{scene.mesh.influx_url}{path}", scene.mesh.influx_headers(role)
+    request = urllib.request.Request(url, body.encode(), headers)
+    with urllib.request.urlopen(request, timeout=10):
         pass
 
 
@@ -247,7 +252,7 @@ def test_stock_retries_while_redis_is_away(scene: Scene) -> None:
     stock = subprocess.Popen(
         [*command, scene.mesh.redis_url, f"http://{HOST}:{influxdb.port}"],
         cwd=ROOT,
-        env=ENVIRONMENT,
+        env=ENVIRONMENT | scene.mesh.influx_environment("writer"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -271,7 +271,8 @@ def send_while_the_alert_service_is_away(sender: Sender) -> None:
 def make_influxdb_refuse_request_ids(mesh: LocalMesh) -> None:
     """Give the field another type, so that InfluxDB answers 400 and quotes the line."""
     line = f"interactions,verdict=accepted request_id=1i {time.time_ns()}".encode()
-    with urlopen(Request(f"{mesh.influx_url}/write?db=logs", data=line), timeout=10) as answer:
+    url = f"{mesh.influx_url}/write?db=logs"
+    with urlopen(Request(url, line, mesh.influx_headers("writer")), timeout=10) as answer:
         assert answer.status == 204
 
 
