@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN := PYTHONPATH=.:protos/gen .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: bench capacity help install up down status logs demo audit deadletters clean tools test faults fuzz check \
+.PHONY: bench capacity help install up down status logs demo audit deadletters clean tools test test-influx2 faults fuzz check \
   format generate wheel scorecard bench capacity lock
 
 # The mesh that is up tells where its Redis and InfluxDB are.
@@ -18,7 +18,7 @@ SEEDS ?= 3
 INPUTS ?= 10000
 
 help: ## list these commands
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*##(.*)/  make \1	\2/' | expand -t 20
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*##(.*)/  make \1	\2/' | expand -t 20
 
 install:
 	@command -v $(PYTHON) >/dev/null || { \
@@ -54,6 +54,11 @@ tools: install ## bring grpcurl, influx, redis-cli and sluice-scan
 
 test: tools ## run every test, on a mesh of its own
 	@$(RUN) -m pytest
+
+# Builds it first, which needs Rust and clang; no part of `make test`.
+test-influx2: tools ## run the end-to-end tests on InfluxDB 2.7
+	@$(RUN) -m tests.e2e.influx2
+	@SLUICE_E2E_INFLUX2=yes $(RUN) -m pytest tests/e2e
 
 faults: tools ## strike real meshes at random and prove nothing is lost (SEEDS=3, ROWS=name,name)
 	@$(RUN) -m tests.faults --seeds $(SEEDS) $(if $(ROWS),--rows $(ROWS))

@@ -127,7 +127,7 @@ def _build(program: GoProgram, target: Path) -> None:
     }
     printed: list[str] = []
     try:
-        for go in _go_toolchains():
+        for go in go_toolchains():
             shutil.rmtree(scratch, ignore_errors=True)
             code, printed = run_showing(
                 [go, "install", "-v", f"{program.package}@{program.version}"], environment
@@ -147,7 +147,7 @@ def _build(program: GoProgram, target: Path) -> None:
     raise PartMissing(f"{program.name} could not be built: {last}. Mend that, {otherwise}.")
 
 
-def _go_toolchains() -> list[Path]:
+def go_toolchains() -> list[Path]:
     """Return the machine's own Go, if any, and the packaged one, should that be too old."""
     found = _on_path("go")
     return [*([found] if found else []), _packaged("go/bin/go")]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from deploy.local.mesh import LocalMesh
+from deploy.local.supervision import Supervisor
 
 Seen = TypeVar("Seen")
 
@@ -51,8 +52,10 @@ def eventually(look: Callable[[], Seen | None], seconds: float = 20.0) -> Seen:
 class Client:
     """Talks to one mesh and looks at what it left behind."""
 
-    def __init__(self, mesh: LocalMesh) -> None:
+    def __init__(self, mesh: LocalMesh, database: Supervisor | None = None) -> None:
         self.mesh = mesh
+        self.database = database or mesh.supervisor
+        """Whoever supervises InfluxDB."""
 
     def call(
         self,

@@ -11,6 +11,7 @@ import pytest
 
 from deploy.local.mesh import LocalMesh
 from ingest_service.detection import parse_policy
+from tests.e2e.meshes import mesh_with_database
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -35,6 +36,11 @@ class Reader:
         } | {
             "SLUICE_STATE": str(settings.state),
             "SLUICE_REPORTS_DIR": str(settings.reports_dir),
+            "SLUICE_INFLUX_URL": settings.influx_url,
+            "SLUICE_INFLUX_ORG": settings.influx_org,
+            "SLUICE_INFLUX_BUCKET": settings.influx_bucket,
+            "SLUICE_INFLUX_TOKEN": settings.influx_token.get_secret_value(),
+            "SLUICE_INFLUX_READ_TOKEN": settings.influx_read_token.get_secret_value(),
         }  # fmt: skip
 
     def type(self, commands: str) -> str:
@@ -62,12 +68,12 @@ class Reader:
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    mesh = LocalMesh.on_free_ports(tmp_path_factory.mktemp("readme"))
-    reader = Reader(mesh)
-    assert "Sluice is up" in reader.type(START)
-    reader.type("make tools")
-    yield reader
-    mesh.stop()
+    with mesh_with_database(tmp_path_factory.mktemp("readme")) as (mesh, _):
+        reader = Reader(mesh)
+        assert "Sluice is up" in reader.type(START)
+        reader.type("make tools")
+        yield reader
+        mesh.stop()
 
 
 def test_the_two_commands_come_first() -> None:
