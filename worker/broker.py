@@ -143,7 +143,9 @@ class WorkerRoom:
                 QueueBroker(self._client, settings.heartbeat_seconds, self._stop),
                 ALERTS,
                 "deliver_alert",
-                AlertDeliverer(Alerts(settings.alert_target), Breaker("alert_service", self._stop)),
+                AlertDeliverer(
+                    Alerts(settings.alert_target), Breaker("alert_service", self._stop), self._stop
+                ),
                 1,
             ),
         ]
