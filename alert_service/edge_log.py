@@ -176,6 +176,8 @@ def alert_of(entry: HTTPAccessLogEntry) -> RaiseAlertRequest | None:
         violations=[Violation(path="", rule=rule.name, description=rule.description)],
         http_request_id=request_id if is_name(request_id) else "",
         message=_message(entry, status),
+        client=entry.common_properties.downstream_direct_remote_address.socket_address.address,
+        at_edge=True,
     )
     if entry.common_properties.HasField("start_time"):
         alert.raise_time.CopyFrom(entry.common_properties.start_time)

@@ -117,7 +117,7 @@ class Client:
         folder = self.mesh.settings.reports_dir
         return {
             json.loads(path.read_text())["alert"]["alert_id"]: path
-            for path in folder.glob("alert_*.txt")
+            for path in folder.rglob("alert_*.txt")
         }
 
     def log_lines(self, program: str, event: str) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from dramatiq import Message
 from dramatiq.brokers.redis import RedisBroker
 from google.protobuf.struct_pb2 import Value
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import HealthServicer
 from ulid import ULID
 
 from mesh.queue import use_envelopes
@@ -30,8 +31,11 @@ from sluice.job.v1 import job_pb2
 from sluice.job.v1.job_pb2 import DeliverAlert, Interaction, JobRecord, LogInteractions
 from sluice.queue.v1.envelope_pb2 import Envelope
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED
+from tests.integration.alert_service import Service
 from tests.integration.processes import ROOT, Influx, Process, Redis, eventually, free_port
+from tests.unit.worker.test_alerts import field, nested_lists
 from worker import dead_letters
+from worker.actors import ALERT_TRIES
 from worker.records import place
 from worker.waiting import EXIT_CRASHED
 
@@ -593,6 +597,9 @@ class AlertService:
 
     def __init__(self) -> None:
         self.code: grpc.StatusCode | None = None
+        self.refused = ""
+        """Only the alert of this id gets the code, when there is one."""
+        self.tries = 0
         self.raised: list[str] = []
         self._server = grpc.server(futures.ThreadPoolExecutor(2))
         handler = grpc.unary_unary_rpc_method_handler(
@@ -603,6 +610,8 @@ class AlertService:
         self._server.add_registered_method_handlers(
             "sluice.alert.v1.AlertService", {"RaiseAlert": handler}
         )
+        self.health = HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         self.port = self._server.add_insecure_port("127.0.0.1:0")
         self._server.start()
 
@@ -612,7 +621,8 @@ class AlertService:
     def _raise_alert(
         self, request: RaiseAlertRequest, context: grpc.ServicerContext
     ) -> RaiseAlertResponse:
-        if self.code is not None:
+        if self.code is not None and self.refused in {"", request.alert_id}:
+            self.tries += 1
             context.abort(self.code, CANARY)
         self.raised.append(request.alert_id)
         return RaiseAlertResponse(alert_id=request.alert_id)
@@ -644,6 +654,78 @@ def test_delivers_alerts_beside_waiting_jobs(mesh: Mesh, alert_service: AlertSer
     alert_service.code = grpc.StatusCode.INVALID_ARGUMENT
     mesh.put("alerts", "deliver_alert", "bad", DeliverAlert().SerializeToString())
     eventually(lambda: mesh.dead("alerts") == {"bad": "ALERT_REFUSED"})
+
+
+def queue_alert(mesh: Mesh, alert_id: str, event_type: str = "PII") -> None:
+    alert = RaiseAlertRequest(alert_id=alert_id, event_type=event_type)
+    mesh.put("alerts", "deliver_alert", alert_id, DeliverAlert(alert=alert).SerializeToString())
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN])
+def test_an_alert_that_is_never_taken_lets_the_others_by(
+    mesh: Mesh, alert_service: AlertService, code: grpc.StatusCode
+) -> None:
+    alert_service.code = code
+    alert_service.refused = "poison-alert"
+    worker = mesh.worker(SLUICE_ALERT_TARGET=f"127.0.0.1:{alert_service.port}")
+    worker.start()
+    for alert_id in ("poison-alert", "alert-0-id", "alert-1-id"):
+        queue_alert(mesh, alert_id)
+    eventually(lambda: alert_service.raised == ["alert-0-id", "alert-1-id"])
+    assert mesh.dead("alerts") == {"poison-alert": f"ALERT_{code.name}"}
+    assert alert_service.tries == ALERT_TRIES
+
+
+def test_a_service_that_is_unwell_makes_no_dead_letter(
+    mesh: Mesh, alert_service: AlertService
+) -> None:
+    alert_service.code = grpc.StatusCode.INTERNAL
+    alert_service.health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+    worker = mesh.worker(SLUICE_ALERT_TARGET=f"127.0.0.1:{alert_service.port}")
+    worker.start()
+    queue_alert(mesh, "alert-0-id")
+    eventually(lambda: alert_service.tries > ALERT_TRIES + 1)
+    assert mesh.dead("alerts") == {}
+    alert_service.code = None
+    eventually(lambda: alert_service.raised == ["alert-0-id"])
+
+
+def test_what_earlier_versions_queued_gets_through_to_the_service(
+    mesh: Mesh, tmp_path: Path
+) -> None:
+    """The alert service is the real one; each of these kept all the others from it."""
+    service = Service(tmp_path, SLUICE_MAX_REPORTS="3")
+    service.start()
+    worker = mesh.worker(SLUICE_ALERT_TARGET=f"127.0.0.1:{service.port}")
+    large = RaiseAlertRequest(alert_id="large-alert", event_type="PII")
+    large.payload.string_value = CANARY * 500_000
+    for _ in range(50_000):
+        large.findings.add(detector="us_ssn", path="/data/" + "x" * 100)
+    deep = RaiseAlertRequest(alert_id="deep-alert", event_type="PII").SerializeToString()
+    payload = field(1, deep + field(5, nested_lists(200)))
+    mesh.put("alerts", "deliver_alert", "large", DeliverAlert(alert=large).SerializeToString())
+    mesh.put("alerts", "deliver_alert", "deep", payload)
+    mesh.put("alerts", "deliver_alert", "noise", b"\xff")
+    queue_alert(mesh, "refused-alert", event_type="no type")
+    queue_alert(mesh, "alert-0-id")
+    queue_alert(mesh, "alert-1-id")
+    worker.start()
+    eventually(lambda: len(service.reports()) == 3)
+    assert mesh.dead("alerts") == {"noise": "UNDECODABLE", "refused-alert": "ALERT_REFUSED"}
+    reports = [json.loads((service.path / name).read_text()) for name in service.reports()]
+    by_id = {each["alert"]["alert_id"]: each for each in reports}
+    assert by_id["large-alert"]["alert"]["cut"]
+    assert by_id["large-alert"]["alert"]["finding_count"] == 50_000
+    assert by_id["deep-alert"]["alert"]["cut"]
+    assert "payload" not in by_id["deep-alert"]
+    assert "cut" not in by_id["alert-0-id"]["alert"]
+    # There is no room for the last one, which waits until somebody makes some.
+    eventually(lambda: worker.lines("part is unavailable"))
+    (service.path / by_id["deep-alert"]["alert"]["report"]).unlink()
+    eventually(lambda: mesh.redis.client.hlen("dramatiq:alerts.msgs") == 0, seconds=30)
+    assert len(service.reports()) == 3
+    service.channel.close()
+    service.stop(signal.SIGKILL)
 
 
 def test_stored_layout_is_dramatiqs_own(mesh: Mesh) -> None:

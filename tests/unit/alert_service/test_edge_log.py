@@ -21,6 +21,10 @@ def entry_of(
     entry = HTTPAccessLogEntry()
     entry.common_properties.start_time.FromJsonString("2025-05-12T14:30:05.123456Z")
     entry.common_properties.route_name = route
+    address = entry.common_properties.downstream_direct_remote_address.socket_address
+    address.address = "192.0.2.7"
+    # What a proxy in front, or the caller itself, says of where a call came from.
+    entry.common_properties.downstream_remote_address.socket_address.address = "203.0.113.9"
     entry.request.request_method = method
     entry.request.request_id = request_id
     entry.request.path = f"/nowhere/{CANARY}?q={CANARY}"
@@ -68,6 +72,7 @@ def test_a_refusal_becomes_an_alert_of_its_class(status: int, details: str, rule
     assert alert.message == (
         f"The gateway refused a POST request on route submit with status {status}."
     )
+    assert (alert.client, alert.at_edge) == ("192.0.2.7", True)
     assert not alert.source
     assert not alert.HasField("payload")
     assert CANARY not in str(alert)
