@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -67,6 +68,12 @@ class Service:
         assert self.process is not None
         self.process.send_signal(number)
         return self.process.wait(20)
+
+    def close(self) -> None:
+        """End the process, if it runs, and the client."""
+        self.channel.close()
+        if self.process is not None and self.process.poll() is None:
+            self.stop(signal.SIGKILL)
 
     def serves(self, name: str = "sluice.alert.v1.AlertService") -> bool:
         answer = health_pb2_grpc.HealthStub(self.channel).Check(

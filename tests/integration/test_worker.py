@@ -690,12 +690,19 @@ def test_a_service_that_is_unwell_makes_no_dead_letter(
     eventually(lambda: alert_service.raised == ["alert-0-id"])
 
 
-def test_what_earlier_versions_queued_gets_through_to_the_service(
-    mesh: Mesh, tmp_path: Path
-) -> None:
-    """The alert service is the real one; each of these kept all the others from it."""
+@pytest.fixture
+def real_alert_service(tmp_path: Path) -> Iterator[Service]:
     service = Service(tmp_path, SLUICE_MAX_REPORTS="3")
     service.start()
+    yield service
+    service.close()
+
+
+def test_what_earlier_versions_queued_gets_through_to_the_service(
+    mesh: Mesh, real_alert_service: Service
+) -> None:
+    """Each of these kept all the others from it."""
+    service = real_alert_service
     worker = mesh.worker(SLUICE_ALERT_TARGET=f"127.0.0.1:{service.port}")
     large = RaiseAlertRequest(alert_id="large-alert", event_type="PII")
     large.payload.string_value = CANARY * 500_000
@@ -724,8 +731,6 @@ def test_what_earlier_versions_queued_gets_through_to_the_service(
     (service.path / by_id["deep-alert"]["alert"]["report"]).unlink()
     eventually(lambda: mesh.redis.client.hlen("dramatiq:alerts.msgs") == 0, seconds=30)
     assert len(service.reports()) == 3
-    service.channel.close()
-    service.stop(signal.SIGKILL)
 
 
 def test_stored_layout_is_dramatiqs_own(mesh: Mesh) -> None:
