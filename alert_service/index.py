@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,12 +82,9 @@ class Index:
         self._path = directory / NAME
         self._lock = threading.Lock()
         self._reading = threading.Lock()
-        self._remove_unless(lambda path: path.is_file() and not path.is_symlink())
-        try:
-            self._check()
-        except sqlite3.DatabaseError as error:
-            log.warning("index made anew", reason=type(error).__name__)
-            self._remove_unless(lambda _: False)
+        if not self._is_usable():
+            for path in self._files():
+                path.unlink(missing_ok=True)
         # SQLite gives its other files the mode of this one.
         os.close(os.open(self._path, os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
         self._writer = self._connect()
@@ -192,22 +189,23 @@ class Index:
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self._path, check_same_thread=False, isolation_level="IMMEDIATE")
 
-    def _check(self) -> None:
-        """Raise DatabaseError when there is an index that cannot be used."""
-        if not self._path.exists():
-            return
-        with closing(self._connect()) as database:
-            (version,) = database.execute("PRAGMA user_version").fetchone()
-            (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
-        if (version, verdict) != (VERSION, "ok"):
-            raise sqlite3.DatabaseError
+    def _files(self) -> list[Path]:
+        return [self._path.with_name(NAME + suffix) for suffix in ("", "-wal", "-shm")]
 
-    def _remove_unless(self, may_stay: Any) -> None:
-        for suffix in ("", "-wal", "-shm"):
-            path = self._path.with_name(NAME + suffix)
-            if not may_stay(path):
-                with suppress(FileNotFoundError):
-                    path.unlink()
+    def _is_usable(self) -> bool:
+        """Return whether there is an index, whole and of this version, and nothing is a link."""
+        if any(path.is_symlink() for path in self._files()) or not self._path.exists():
+            return False
+        try:
+            with closing(self._connect()) as database:
+                (version,) = database.execute("PRAGMA user_version").fetchone()
+                (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.DatabaseError as error:
+            version, verdict = None, type(error).__name__
+        if (version, verdict) == (VERSION, "ok"):
+            return True
+        log.warning("index made anew", version=version, verdict=str(verdict)[:80])
+        return False
 
 
 def _close(*databases: sqlite3.Connection) -> None:

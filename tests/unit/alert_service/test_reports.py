@@ -245,6 +245,21 @@ def test_the_index_is_made_anew_from_the_reports(path: Path, tmp_path: Path, dam
     assert stat.S_IMODE(index.stat().st_mode) == 0o600
 
 
+def test_the_log_of_an_index_that_is_gone_counts_for_nothing(path: Path) -> None:
+    """So it is when somebody removes the index after a kill."""
+    reports = opened(path)
+    for number in range(20):
+        reports.write(report_of(f"alert-{number:02}", f"2025-05-12T14:30:{number:02}Z"))
+    log = (path / f"{INDEX}-wal").read_bytes()
+    del reports
+    (path / INDEX).unlink()
+    (path / f"{INDEX}-wal").write_bytes(log)
+    (path / "alert_2025-05-12T14-30-07.000000.txt").unlink()
+    reports = opened(path)
+    assert reports.count() == 19
+    assert len(reports.page(50).alerts) == 19
+
+
 def test_an_index_that_fails_is_told_and_opened_anew(path: Path) -> None:
     reports = opened(path)
     reports.write(report_of("alert-01"))
