@@ -120,6 +120,11 @@ class Client:
             for path in folder.rglob("alert_*.txt")
         }
 
+    def refused_at_edge(self) -> int:
+        """Return how many refusals of the gateway are counted in the newest alerts."""
+        alerts = self.get("/alerts?event_type=INVALID_INPUT&page_size=500").json["alerts"]
+        return sum(alert["count"] for alert in alerts if alert["report"].startswith("edge/"))
+
     def log_lines(self, program: str, event: str) -> list[dict[str, Any]]:
         """Return a program's log lines about one event."""
         path = self.mesh.supervisor.logs / f"{program}.log"

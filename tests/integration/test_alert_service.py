@@ -428,7 +428,9 @@ def refusal(number: int, status: int = 404) -> HTTPAccessLogEntry:
 def count_of(service: Service, rule: str) -> int:
     """Return how many alerts are counted of a rule, over all reports."""
     page = service.stub.ListAlerts(contract.ListAlertsRequest(page_size=500), timeout=DEADLINE)
-    return sum(each.count for each in page.alerts if each.violations[0].rule == rule)
+    return sum(
+        each.count for each in page.alerts if rule in {broken.rule for broken in each.violations}
+    )
 
 
 def message_of(*entries: HTTPAccessLogEntry) -> bytes:

@@ -320,8 +320,9 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aftermath]:
         drained_redis = list(canary.redis_content(mesh.redis_url))
         not_written = send_what_influxdb_refuses(sender)
         # Alerts of the gateway's refusals come a moment later; the last one is awaited.
-        last = client.get("/the-last-of-them").headers["x-request-id"]
-        eventually(lambda: last in client.get("/alerts?page_size=5").body.decode() or None)
+        before = client.refused_at_edge()
+        client.get("/the-last-of-them")
+        eventually(lambda: client.refused_at_edge() > before or None)
         rows = client.rows("verdict = 'rejected'")
         aftermath = Aftermath(
             reports=list(canary.files(mesh.settings.reports_dir)),

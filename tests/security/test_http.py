@@ -153,15 +153,11 @@ def test_the_request_id_is_the_gateways(client: Client) -> None:
 def test_a_claimed_request_id_is_not_taken_where_the_gateway_has_none_yet(
     client: Client, text: bytes
 ) -> None:
-    known = {alert["alert_id"] for alert in client.get("/alerts?page_size=500").json["alerts"]}
+    before = client.refused_at_edge()
     answer = exchange(client.mesh.gateway, text)
     assert CLAIMED.encode() not in answer.body
-
-    def raised() -> list[dict[str, str]] | None:
-        listed = client.get("/alerts?page_size=500").json["alerts"]
-        return [each for each in listed if each["alert_id"] not in known] or None
-
-    assert CLAIMED not in json.dumps(eventually(raised))
+    eventually(lambda: client.refused_at_edge() > before or None)
+    assert CLAIMED.encode() not in client.get("/alerts?page_size=500").body
 
 
 @pytest.mark.parametrize(
