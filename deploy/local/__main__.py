@@ -79,7 +79,8 @@ def clean(mesh: LocalMesh, _name: str) -> None:
     mesh.stop()
     state = mesh.settings.state
     made = [state / name for name in ("redis", "influxdb", "logs", "config", "run", "bin")]
-    made += sorted(mesh.settings.reports_dir.glob("alert_*.txt"))
+    for pattern in ("alert_*.txt", "edge/alert_*.txt", ".index.sqlite*", ".key"):
+        made += sorted(mesh.settings.reports_dir.glob(pattern))
     for path in filter(Path.exists, made):
         print(f"Deleting {path}")
         if path.is_dir():

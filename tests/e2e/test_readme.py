@@ -94,7 +94,8 @@ def test_stop_and_clean_up(reader: Reader) -> None:
     assert "healthy" in printed
     assert "Sluice is down" in printed
     assert not reader.mesh.supervisor.running()
-    assert not list(reader.mesh.settings.reports_dir.glob("alert_*"))
+    left = [each for each in reader.mesh.settings.reports_dir.rglob("*") if each.is_file()]
+    assert left == []
 
 
 def test_the_python_example_runs(mesh: LocalMesh) -> None:
