@@ -402,7 +402,7 @@ def test_no_secret_is_among_the_recorded_refusals(aftermath: Aftermath) -> None:
 def test_no_secret_is_in_the_list_of_alerts(aftermath: Aftermath) -> None:
     # A source is told as it was sent, so that somebody can be talked to.
     alerts = [alert | {"source": ""} for alert in aftermath.listed_alerts]
-    assert len(alerts) > 200
+    assert sum(alert["count"] for alert in alerts) > 200
     listed = [(alert["alert_id"], json.dumps(alert).encode()) for alert in alerts]
     assert canary.found([EMAIL, WORD], listed) == []
 

@@ -177,4 +177,6 @@ def raised(to: Client, **fields: object) -> str:
 
 
 def payload_of(client: Client, alert_id: str) -> object:
-    return json.loads(client.reports()[alert_id].read_text())["payload"]
+    # Ingest may not have found the alert service again that a test before this one started anew.
+    file = eventually(lambda: client.reports().get(alert_id))
+    return json.loads(file.read_text())["payload"]
