@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import json_format
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -127,11 +128,65 @@ async def test_a_call_error_reaches_the_caller_whole(scene: Scene) -> None:
     found = details(error)
     assert found["ErrorInfo"].reason == "QUEUE_FULL"
     assert found["ErrorInfo"].domain == "sluice"
-    assert found["ErrorInfo"].metadata == {"alert_id": "a-1"}
+    assert found["ErrorInfo"].metadata == {
+        "alert_id": "a-1",
+        "field_count": str(MAX_FIELDS + 1),
+    }
     assert found["RequestInfo"].request_id == "r-1"
     assert found["RetryInfo"].retry_delay.ToMilliseconds() == 1500
     assert len(found["BadRequest"].field_violations) == MAX_FIELDS
     assert trailers(error)["retry-after"] == "2"
+
+
+@pytest.mark.parametrize("character", ["a", "é", "語", "\U0001f600", "\x01", "<", '"'])
+@pytest.mark.parametrize("length", [1, 120, 100_000])
+async def test_an_error_with_long_paths_reaches_the_caller_as_itself(
+    scene: Scene, character: str, length: int
+) -> None:
+    """A status beyond what headers may hold would become RESOURCE_EXHAUSTED or be dropped."""
+    detectors = [f"detector_of_some_sort_{number}" for number in range(500)]
+    scene.servicer.error = CallError(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "CONTENT_REFUSED",
+        "Remove it from the fields named in the details." * 4,
+        metadata={"alert_id": "a" * 32, "detectors": ",".join(detectors)},
+        fields=[FieldError(f"/data/{character * length}", "KEYWORD", "Remove it." * 7)] * 1000,
+        retry_after=1.0,
+    )
+    error = await failure(scene, metadata=[("x-request-id", "r" * 5000)])
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    packed = trailers(error)["grpc-status-details-bin"]
+    assert len(packed) * 4 / 3 + len(error.details() or "") < 8192 - 1024
+    found = details(error)
+    assert found["ErrorInfo"].reason == "CONTENT_REFUSED"
+    assert found["ErrorInfo"].metadata["alert_id"] == "a" * 32
+    assert found["ErrorInfo"].metadata["field_count"] == "1000"
+    named = found["ErrorInfo"].metadata["detectors"].split(",")
+    assert named[:-1] == detectors[: len(named) - 1]
+    assert named[-1] == "…"
+    assert found["BadRequest"].field_violations
+
+
+@pytest.mark.parametrize("room", [0, 100, 1000])
+def test_an_error_takes_no_more_room_than_it_has(room: int) -> None:
+    def made(fields: int, detectors: str) -> CallError:
+        return CallError(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "CONTENT_REFUSED",
+            "Remove it.",
+            metadata={"alert_id": "a" * 32, "detectors": detectors},
+            fields=[FieldError("/data/<é>", "KEYWORD", "Remove it.")] * fields,
+        )
+
+    bare = made(0, "").status("r-1", 4096)
+    full = made(900, "one,two,three").status("r-1", room)
+    # The list of fields and the count of them cost something, too, and have to fit beside.
+    assert full.ByteSize() - bare.ByteSize() <= room + 100
+    assert json_size(full) - json_size(bare) <= room + 150
+
+
+def json_size(status: status_pb2.Status) -> int:
+    return len(json_format.MessageToJson(status, indent=0, ensure_ascii=True))
 
 
 async def test_an_unexpected_error_shows_nothing_of_itself(scene: Scene) -> None:
