@@ -27,7 +27,7 @@ from sluice.job.v1.job_pb2 import (
 from worker.alerts import Alerts
 from worker.dead_letters import UNDECODABLE, DeadLetter
 from worker.influx import Influx
-from worker.lines import VERDICTS, line
+from worker.lines import VERDICTS, line, time_unix_nano
 from worker.metrics import ALERT_SERVICE_UP, INTERACTIONS
 from worker.records import FINAL, Records
 from worker.waiting import Breaker, Interrupted, Outage, Stop
@@ -120,7 +120,7 @@ class InteractionLogger:
                 failures.append(ItemFailure(index=index, error_class="VERDICT_UNKNOWN"))
                 continue
             places.append(index)
-            lines.append(line(interaction, f"{job.job_id}-{index}"))
+            lines.append(line(interaction, f"{job.job_id}-{index}", time_unix_nano(job, index)))
         while True:
             try:
                 refused = self._breaker.call(lambda: self._influx.write(lines))

@@ -15,7 +15,7 @@ from dramatiq.brokers.redis import RedisBroker
 
 from mesh.queue import use_envelopes
 from sluice.job.v1.job_pb2 import LogInteractions
-from worker.lines import line
+from worker.lines import line, time_unix_nano
 from worker.records import Records
 
 WRITE_SECONDS = 2.0
@@ -39,7 +39,10 @@ def main(redis_url: str, influx_url: str) -> None:
     )
     def log_interactions(payload: bytes) -> None:
         job = LogInteractions.FromString(payload)
-        lines = [line(each, f"{job.job_id}-{n}") for n, each in enumerate(job.interactions)]
+        lines = [
+            line(each, f"{job.job_id}-{n}", time_unix_nano(job, n))
+            for n, each in enumerate(job.interactions)
+        ]
         url = f"{influx_url}/write?db=logs"
         with urllib.request.urlopen(url, b"\n".join(lines), timeout=WRITE_SECONDS):
             records.finish(job.job_id, records.read(job.job_id).record, 0)
