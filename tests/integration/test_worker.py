@@ -18,6 +18,7 @@ from typing import Any, cast
 
 import grpc
 import pytest
+import redis
 from dramatiq import Message
 from dramatiq.brokers.redis import RedisBroker
 from google.protobuf.struct_pb2 import Value
@@ -190,12 +191,12 @@ def mesh(tmp_path: Path) -> Iterator[Mesh]:
 
 
 def a_job(size: int = 3, start: int | None = None) -> LogInteractions:
-    job = LogInteractions(job_id=str(ULID()))
+    """`start` is in nanoseconds."""
     start = time.time_ns() if start is None else start
+    job = LogInteractions(job_id=str(ULID()), first_time_unix_micro=start // 1000)
     for number in range(size):
         job.interactions.append(
             Interaction(
-                time_unix_nano=start + number,
                 verdict=VERDICT_REJECTED if number % 3 == 2 else VERDICT_ACCEPTED,
                 source="tests",
                 data=Value(string_value=f"{CANARY} {number}\n\\\"'"),
@@ -204,10 +205,22 @@ def a_job(size: int = 3, start: int | None = None) -> LogInteractions:
     return job
 
 
+def an_older_job(size: int) -> LogInteractions:
+    """Return a job as an earlier version queued it: every interaction has its own time."""
+    job = a_job(size)
+    for number, interaction in enumerate(job.interactions):
+        interaction.time_unix_nano = job.first_time_unix_micro * 1000 + 7 + number
+    job.ClearField("first_time_unix_micro")
+    return job
+
+
 def assert_written(mesh: Mesh, *jobs: LogInteractions) -> None:
     """Assert that InfluxDB holds exactly these jobs, one row for each interaction."""
     expected = {
-        f"{job.job_id}-{index}": (each.time_unix_nano, each.data.string_value)
+        f"{job.job_id}-{index}": (
+            each.time_unix_nano or (job.first_time_unix_micro + index) * 1000,
+            each.data.string_value,
+        )
         for job in jobs
         for index, each in enumerate(job.interactions)
     }
@@ -385,7 +398,7 @@ def test_one_refused_point_does_not_hold_up_the_others(mesh: Mesh) -> None:
     eventually(lambda: worker.is_serving("influxdb"))
     # A database that drops what is older than an hour refuses old points for good.
     mesh.influx.query("ALTER RETENTION POLICY autogen ON logs DURATION 1h SHARD DURATION 1h")
-    job = a_job(20)
+    job = an_older_job(20)
     job.interactions[7].time_unix_nano -= 48 * 3600 * 10**9
     message_id = mesh.enqueue(job)
     record = mesh.await_state(job, job_pb2.JOB_STATE_SUCCEEDED)
@@ -644,6 +657,42 @@ def test_delivers_alerts_beside_waiting_jobs(mesh: Mesh, alert_service: AlertSer
     alert_service.code = grpc.StatusCode.INVALID_ARGUMENT
     mesh.put("alerts", "deliver_alert", "bad", DeliverAlert().SerializeToString())
     eventually(lambda: mesh.dead("alerts") == {"bad": "ALERT_REFUSED"})
+
+
+def test_a_full_redis_is_drained(mesh: Mesh, alert_service: AlertService) -> None:
+    """At its memory limit, by alerts as well as by jobs: fetched, done, failed and given back."""
+    jobs = [a_job(3, start=time.time_ns() + 10_000_000 * number) for number in range(4)]
+    for job in jobs:
+        mesh.enqueue(job)
+    refused = a_job(2)
+    refused.interactions[1].ClearField("verdict")
+    message_id = mesh.enqueue(refused)
+    mesh.put("interactions", "log_interactions", "damaged", b"\xff")
+    alert = RaiseAlertRequest(alert_id="alert-1-id", event_type="PII")
+    payload = DeliverAlert(alert=alert).SerializeToString()
+    mesh.put("alerts", "deliver_alert", "a-1", payload)
+    # What a dead worker held.
+    redis_client = mesh.redis.client
+    redis_client.lpop("dramatiq:interactions")
+    redis_client.sadd("dramatiq:__acks__.dead.interactions", f"m-{jobs[0].job_id}")
+    redis_client.zadd("dramatiq:__heartbeats__", {"dead": 1})
+    redis_client.config_set("maxmemory", 1)
+    with pytest.raises(redis.exceptions.OutOfMemoryError):
+        redis_client.set("x", "y")
+
+    worker = mesh.worker(SLUICE_ALERT_TARGET=f"127.0.0.1:{alert_service.port}")
+    worker.start()
+    for job in (*jobs, refused):
+        mesh.await_state(job, job_pb2.JOB_STATE_SUCCEEDED)
+    eventually(lambda: mesh.dead() == {message_id: "VERDICT_UNKNOWN", "damaged": "UNDECODABLE"})
+    eventually(lambda: alert_service.raised == ["alert-1-id"])
+    eventually(mesh.is_drained)
+    assert mesh.counts() == {"accepted": 14, "written": 13, "failed": 1}
+    letters = dead_letters.DeadLetters(redis_client)
+    assert [letters.replay(letter) for letter in letters.find() if letter.failed] == [True]
+    eventually(lambda: mesh.dead() == {message_id: "VERDICT_UNKNOWN", "damaged": "UNDECODABLE"})
+    assert worker.stop(signal.SIGTERM) == 0
+    assert len(mesh.influx.rows()) == 13
 
 
 def test_stored_layout_is_dramatiqs_own(mesh: Mesh) -> None:
