@@ -11,12 +11,14 @@ from ingest_service.jobs import Jobs
 from ingest_service.metrics import ALERTS
 from mesh.health import Unhealthy
 from mesh.logs import logger
-from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
+from sluice.alert.v1.alert_service_pb2 import Alert, GetAlertRequest, RaiseAlertRequest
 from sluice.alert.v1.alert_service_pb2_grpc import AlertServiceStub
 
 log = logger("ingest.alerts")
 
 CALL_SECONDS = 1.0
+READ_SECONDS = 5.0
+"""A repeated batch reads the alerts of all its refusals at once, and waits for nothing else."""
 
 
 class Alerts:
@@ -40,6 +42,14 @@ class Alerts:
             log.warning("alert queued", alert_id=alert.alert_id, error=error.code().name)
             await asyncio.to_thread(self._jobs.enqueue_alert, alert)
             ALERTS.labels("queued").inc()
+
+    async def read_alert(self, alert_id: str) -> Alert:
+        """Return an alert, empty when it is not kept, not delivered yet or cannot be read now."""
+        try:
+            request = GetAlertRequest(alert_id=alert_id)
+            return (await self._alert_service.GetAlert(request, timeout=READ_SECONDS)).alert
+        except grpc.aio.AioRpcError:
+            return Alert()
 
     async def probe(self) -> None:
         """Check that the alert service serves. Raises grpc.aio.AioRpcError or Unhealthy."""

@@ -14,7 +14,6 @@ from ingest_service.recorder import Recorder
 from ingest_service.servicer import IngestServicer, JobLookup
 from ingest_service.settings import IngestSettings
 from ingest_service.sharing import SharedTrips
-from ingest_service.times import UniqueTimes
 from mesh import client, server, telemetry
 from mesh.health import Health
 from mesh.queue import connect, use_envelopes
@@ -35,6 +34,8 @@ async def serve(settings: IngestSettings) -> None:
         record_seconds=settings.status_retention_seconds,
         request_seconds=settings.request_retention_seconds,
         max_queued=settings.max_queued_jobs,
+        max_queued_alerts=settings.max_queued_alerts,
+        max_queued_alert_bytes=settings.max_queued_alert_bytes,
     )
     recorder = Recorder(
         jobs,
@@ -54,8 +55,6 @@ async def serve(settings: IngestSettings) -> None:
 
     async def redis_answers() -> None:
         await asyncio.to_thread(jobs.probe)
-        if not recorder.started:
-            recorder.start(UniqueTimes(await asyncio.to_thread(jobs.take_slot)))
 
     async with grpc.aio.insecure_channel(settings.alert_target, client.OPTIONS) as channel:
         alerts = Alerts(channel, jobs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -15,13 +14,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from google.protobuf.struct_pb2 import Value
 
 from deploy.local.bootstrap import ROOT
 from ingest_service.jobs import Jobs
-from ingest_service.recorder import Decided, Recorder
-from ingest_service.times import UniqueTimes
+from ingest_service.recorder import Decided, entry
 from mesh.queue import connect, use_envelopes
-from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
 from tests.faults.checker import recorded
 from tests.faults.proxy import HOST, InfluxProxy
 from tests.faults.runner import judge
@@ -200,35 +198,23 @@ def test_times_that_are_not_unique(scene: Scene) -> None:
 
     From here on the books of this mesh do not balance.
     """
-
-    class Milliseconds(UniqueTimes):
-        def next(self) -> int:
-            return super().next() // 1_000_000 * 1_000_000
-
     caller = scene.caller()
     bodies = [caller.body() for _ in range(50)]
-    decided = []
-    for body in bodies:
-        caller.invoke(body)
-        submission = SubmitRequest()
-        submission.data.struct_value.update(body["data"])
-        decided.append(Decided(submission, submission.data, ""))
     use_envelopes()
     client = connect(scene.mesh.redis_url)
-
-    async def record() -> list[str]:
-        recorder = Recorder(
-            Jobs(client, record_seconds=1000, request_seconds=1000),
-            max_items=5000,
-            max_bytes=10**6,
-            max_waiting_bytes=10**6,
-        )
-        recorder.start(Milliseconds(999))
-        receipts = await recorder.record(decided)
-        await recorder.close()
-        return [receipt.task_id for receipt in receipts]
-
-    for body, task_id in zip(bodies, asyncio.run(record()), strict=True):
+    jobs = Jobs(client, record_seconds=1000, request_seconds=1000)
+    whole = (ROOT / "ingest_service" / "commit.lua").read_text()
+    broken = whole.replace("'<I8', first)", "'<I8', first - first % 60000000)")
+    assert broken != whole
+    jobs._commit = client.register_script(broken)
+    task_ids = []
+    for body in bodies:
+        caller.invoke(body)
+        data = Value()
+        data.struct_value.update(body["data"])
+        (receipt,) = jobs.commit([entry([Decided(data, "")])])
+        task_ids.append(f"{receipt.job_id}-{receipt.first}")
+    for body, task_id in zip(bodies, task_ids, strict=True):
         caller.note(body, 200, {"task_id": task_id})
     client.close()
     scene.until(scene.is_drained, "the queues did not drain")

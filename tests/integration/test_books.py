@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,17 +40,15 @@ class Mesh:
         }
         self.worker = Process([sys.executable, "-m", "worker"], directory / "worker.log", self.env)
         self._jobs = Jobs(connect(redis.url), record_seconds=600, request_seconds=600)
-        self._last_time = time.time_ns()
 
     def accept(self, *verdicts: Verdict.ValueType) -> str:
         """Store a job with interactions of these verdicts as ingest does; return its id."""
         entries = []
         for verdict in verdicts:
-            self._last_time += 1000
-            interaction = Interaction(time_unix_nano=self._last_time, verdict=verdict)
+            interaction = Interaction(verdict=verdict)
             interaction.data.string_value = CANARY
             entries.append(Entry(LogInteractions(interactions=[interaction]).SerializeToString()))
-        return self._jobs.commit(entries)[0].task_id.rpartition("-")[0]
+        return self._jobs.commit(entries)[0].job_id
 
     def drain(self) -> None:
         """Let a worker write everything, and stop it."""
