@@ -120,6 +120,11 @@ class Client:
             for path in folder.glob("alert_*.txt")
         }
 
+    def await_reports(self, count: int) -> None:
+        """Wait until there are so many report files: late ones would disturb the next test."""
+        folder = self.mesh.settings.reports_dir
+        eventually(lambda: len(list(folder.glob("alert_*.txt"))) >= count or None, 60)
+
     def log_lines(self, program: str, event: str) -> list[dict[str, Any]]:
         """Return a program's log lines about one event."""
         path = self.mesh.supervisor.logs / f"{program}.log"

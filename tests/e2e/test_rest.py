@@ -223,6 +223,56 @@ def test_a_batch_has_one_to_five_thousand(client: Client, count: int) -> None:
     assert answer.detail("BadRequest")["field_violations"][0]["field"] == "/submissions"
 
 
+def test_the_answer_to_a_batch_with_many_refusals_can_be_sent(client: Client) -> None:
+    note, reports = "<é" + "n" * 100, len(client.reports())
+    refused = [{"data": {f"{note}{number}": "ssn 123-45-6789"}} for number in range(2200)]
+    answer = client.post("/submit:batch", {"submissions": [{"data": 1}] * 2500 + refused})
+    assert answer.status == 200
+    assert (answer.json["accepted"], answer.json["rejected"]) == (2500, 2200)
+    named = str(answer.json["results"][-1]["error"]["details"])
+    assert "alert_id" in named
+    assert "CONTENT_REFUSED" in named
+    client.await_reports(reports + 2200)
+
+
+def test_an_error_with_long_paths_is_told(client: Client) -> None:
+    data = {"й" * 110 + str(number): "my ssn is 123-45-6789" for number in range(20)}
+    answer = client.submit(data)
+    assert answer.status == 400
+    assert answer.detail("ErrorInfo")["reason"] == "CONTENT_REFUSED"
+    assert answer.detail("ErrorInfo")["metadata"]["field_count"]
+    assert answer.detail("BadRequest")["field_violations"]
+
+
+def test_a_batch_with_a_request_id_is_recorded_once(client: Client) -> None:
+    request_id = marker().replace(" ", "-")
+    texts = ["a", "my ssn is 123-45-6789", "b" * 600_000, "c"]
+    body = {"submissions": [{"data": text} for text in texts], "request_id": request_id}
+    first, again = client.post("/submit:batch", body), client.post("/submit:batch", body)
+    assert first.status == 200
+
+    def without_request_ids(answer: Answer) -> list[Any]:
+        results: list[Any] = answer.json["results"]
+        for result in results:
+            for detail in result.get("error", {}).get("details", []):
+                detail.pop("request_id", None)
+        return results
+
+    assert without_request_ids(again) == without_request_ids(first)
+    for result in first.json["results"]:
+        if result["task_id"]:
+            client.finished(result["task_id"])
+    where = f"request_id = '{request_id}'"
+    rows = eventually(lambda: found if len(found := client.rows(where)) >= len(texts) else None)
+    assert len(rows) == len(texts)
+    other = client.post("/submit:batch", {**body, "submissions": [{"data": "ssn 123-45-6789"}]})
+    assert other.status == 409
+    assert other.detail("ErrorInfo")["reason"] == "REQUEST_ID_REUSED"
+    body["submissions"] = [{"data": 1, "request_id": "own"}]
+    assert client.post("/submit:batch", body).status == 400
+    assert len(client.rows(where)) == len(texts)
+
+
 @pytest.mark.parametrize("data", ["a fine text", "my ssn is 123-45-6789"])
 def test_a_repeated_request_id_gives_the_same_answer_one_row_and_one_report(
     client: Client, data: str
@@ -237,6 +287,8 @@ def test_a_repeated_request_id_gives_the_same_answer_one_row_and_one_report(
     else:
         alerts = {answer.detail("ErrorInfo")["metadata"]["alert_id"] for answer in answers}
         assert len(alerts & set(client.reports())) == len(alerts) == 1
+        fields = [answer.detail("BadRequest") for answer in answers]
+        assert fields == [fields[0]] * len(fields)
     rows = eventually(lambda: client.rows(f"request_id = '{request_id}'") or None)
     assert len(rows) == 1
 
