@@ -303,6 +303,25 @@ def fill_redis(scene: Scene) -> None:
     scene.lift()
 
 
+def limit_redis(scene: Scene) -> None:
+    """Take Redis to its memory limit with jobs in it: nothing more goes in, and all comes out."""
+    scene.supervisor.stop_program("influxdb")
+    scene.until(lambda: scene.redis.hlen("dramatiq:interactions.msgs") >= 20, "no backlog grew")
+    (limit,) = scene.redis.config_get("maxmemory").values()
+    scene.redis.config_set("maxmemory", 1)
+    try:
+        caller = scene.caller()
+        scene.until(lambda: caller.submit(caller.body()).status == 429, "submissions are taken")
+        caller.close()
+        scene.supervisor.start_program("influxdb")
+        scene.until(
+            lambda: not scene.redis.exists("dramatiq:interactions.msgs"), "the workers are stuck"
+        )
+    finally:
+        scene.redis.config_set("maxmemory", str(limit))
+    scene.lift()
+
+
 def fill_queue(scene: Scene) -> None:
     """Submit while nothing drains, until as many jobs wait as may."""
     _submit_until_refused(scene, "")
@@ -809,6 +828,7 @@ ROWS = (
         kind=LITTLE_MEMORY,
         rate=10,
     ),
+    Row("redis-at-limit", "Redis at its memory limit with a backlog", 15, limit_redis),
     Row(
         "queue-bound",
         "as many jobs waiting as may, while nothing drains",
