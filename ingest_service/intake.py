@@ -70,6 +70,13 @@ class _Unit(NamedTuple):
         return any(isinstance(each, Judgement) and each.refused for each in self.judgements)
 
     @property
+    def is_accepted(self) -> bool:
+        """Whether all of it can be recorded as it is."""
+        return not self.is_refused and not any(
+            isinstance(each, CallError) for each in self.judgements
+        )
+
+    @property
     def identified(self) -> Request | None:
         """The request with the decisions that its record is to hold."""
         if self.request is None or not self.is_refused:
@@ -289,7 +296,7 @@ class Intake:
             {
                 number: unit.request
                 for number, unit in enumerate(units)
-                if unit.request is not None and unit.is_refused and number not in repeats
+                if unit.request is not None and not unit.is_accepted and number not in repeats
             }
         )
         known = earlier.keys() | repeats.keys()

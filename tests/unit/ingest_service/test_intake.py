@@ -309,6 +309,18 @@ async def test_a_verdict_is_never_replayed_as_another(size: int, before: str, lo
     assert scene.alerts.raised == ([] if lost else raised)
 
 
+@pytest.mark.parametrize("size", [1, 3])
+async def test_what_is_recorded_is_answered_also_when_detection_fails_by_then(size: int) -> None:
+    gate = ChangingGate()
+    gate.odd = gate.no = ""
+    scene = Scene(gate)
+    texts = ["an odd text", *["other"] * (size - 1)]
+    first = await (scene.take_batch(*texts) if size > 1 else scene.take(*texts, request_id="r"))
+    gate.odd = "odd"
+    again = await (scene.take_batch(*texts) if size > 1 else scene.take(*texts, request_id="r"))
+    assert again == first == [task(number) for number in range(size)]
+
+
 async def test_a_refused_shape_is_replayed_with_its_fields() -> None:
     scene = Scene()
     (first,) = await scene.take("\0", request_id="r-1")
