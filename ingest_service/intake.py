@@ -427,11 +427,15 @@ class Intake:
         alert.raise_time.GetCurrentTime()
         if error := await self._raise_alert(alert):
             raise error
-        kept = Decided(Value(string_value=withheld), "", alert_id=alert.alert_id)
+        await self._record_withheld(withheld, alert.alert_id)
+        return _shape_refusal(alert.alert_id, violations)
+
+    async def _record_withheld(self, withheld: str, alert_id: str) -> None:
+        """Record that something was refused of which nothing is kept. Raises CallError."""
+        kept = Decided(Value(string_value=withheld), "", alert_id=alert_id)
         (receipt,) = await self._recorder.record([entry([kept])])
         if not isinstance(receipt, Receipt):
             raise _unstored(receipt)
-        return _shape_refusal(alert.alert_id, violations)
 
     async def _see_through(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Await `work`, which goes on when the caller is cancelled."""
