@@ -19,6 +19,10 @@ PATIENCE_SECONDS = 0.001
 """For each further submission that the last job carried. A job costs as much processor time in
 Redis, the worker and InfluxDB as several submissions do in all, so it pays to be patient."""
 
+REQUEST_ID_ITEMS = 10
+"""What an entry with a request id counts for. Redis looks for it in several places, and 500 of them
+keep it from everything else for up to 10 ms when it is full of request ids."""
+
 Unstored = QueueUnavailable | QueueFull | Overfull
 """Why an entry has no receipt."""
 
@@ -69,6 +73,7 @@ class Recorder:
         self, jobs: Jobs, *, max_items: int, max_bytes: int, max_waiting_bytes: int
     ) -> None:
         self._jobs = jobs
+        self._max_items = max_items
         self._max_bytes = max_bytes
         self._trips = SharedTrips(
             "recorder",
@@ -123,21 +128,24 @@ class Recorder:
 
     def _carry(self, batches: Sequence[_Batch]) -> list[list[Receipt]]:
         entries = [entry for batch in batches for entry in batch.entries]
-        JOB_INTERACTIONS.observe(sum([batch.items for batch in batches]))
+        JOB_INTERACTIONS.observe(sum([entry.size for entry in entries]))
         with COMMIT_SECONDS.time():
             receipts = iter(self._jobs.commit(entries))
         return [[next(receipts) for _ in batch.entries] for batch in batches]
 
     def _batches(self, entries: Sequence[Entry]) -> list[_Batch]:
-        """Cut the entries into batches of at most `max_bytes`, or one entry that is larger."""
+        """Cut the entries into batches that a trip may carry, or one entry that is larger."""
         batches = []
         start = size = items = 0
         for index, entry in enumerate(entries):
-            if size and size + len(entry.piece) > self._max_bytes:
+            more = entry.size if entry.request is None else entry.size + REQUEST_ID_ITEMS
+            if size and (
+                size + len(entry.piece) > self._max_bytes or items + more > self._max_items
+            ):
                 batches.append(_Batch(entries[start:index], items, size))
                 start, size, items = index, 0, 0
             size += len(entry.piece)
-            items += entry.size
+            items += more
         batches.append(_Batch(entries[start:], items, size))
         return batches
 

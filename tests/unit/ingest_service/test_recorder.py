@@ -74,6 +74,19 @@ async def test_an_entry_travels_whole_with_all_its_interactions() -> None:
     assert {each.request_id for each in stored} == {"r"}
 
 
+async def test_a_job_answers_few_request_ids_and_carries_many_interactions() -> None:
+    jobs = FakeJobs()
+    recording = Recorder(jobs, max_items=5000, max_bytes=10**6, max_waiting_bytes=10**7)  # type: ignore[arg-type]
+    value = Value(bool_value=True)
+    named = [entry([Decided(value, "")], Request.of(str(n), b"")) for n in range(1000)]
+    await recording.record([*named, *[entry([Decided(value, "")])] * 5000])
+    await recording.close()
+    sizes = [len(job) for job in jobs.jobs]
+    assert sum(sizes) == 6000
+    assert len(sizes) <= 4
+    assert max(sum(each.request is not None for each in job) for job in jobs.jobs) <= 500
+
+
 async def test_lookups_come_back_in_order() -> None:
     recording = recorder(FakeJobs())
     requests = [Request.of(f"r-{number}", b"%d" % number) for number in range(1000)]
