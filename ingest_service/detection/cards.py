@@ -14,6 +14,7 @@ from ingest_service.detection.edges import (
     digits_of,
     word_before,
 )
+from ingest_service.detection.engine import Pattern
 from ingest_service.detection.findings import Confidence
 from ingest_service.detection.hit import Hit
 
@@ -23,7 +24,13 @@ CONTIGUOUS = (
     r"(?:\b|[A-Za-z_])(?:(?:5018|5020|5038|5893|6304|6390|6759|676[123])[0-9]{8,15}"
     r"|(?:4|5[0-8]|6[02-57]|2[2-7]|3[0-9]|8[12])[0-9]{11,18}|(?:1800|2131)[0-9]{11}|9792[0-9]{12})"
 )
-FOURS = rf"[0-9]{{4}}(?:{_SEPARATOR}[0-9]{{4}}){{2,}}(?:{_SEPARATOR}[0-9]{{1,3}}\b)?"
+# At most 28 groups of a longer run at once: a run is gone through a few times for each card in it.
+FOURS = (
+    rf"([0-9]{{4}}(?:{_SEPARATOR}[0-9]{{4}}){{27}}){_SEPARATOR}[0-9]{{4}}"
+    rf"|[0-9]{{4}}(?:{_SEPARATOR}[0-9]{{4}}){{2,27}}(?:{_SEPARATOR}[0-9]{{1,3}}\b)?"
+)
+_MORE_FOURS = Pattern(rf"(?:{_SEPARATOR}[0-9]{{4}}){{1,4}}(?:{_SEPARATOR}[0-9]{{1,3}}\b)?")
+_LONG_ROW = 140
 OTHER_GROUPS = "|".join(
     (
         rf"3[0-9]{{3}}{_SEPARATOR}[0-9]{{6}}{_SEPARATOR}[0-9]{{4,5}}",  # Amex, Diners
@@ -156,14 +163,17 @@ def fours(doc: Document, start: int, end: int) -> Hit | None:
     """
     raw = doc.raw
     digits = digits_of(raw, start, end)
+    if len(digits) == 4 * 28:  # and what a card at the end of the run may have beyond them
+        end = _MORE_FOURS.begins(raw, end, min(end + 32, len(raw))) or end
+        digits = digits_of(raw, start, end)
     count, tail = divmod(len(digits), 4)
     joints = _JOINT.findall(raw[start:end])
     uniform = len(set(joints)) == 1
     if (
         uniform
         and joints[0].isspace()
-        and count not in (3, 4, 5, 8)
-        and (not doc.near(context.CARD, start, start))
+        and (count not in (3, 4, 5, 8) or _in_long_row(raw, start))
+        and not doc.near(context.CARD, start, start)
     ):
         return None
     firsts = set(range(0, count - 2, 4)) | set(range(count % 4, count - 2, 4))
@@ -173,6 +183,7 @@ def fours(doc: Document, start: int, end: int) -> Hit | None:
             for first in range(1, count - 3)
             if joints[first] == joints[first + 1] == joints[first + 2] != joints[first - 1]
         )
+    groups = [(m.start() + start, m.end() + start) for m in _RUN.finditer(raw[start:end])]
     for first in sorted(firsts):
         at = first * 4
         size = 0
@@ -185,7 +196,6 @@ def fours(doc: Document, start: int, end: int) -> Hit | None:
         inner = set(joints[first : first + (size - 1) // 4])
         if inner == {b".", b" "}:
             continue  # decimal numbers side by side
-        groups = [(m.start() + start, m.end() + start) for m in _RUN.finditer(raw[start:end])]
         card_start, card_end = groups[first][0], groups[first + (size - 1) // 4][1]
         if not _stands_alone(raw, card_start, card_end):
             continue
@@ -197,6 +207,11 @@ def fours(doc: Document, start: int, end: int) -> Hit | None:
             continue  # the rest of an IBAN, a wrong one
         return card_start, card_end, Confidence.HIGH
     return None
+
+
+def _in_long_row(raw: bytes, start: int) -> bool:
+    """Tell whether nothing but digits and blanks stands before, for as long as a run is cut at."""
+    return start > _LONG_ROW and not raw[start - _LONG_ROW : start].strip(b"0123456789 \t")
 
 
 def _stands_alone(raw: bytes, start: int, end: int) -> bool:

@@ -17,6 +17,10 @@ built-in pattern matches it, so a match lies within one text."""
 # Every control character but tab, newline, carriage return.
 CONTROLS = bytes({*range(32), 127} - {9, 10, 13})
 
+# Code points of a long text are counted once, by blocks of this many bytes.
+_BLOCK = 1024
+_CONTINUATION = bytes(range(0x80, 0xC0))
+
 # How far from a candidate a word may stand and still say what the candidate is, in bytes.
 _BEFORE = 48
 _AFTER = 28
@@ -34,8 +38,10 @@ class Document:
 
     __slots__ = (
         "_children",
+        "_counts",
         "_labels",
         "_named",
+        "_said",
         "_starts",
         "_traces",
         "absent",
@@ -66,8 +72,10 @@ class Document:
         self.raw = SEPARATOR + raw + SENTINEL
         self.source_index = len(fields.texts)
         self._starts: list[int] | None = None
+        self._counts: dict[int, list[int]] = {}
         self._traces: dict[int, Trace] = {}
         self._named: dict[tuple[Words, Place], bool] = {}
+        self._said: dict[tuple[Words, Place], bool] = {}
         self._labels: dict[tuple[Words, int], bool] = {}
         self._children: dict[int, list[str]] | None = None
 
@@ -95,8 +103,7 @@ class Document:
         base = self.starts[index]
         if not self.folded:
             return start - base, end - base
-        first = len(self.raw[base:start].decode())
-        last = first + len(self.raw[start:end].decode())
+        first, last = self._characters(index, start), self._characters(index, end)
         text = self.texts[index]
         if text.isascii() and text.isprintable():
             return first, last
@@ -104,6 +111,17 @@ class Document:
         if trace is None:
             trace = self._traces[index] = Trace(text)
         return trace.start(first), trace.end(last)
+
+    def _characters(self, index: int, position: int) -> int:
+        """Return how many code points text ``index`` has before ``position`` of ``raw``."""
+        base, raw = self.starts[index], self.raw
+        counts = self._counts.get(index)
+        if counts is None:
+            blocks = range(base, self.starts[index + 1], _BLOCK)
+            sizes = (_code_points(raw[first : first + _BLOCK]) for first in blocks)
+            counts = self._counts[index] = [0, *accumulate(sizes)]
+        block = (position - base) // _BLOCK
+        return counts[block] + _code_points(raw[base + block * _BLOCK : position])
 
     def near(self, words: Words, start: int, end: int) -> bool:
         """Tell whether ``words`` stand close to a span, in its own text, or name its place."""
@@ -164,7 +182,11 @@ class Document:
         while owner != ROOT and steps < 3:
             if isinstance(token, str):
                 steps += 1
-                if _says(words, token):
+                # Every value below a key asks it, and a key may be long.
+                said = self._said.get((words, (owner, token)))
+                if said is None:
+                    said = self._said[words, (owner, token)] = _says(words, token)
+                if said:
                     return True
             owner, token = self.fields.containers[owner]
         return False
@@ -187,6 +209,10 @@ class Document:
             if not key and isinstance(token, str) and 2 < len(text) <= _LABEL_LENGTH:
                 values.setdefault(owner, []).append(text)
         return values
+
+
+def _code_points(utf8: bytes) -> int:
+    return len(utf8.translate(None, _CONTINUATION))
 
 
 def _says(words: Words, text: str) -> bool:

@@ -85,6 +85,7 @@ DATE = fold(
 
 _BLANKS = frozenset(b" \t")
 _CHAINS = frozenset(b"-./_")
+_NUMBER = re.compile(rb"[0-9]+")
 _FOUR_DIGITS = re.compile(rb"(?:19[0-9]|20[0-2])[0-9]")
 
 
@@ -230,7 +231,7 @@ def birth_date(doc: Document, start: int, end: int) -> Hit | None:
 
 def _can_be_born(text: bytes) -> bool:
     """Tell whether the numbers of a date can be a day, a month and a year."""
-    numbers = [int(n) for n in re.findall(rb"[0-9]+", text)]
+    numbers = [int(n) for n in _NUMBER.findall(text)]
     if len(numbers) == 1:
         return True  # yyyymmdd, held to by the pattern
     return sum(n > 31 for n in numbers) <= 1 and 0 not in numbers[:2]
