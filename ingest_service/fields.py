@@ -24,6 +24,13 @@ ROOT = -1
 
 DATA_POINTER = "/data"
 
+MAX_KEY_CHARACTERS = 1024
+MAX_PATH_CHARACTERS = 4096
+"""Of all keys above a value together. What lies beyond is not read, so that the pointer of whatever
+is told about has a bounded length."""
+
+NO_LIMIT = 1 << 62
+
 MAX_SAFE_INTEGER = 2**53 - 1
 """Beyond this a JSON integer may have been changed by becoming a double (RFC 8259, section 6): 2^53
 is also what 2^53 + 1 becomes."""
@@ -52,6 +59,13 @@ class Fields:
     """Number of containers round the deepest value: 0 for a bare string, 2 for ``{"a": [1]}``."""
     too_deep: int | None = None
     """The first container beyond the allowed depth; its members were not read."""
+    long_key: bool = False
+    """There is a key of more than MAX_KEY_CHARACTERS; neither it nor its value was read."""
+    long_path: bool = False
+    """There is a key that makes more than MAX_PATH_CHARACTERS with those above it; neither it nor
+    its value was read."""
+    too_many: bool = False
+    """There were more values than allowed; the rest was not read."""
     unset: list[Place] = field(default_factory=list)
     """Places of values with no kind: not JSON, only a protobuf client can send them."""
     non_finite: list[int] = field(default_factory=list)
@@ -59,22 +73,23 @@ class Fields:
     inexact: list[int] = field(default_factory=list)
     """Indices of the texts that are integers beyond ±MAX_SAFE_INTEGER."""
 
-    def pointer(self, index: int, renamed: Mapping[tuple[int, str], str] | None = None) -> str:
+    @property
+    def unread(self) -> bool:
+        """Tell whether there is more than was read."""
+        return self.too_many or self.too_deep is not None or self.long_key or self.long_path
+
+    def pointer(self, index: int, renamed: Mapping[Place, str] | None = None) -> str:
         """Return the RFC 6901 pointer of text ``index``, starting ``/data`` (a key: its value).
 
-        ``renamed`` replaces object keys, named by (container, key), that must not be shown.
+        ``renamed`` replaces object keys, named by their places, that must not be shown.
         """
-        return self._pointer(self.places[index], renamed)
+        return self.place_pointer(self.places[index], renamed)
 
-    def container_pointer(self, container: int) -> str:
+    def container_pointer(self, container: int, renamed: Mapping[Place, str] | None = None) -> str:
         """Return the RFC 6901 pointer of a container."""
         if container == ROOT:
             return DATA_POINTER
-        return self._pointer(self.containers[container], None)
-
-    def place_pointer(self, place: Place) -> str:
-        """Return the RFC 6901 pointer of a place in ``unset``."""
-        return self._pointer(place, None)
+        return self.place_pointer(self.containers[container], renamed)
 
     def with_nul(self) -> list[int]:
         """Return the indices of the texts that hold a NUL character."""
@@ -82,7 +97,8 @@ class Fields:
             return []
         return [index for index, text in enumerate(self.texts) if "\0" in text]
 
-    def _pointer(self, place: Place, renamed: Mapping[tuple[int, str], str] | None) -> str:
+    def place_pointer(self, place: Place, renamed: Mapping[Place, str] | None = None) -> str:
+        """Return the RFC 6901 pointer of a place."""
         steps: list[str] = []
         owner, token = place
         while owner != ROOT:
@@ -114,6 +130,7 @@ def plain_texts(data: struct_pb2.Value, max_depth: int, max_nodes: int) -> list[
     if kind is None or kind == "null_value":
         return None
     texts: list[str] = []
+    keys: list[str] = []
     level = [data]
     nodes = 0
     for depth in range(max_depth + 1):
@@ -130,10 +147,12 @@ def plain_texts(data: struct_pb2.Value, max_depth: int, max_nodes: int) -> list[
                 texts.append(number_text(number))
             elif kind == "struct_value":
                 members = value.struct_value.fields
-                texts.extend(members)
+                if len(members) > max_nodes:
+                    return None
+                keys.extend(members)
                 below.extend(map(members.__getitem__, members))
             elif kind == "list_value":
-                items = value.list_value.values[:]
+                items = value.list_value.values[: max_nodes + 1]
                 if len(items) > 1 and _may_be_one(items):
                     return None
                 below.extend(items)
@@ -141,10 +160,15 @@ def plain_texts(data: struct_pb2.Value, max_depth: int, max_nodes: int) -> list[
                 return None
         if depth == max_depth and (below or any(map(_is_container, level))):
             return None
-        if nodes > max_nodes:
+        if nodes + len(below) > max_nodes:
             return None
         if not below:
-            return texts
+            longest = max(map(len, keys), default=0)
+            # No path has more keys than there are levels. Where they might be too long, the walk
+            # looks at each.
+            if longest > MAX_KEY_CHARACTERS or longest * depth > MAX_PATH_CHARACTERS:
+                return None
+            return texts + keys
         level = below
     return None
 
@@ -159,10 +183,11 @@ def _may_be_one(items: list[struct_pb2.Value]) -> bool:
     return len(short) > 1 and any(map(str.isdigit, "".join(short)))
 
 
-def walk(data: struct_pb2.Value, max_depth: int) -> Fields:
-    """Read every value and key of ``data`` once; containers nested beyond ``max_depth`` stay shut.
+def walk(data: struct_pb2.Value, max_depth: int, max_nodes: int = NO_LIMIT) -> Fields:
+    """Read every value and key of ``data`` once.
 
-    Raises nothing on any content.
+    Not read is what lies in containers nested beyond ``max_depth``, what comes after ``max_nodes``
+    values, and what stands under a key or a path that is too long. Raises nothing on any content.
     """
     fields = Fields()
     texts, places, is_key = fields.texts, fields.places, fields.is_key
@@ -170,7 +195,9 @@ def walk(data: struct_pb2.Value, max_depth: int) -> Fields:
     kind_of = struct_pb2.Value.WhichOneof
     nodes = deepest = 0
 
-    def read(values: Iterable[tuple[Token, struct_pb2.Value]], owner: int, depth: int) -> None:
+    def read(
+        values: Iterable[tuple[Token, struct_pb2.Value]], owner: int, depth: int, length: int
+    ) -> None:
         # The kinds are asked for in the order of how often they occur, and leaves are read
         # without a call of their own: this loop is the whole cost of the walk.
         nonlocal nodes, deepest
@@ -178,6 +205,9 @@ def walk(data: struct_pb2.Value, max_depth: int) -> Fields:
             deepest = depth
         for token, value in values:
             nodes += 1
+            if nodes > max_nodes:
+                fields.too_many = True
+                return
             kind = kind_of(value, "kind")
             if kind == "string_value":
                 texts.append(value.string_value)
@@ -197,27 +227,34 @@ def walk(data: struct_pb2.Value, max_depth: int) -> Fields:
             elif kind == "struct_value" or kind == "list_value":
                 own = len(containers)
                 containers.append((owner, token))
+                above = length + len(token) if isinstance(token, str) else length
                 if depth == max_depth:
                     if fields.too_deep is None:
                         fields.too_deep = own
                 elif kind == "struct_value":
-                    read(members(value.struct_value.fields, own), own, depth + 1)
+                    read(members(value.struct_value.fields, own, above), own, depth + 1, above)
                 else:
-                    read(enumerate(value.list_value.values[:]), own, depth + 1)
+                    items = value.list_value.values[: max_nodes - nodes + 1]
+                    read(enumerate(items), own, depth + 1, above)
             elif kind is None:
                 fields.unset.append((owner, token))
 
     def members(
-        struct: Mapping[str, struct_pb2.Value], own: int
+        struct: Mapping[str, struct_pb2.Value], own: int, above: int
     ) -> Iterator[tuple[str, struct_pb2.Value]]:
         # Asking by key is faster than items(), which protobuf has written in Python.
         for key in struct:
-            texts.append(key)
-            places.append((own, key))
-            is_key.append(True)
-            yield key, struct[key]
+            if len(key) > MAX_KEY_CHARACTERS:
+                fields.long_key = True
+            elif above + len(key) > MAX_PATH_CHARACTERS:
+                fields.long_path = True
+            else:
+                texts.append(key)
+                places.append((own, key))
+                is_key.append(True)
+                yield key, struct[key]
 
-    read([("", data)], ROOT, 0)
+    read([("", data)], ROOT, 0, 0)
     fields.nodes = nodes
     fields.depth = deepest
     return fields

@@ -18,7 +18,7 @@ from ingest_service.gate import Gate, Judgement
 from ingest_service.jobs import QueueFull, QueueUnavailable, Receipt
 from ingest_service.recorder import Decided, Recorder, body_hash
 from ingest_service.sharing import Overfull
-from mesh.errors import CallError, FieldError
+from mesh.errors import MAX_FIELDS, CallError, FieldError
 from mesh.logs import logger
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
 from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
@@ -31,7 +31,6 @@ Result = TypeVar("Result")
 Outcome = str | CallError
 """A task id, or the error that the caller gets for this submission."""
 
-MAX_ALERT_FINDINGS = 500
 MAX_JUDGED_INLINE_BYTES = 32 * 1024
 MAX_SIEVED_BYTES = 256 * 1024
 SIEVED_TOGETHER = 100
@@ -189,6 +188,7 @@ class Intake:
             request_id=judgement.valid_request_id,
             alert_id=alert.alert_id,
             detectors=judgement.detectors,
+            masked_widely=judgement.masked_widely,
         )
 
     async def _refuse_undecodable(self, http_request_id: str) -> None:
@@ -232,7 +232,7 @@ class Intake:
 
 
 def _count(judgement: Judgement) -> None:
-    if judgement.violations:
+    if judgement.violations.count:
         metrics.INVALID.inc()
     elif judgement.refused:
         metrics.REFUSED.inc()
@@ -253,6 +253,7 @@ def _accepted(submission: SubmitRequest, judgement: Judgement) -> Decided:
         source=judgement.kept_source,
         request_id=judgement.valid_request_id,
         detectors=judgement.detectors,
+        masked_widely=judgement.masked_widely,
     )
 
 
@@ -274,20 +275,20 @@ def _refused_outcome(
 
 def refusal(judgement: Judgement, alert_id: str) -> CallError:
     """Return the error that tells a caller why a submission was refused, and names the alert."""
-    if judgement.violations:
+    if judgement.violations.count:
         return CallError(
             grpc.StatusCode.INVALID_ARGUMENT,
             "INVALID_INPUT",
             "The submission breaks a rule of shape. Mend the fields named in the details.",
             metadata={"alert_id": alert_id},
-            fields=judgement.violations,
+            fields=judgement.violations.listed,
         )
     return CallError(
         grpc.StatusCode.INVALID_ARGUMENT,
         "CONTENT_REFUSED",
         "The submission holds what must not be sent: personal data, a secret or a keyword. Remove "
         "it from the fields named in the details.",
-        metadata={"alert_id": alert_id, "detectors": ",".join(judgement.detectors)},
+        metadata={"alert_id": alert_id, "detectors": ",".join(judgement.detectors[:MAX_FIELDS])},
         fields=[
             FieldError(
                 finding.pointer,
@@ -304,14 +305,18 @@ def _alert(
 ) -> RaiseAlertRequest:
     alert = RaiseAlertRequest(
         alert_id=_alert_id(submission, judgement.valid_request_id),
-        event_type="INVALID_INPUT" if judgement.violations else "PII",
+        event_type="INVALID_INPUT" if judgement.violations.count else "PII",
         source=judgement.told_source,
         payload=submission.data if submission.HasField("data") else None,
-        findings=judgement.findings_message()[:MAX_ALERT_FINDINGS],
-        violations=judgement.violations_message()[:MAX_ALERT_FINDINGS],
+        findings=judgement.findings_message(),
+        violations=judgement.violations_message(),
         request_id=judgement.valid_request_id,
         http_request_id=http_request_id,
     )
+    if judgement.scan.finding_count > len(alert.findings):
+        alert.finding_count, alert.cut = judgement.scan.finding_count, True
+    if judgement.violations.count > len(alert.violations):
+        alert.violation_count, alert.cut = judgement.violations.count, True
     alert.raise_time.GetCurrentTime()
     return alert
 

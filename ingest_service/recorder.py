@@ -37,6 +37,7 @@ class Decided(NamedTuple):
     request_id: str = ""
     alert_id: str = ""
     detectors: Sequence[str] = ()
+    masked_widely: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,8 @@ def _entry(decided: Decided, time_unix_nano: int) -> Entry:
         interaction.alert_id = decided.alert_id
     if decided.detectors:
         interaction.detectors.extend(decided.detectors)
+    if decided.masked_widely:
+        interaction.masked_widely = True
     data = _field(_DATA, decided.data.SerializeToString())
     piece = _field(_INTERACTIONS, interaction.SerializeToString() + data)
     if not decided.request_id:

@@ -88,6 +88,9 @@ class IngestServicer(IngestServiceServicer):
             violations=judgement.violations_message(),
             findings=judgement.findings_message(),
             shadow_findings=judgement.shadow_findings_message(),
+            finding_count=judgement.scan.finding_count,
+            violation_count=judgement.violations.count,
+            shadow_finding_count=judgement.scan.shadow_count,
         )
 
     async def GetStatus(

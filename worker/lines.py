@@ -45,6 +45,8 @@ def line(interaction: Interaction, task_id: str) -> bytes:
         optional += f",alert_id={_quoted(alert_id)}"
     if detectors := interaction.detectors:
         optional += f",detectors={_quoted(','.join(detectors))}"
+    if interaction.masked_widely:
+        optional += ",masked_widely=true"
     return (
         f"{MEASUREMENT},verdict={VERDICTS[interaction.verdict]} payload={_quoted(payload)}"
         f",task_id={_quoted(task_id)}{optional} {interaction.time_unix_nano}"

@@ -80,6 +80,11 @@ class Document:
         self._children: dict[int, list[str]] | None = None
 
     @property
+    def pieces(self) -> list[bytes]:
+        """Return the texts by themselves as they stand in ``raw``."""
+        return self.raw[1:].split(SEPARATOR)[: len(self.texts)]
+
+    @property
     def starts(self) -> list[int]:
         """Return where in ``raw`` each text starts."""
         if self._starts is None:

@@ -55,8 +55,8 @@ class Pattern:
     def find(self, text: bytes, start: int, end: int) -> tuple[int, int, int] | None:
         """Return (start of the part looked for, its end, end of the whole match), or None.
 
-        The part looked for is the first group where the pattern has one that took part, else the
-        whole match. Text outside ``start`` and ``end`` still counts for ``\\b``.
+        The part looked for is the first group that took part and is not empty, else the whole
+        match. Text outside ``start`` and ``end`` still counts for ``\\b``.
         """
         spans = self._match(_UNANCHORED, text, start, end)
         whole = spans[0]
@@ -64,7 +64,7 @@ class Pattern:
             return None
         if self.group:
             for span in spans[1:]:
-                if span != _NOWHERE:
+                if span[0] < span[1]:
                     return span[0], span[1], whole[1]
         return whole[0], whole[1], whole[1]
 

@@ -6,10 +6,11 @@ use cannot fail; errors name the line and the reason and never quote a value.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+import unicodedata
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -18,6 +19,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     StringConstraints,
     ValidationError,
 )
@@ -25,9 +27,19 @@ from pydantic import (
 from ingest_service.detection.engine import Pattern, PatternError
 from ingest_service.detection.findings import Action, Confidence, Kind
 from ingest_service.detection.keywords import keyword_pattern
+from ingest_service.detection.normalize import fold
 from ingest_service.detection.patterns import KINDS
 
 PACKAGED_POLICY = Path(__file__).with_name("policy.yaml")
+
+MAX_POLICY_BYTES = 1024 * 1024
+
+_ESCAPE = re.compile(r"\\(?:x\{([0-9A-Fa-f]+)\}|x([0-9A-Fa-f]{2})|.)", re.DOTALL)
+_RANGE = re.compile(r"[^\x00-\x7f]-|-[^\x00-\x7f]")
+
+
+# The parser in C where PyYAML has it: in Python a large file takes many seconds.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class PolicyError(ValueError):
@@ -47,27 +59,76 @@ def _known_detector(name: str) -> str:
     return name
 
 
+def _plain(pattern: str) -> str:
+    """Return a pattern in the characters that texts are folded to. Raises ValueError.
+
+    A letter with an accent becomes the letter, as it does in texts; what would become something
+    else, an operator for one, cannot be written in a pattern.
+    """
+    composed = unicodedata.normalize("NFC", pattern)
+    escaped = [found[1] or found[2] for found in _ESCAPE.finditer(composed) if found[1] or found[2]]
+    written = [chr(int(point, 16)) for point in escaped if int(point, 16) <= 0x10FFFF]
+    changed = [character for character in composed if fold(character) != character]
+    if (
+        any(fold(character) != character for character in written)
+        or any(len(fold(character)) != 1 or not fold(character).isalnum() for character in changed)
+        or (changed and _RANGE.search(composed))
+    ):
+        raise ValueError(
+            "texts are matched without accents, control characters and look-alikes of letters, "
+            "digits, dashes and dots: write the plain character"
+        )
+    return fold(composed)
+
+
+def runnable(pattern: str) -> str:
+    """Return the pattern that finds in a folded text what the author of ``pattern`` means.
+
+    ``^`` and ``$`` stand for the bounds of a line, so that nothing hides behind a line end.
+    """
+    return "(?m)" + _plain(pattern)
+
+
+def gate_of(pattern: str) -> str:
+    """Return a pattern that matches in lines whenever ``runnable`` matches in one of them.
+
+    Where a pattern asks for more than lines, everything passes.
+    """
+    asks_more = re.search(r"\\[Az]|\(\?[A-Za-z]*-", pattern)
+    return "" if asks_more else runnable(pattern)
+
+
 def _usable_pattern(pattern: str) -> str:
+    plain = _plain(pattern)
+    if any(found[0] == r"\C" for found in _ESCAPE.finditer(pattern)):
+        raise ValueError("\\C matches parts of characters: use . instead")
     try:
-        compiled = Pattern(pattern)
+        compiled = Pattern(plain)
     except PatternError:
         raise ValueError("RE2 refuses this pattern (no look-around, no back-references)") from None
-    if compiled.occurs(b"", 0, 0):
+    if any(_matches_nothing(compiled, text) for text in (b"", b"a", b" ")):
         raise ValueError("this pattern matches the empty text")
     return pattern
 
 
+def _matches_nothing(pattern: Pattern, text: bytes) -> bool:
+    found = pattern.find(text, 0, len(text))
+    return found is not None and found[0] == found[1]
+
+
 def _usable_keyword(word: str) -> str:
+    if not fold(word).strip():
+        raise ValueError("not usable as a keyword: nothing of it can be seen")
     try:
         Pattern(keyword_pattern(word))
-    except (PatternError, IndexError):
+    except PatternError:
         raise ValueError("not usable as a keyword") from None
     return word
 
 
 def _usable_path(path: str) -> str:
-    if not path.startswith("/"):
-        raise ValueError("a path starts with /, such as /data/user/* or /source")
+    if path.split("/")[:2] not in (["", "data"], ["", "source"]):
+        raise ValueError("a path starts with /data or /source, such as /data/user/*")
     return path
 
 
@@ -121,10 +182,16 @@ class Keyword(_Strict):
 
 
 class ExtraPattern(_Strict):
-    """One pattern of the team's own, in RE2 syntax; a first group, if any, is the finding."""
+    """One pattern of the team's own, in RE2 syntax; a first group, if any, is the finding.
+
+    It runs over each text by itself: ``^`` and ``$`` are the bounds of a line, ``\\A`` and ``\\z``
+    those of the text. In each of ``matches`` it must find something, in each of ``not`` nothing.
+    """
 
     name: OwnName
     pattern: PatternText
+    matches: tuple[str, ...] = ()
+    not_: tuple[str, ...] = Field(default=(), alias="not")
     kind: KindName = "pii"
     confidence: ConfidenceName = "medium"
     action: ActionName | None = None
@@ -160,6 +227,13 @@ class Policy(_Strict):
     split_values: bool = True
     decode_base64: bool = False
 
+    _lines: dict[int, int] = PrivateAttr(default_factory=dict)
+
+    def whereabouts(self, number: int) -> str:
+        """Return where pattern ``number`` stands, for a message."""
+        place = f"patterns.{number}"
+        return f"line {self._lines[number]}: {place}" if number in self._lines else place
+
     @classmethod
     def default(cls) -> Policy:
         """Return the packaged policy."""
@@ -173,34 +247,57 @@ def _packaged() -> Policy:
 
 def load_policy(path: Path | str) -> Policy:
     """Read and check a policy file. Raises PolicyError."""
+    return decode_policy(read_policy(path))
+
+
+def read_policy(path: Path | str) -> bytes:
+    """Return the content of a policy file. Raises PolicyError."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        with Path(path).open("rb") as file:
+            content = file.read(MAX_POLICY_BYTES + 1)
+    except OSError as error:
         raise PolicyError(f"cannot read the policy file: {type(error).__name__}") from None
-    return parse_policy(text)
+    if len(content) > MAX_POLICY_BYTES:
+        raise PolicyError("the policy file is too long: more than 1 MiB")
+    return content
+
+
+def decode_policy(content: bytes) -> Policy:
+    """Check the content of a policy file. Raises PolicyError."""
+    try:
+        return parse_policy(content.decode())
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise PolicyError(f"line {line}: not UTF-8") from None
 
 
 def parse_policy(text: str) -> Policy:
     """Check the text of a policy file. Raises PolicyError."""
+    loader = _Loader(text)
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
+        root = loader.get_single_node()
+        _require_a_tree(root)
+        content = loader.construct_document(root) if root is not None else None
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        # What ends too early is found on the line behind the last.
+        line = min(error.problem_mark.line + 1 if error.problem_mark else 1, text.count("\n") + 1)
         raise PolicyError(f"line {line}: not YAML: {error.problem or 'cannot be read'}") from None
-    except (yaml.YAMLError, ValueError):
+    except PolicyError:
+        raise
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
         raise PolicyError("not YAML") from None
+    finally:
+        loader.dispose()
     if content is None:
         return Policy()
     if not isinstance(content, dict):
         raise PolicyError("line 1: a policy is a mapping of settings")
-    repeated = next(_repeated_keys(root), None)
-    if repeated is not None:
-        raise PolicyError(f"line {repeated.start_mark.line + 1}: a key is given twice")
     try:
         policy = Policy.model_validate(content)
     except ValidationError as error:
         raise PolicyError(_explain(error, root)) from None
+    for number in range(len(policy.patterns)):
+        policy._lines[number] = _locate(root, ["patterns", number])[0]
     names = [pattern.name for pattern in policy.patterns]
     for name in names:
         if names.count(name) > 1 or name in KINDS or name == "keyword":
@@ -296,14 +393,24 @@ def _locate(root: yaml.Node | None, steps: list[str | int]) -> tuple[int, list[s
     return line, shown
 
 
-def _repeated_keys(node: yaml.Node | None) -> Iterator[yaml.Node]:
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if key.value in seen:
-                yield key
-            seen.add(key.value)
-            yield from _repeated_keys(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _repeated_keys(item)
+def _require_a_tree(root: yaml.Node | None) -> None:
+    """Raise PolicyError where a key is given twice, or something is used twice by an alias: a few
+    aliases of aliases stand for more than any memory holds."""
+    seen: set[int] = set()
+    pending = [root] if root is not None else []
+    while pending:
+        node = pending.pop()
+        line = node.start_mark.line + 1
+        if id(node) in seen:
+            raise PolicyError(f"line {line}: an alias stands for this; write it out instead")
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            pending += reversed(node.value)
+        elif isinstance(node, yaml.MappingNode):
+            keys: set[object] = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in keys:
+                    line = key.start_mark.line + 1
+                    raise PolicyError(f"line {line}: a key is given twice")
+                keys.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+            pending += [part for pair in reversed(node.value) for part in reversed(pair)]

@@ -64,8 +64,8 @@ def test_what_passes_has_nothing_in_it(submissions: list[SubmitRequest]) -> None
     if GATE.are_plain(submissions):
         for submission in submissions:
             judgement = GATE.judge(submission)
-            assert not judgement.violations
-            assert not judgement.findings
+            assert not judgement.violations.count
+            assert not judgement.scan.findings
             assert not judgement.shadow_findings_message()
 
 
@@ -107,7 +107,7 @@ def test_depth_is_held(depth: int) -> None:
         data = [data]
     submission = SubmitRequest(data=value(data))
 
-    assert GATE.are_plain([submission]) is not bool(GATE.judge(submission).violations)
+    assert GATE.are_plain([submission]) is not bool(GATE.judge(submission).violations.count)
 
 
 def test_usual_submissions_pass() -> None:

@@ -6,13 +6,13 @@ from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Value
 
 from ingest_service.fields import walk
-from ingest_service.validation import MAX_DEPTH, violations_of
+from ingest_service.validation import MAX_DEPTH, MAX_NODES, violations_of
 from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
 
 
 def rules_broken(request: SubmitRequest) -> list[tuple[str, str]]:
-    fields = walk(request.data, MAX_DEPTH)
-    return [(each.path, each.reason) for each in violations_of(request, fields)]
+    fields = walk(request.data, MAX_DEPTH, MAX_NODES)
+    return [(each.path, each.reason) for each in violations_of(request, fields).listed]
 
 
 def submission(data: Any, **fields: str) -> SubmitRequest:
@@ -78,6 +78,6 @@ def test_names_are_short_and_plain(name: str) -> None:
 
 def test_no_description_repeats_what_was_sent() -> None:
     request = submission({"k": ["CANARY\0", 2**60]}, source="CANARY !", request_id="CANARY !")
-    described = violations_of(request, walk(request.data, MAX_DEPTH))
+    described = violations_of(request, walk(request.data, MAX_DEPTH, MAX_NODES)).listed
     assert len(described) == 4
     assert not any("CANARY" in each.description for each in described)
