@@ -10,8 +10,12 @@ from ingest_service.detection.document import Document
 from ingest_service.detection.edges import (
     ALPHANUMERIC,
     DIGITS,
+    IN_A_LIST,
+    WRAPPED,
     clear_before,
+    counted,
     digits_of,
+    only_items,
     word_before,
 )
 from ingest_service.detection.engine import Pattern
@@ -29,6 +33,25 @@ FOURS = (
     rf"([0-9]{{4}}(?:{_SEPARATOR}[0-9]{{4}}){{27}}){_SEPARATOR}[0-9]{{4}}"
     rf"|[0-9]{{4}}(?:{_SEPARATOR}[0-9]{{4}}){{2,27}}(?:{_SEPARATOR}[0-9]{{1,3}}\b)?"
 )
+LISTED = "|".join(
+    rf"[0-9]{{4}}{joint}[0-9]{{4}}{joint}[0-9]{{4}}{joint}[0-9]{{4}}(?:{joint}[0-9]{{1,3}}\b)?"
+    rf"|3[0-9]{{3}}{joint}[0-9]{{6}}{joint}[0-9]{{4,5}}|[0-9]{{8}}{joint}[0-9]{{8}}"
+    rf"|[2-689](?:{joint}[0-9]){{12,18}}\b"
+    for joint in (IN_A_LIST, r"\+")
+)
+LISTED_GATE = "|".join(
+    rf"[0-9]{joint}[0-9]{{4}}|\b[0-9]{joint}[0-9]{joint}[0-9]{joint}[0-9]{joint}[0-9]\b"
+    for joint in (IN_A_LIST, r"\+")
+)
+_WRAP = rf"-?{WRAPPED}-?"
+BROKEN = (
+    rf"\b[2-9][0-9]{{2,18}}(?:[ -][0-9]{{2,6}}){{0,3}}{_WRAP}"
+    r"[0-9]{1,16}(?:[ -][0-9]{2,6}){0,3}\b"
+)
+BROKEN_GATE = rf"[0-9]{{2}}{_WRAP}[0-9]{{2}}"
+_BREAK = re.compile(rb"[^0-9]*\n[^0-9]*")
+_DAY = re.compile(rb"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])")
+
 _MORE_FOURS = Pattern(rf"(?:{_SEPARATOR}[0-9]{{4}}){{1,4}}(?:{_SEPARATOR}[0-9]{{1,3}}\b)?")
 _LONG_ROW = 140
 OTHER_GROUPS = "|".join(
@@ -207,6 +230,50 @@ def fours(doc: Document, start: int, end: int) -> Hit | None:
             continue  # the rest of an IBAN, a wrong one
         return card_start, card_end, Confidence.HIGH
     return None
+
+
+def listed(doc: Document, start: int, end: int) -> Hit | None:
+    """Judge a card number whose groups are the items of a list or the terms of a sum."""
+    raw = doc.raw
+    digits = digits_of(raw, start, end)
+    if not is_card(digits) or not _stands_alone(raw, start, end):
+        return None
+    if not doc.near(context.CARD, start, end):
+        if not only_items(raw, start, end) or doc.before(context.QUANTITY, start):
+            return None
+        if counted([int(group) for group in _RUN.findall(raw[start:end])]):
+            return None
+    return start, end, Confidence.MEDIUM
+
+
+def broken(doc: Document, start: int, end: int) -> Hit | None:
+    """Judge a card number that goes on in the next line."""
+    raw = doc.raw
+    digits = digits_of(raw, start, end)
+    if not is_card(digits) or not _stands_alone(raw, start, end) or _continues(raw, start, end):
+        return None
+    above, below = _BREAK.split(raw[start:end], maxsplit=1)
+    groups = [*_RUN.findall(above), *_RUN.findall(below)]
+    middle = above.count(b" ") + above.count(b"-")
+    joined = [*groups[:middle], groups[middle] + groups[middle + 1], *groups[middle + 2 :]]
+    if not any(_written([len(group) for group in each]) for each in (groups, joined)):
+        return None
+    if len(joined) == 1 and not doc.near(context.CARD, start, end):
+        # Two numbers, one to a line, may be anything: the end of a line and the day of the next.
+        if len(digits) != 16 or _DAY.match(below) or not only_items(raw, start, end):
+            return None
+        if counted([int(above), int(below)]):
+            return None
+    return start, end, Confidence.MEDIUM
+
+
+def _written(lengths: list[int]) -> bool:
+    """Tell whether card numbers are written in groups of these lengths."""
+    return (
+        len(lengths) == 1
+        or lengths in ([4, 6, 5], [4, 6, 4], [8, 8])
+        or (set(lengths[:-1]) == {4} and lengths[-1] <= 4 and len(lengths) > 3)
+    )
 
 
 def _in_long_row(raw: bytes, start: int) -> bool:

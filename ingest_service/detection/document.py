@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from itertools import accumulate
 
 from ingest_service.detection.context import Words
@@ -41,6 +42,7 @@ class Document:
         "_counts",
         "_labels",
         "_named",
+        "_origins",
         "_said",
         "_starts",
         "_traces",
@@ -52,7 +54,10 @@ class Document:
         "texts",
     )
 
-    def __init__(self, fields: Fields, source: str, derived: list[str]) -> None:
+    def __init__(
+        self, fields: Fields, source: str, derived: list[str], origins: Sequence[int] = ()
+    ) -> None:
+        """Join the texts. ``origins`` are the numbers of the texts that ``derived`` ones are of."""
         texts = [*fields.texts, source, *derived]
         joined = "\x1f".join(texts)
         raw = b""
@@ -71,6 +76,7 @@ class Document:
         self.folded = not plain
         self.raw = SEPARATOR + raw + SENTINEL
         self.source_index = len(fields.texts)
+        self._origins = origins
         self._starts: list[int] | None = None
         self._counts: dict[int, list[int]] = {}
         self._traces: dict[int, Trace] = {}
@@ -158,6 +164,8 @@ class Document:
         same object (``{"type": "passport", "number": ...}``).
         """
         fields = self.fields
+        if index > self.source_index:
+            index = self._origins[index - self.source_index - 1]
         if words in self.absent or index >= len(fields.texts) or fields.is_key[index]:
             return False
         return self._place_named(words, fields.places[index])
@@ -190,7 +198,7 @@ class Document:
                 # Every value below a key asks it, and a key may be long.
                 said = self._said.get((words, (owner, token)))
                 if said is None:
-                    said = self._said[words, (owner, token)] = _says(words, token)
+                    said = self._said[words, (owner, token)] = says(words, token)
                 if said:
                     return True
             owner, token = self.fields.containers[owner]
@@ -201,7 +209,7 @@ class Document:
         if answer is None:
             if self._children is None:
                 self._children = self._short_values()
-            answer = any(_says(words, text) for text in self._children.get(container, ()))
+            answer = any(says(words, text) for text in self._children.get(container, ()))
             self._labels[words, container] = answer
         return answer
 
@@ -220,6 +228,7 @@ def _code_points(utf8: bytes) -> int:
     return len(utf8.translate(None, _CONTINUATION))
 
 
-def _says(words: Words, text: str) -> bool:
+def says(words: Words, text: str) -> bool:
+    """Tell whether ``words`` occur in a key or a short value."""
     padded = SEPARATOR + fold(text).encode() + SEPARATOR
     return words.occurs(padded, 0, len(padded))
