@@ -44,11 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        policy = load_policy(options.policy) if options.policy else Policy.default()
+        scanner = Scanner(load_policy(options.policy) if options.policy else Policy.default())
     except PolicyError as error:
         print(f"sluice-scan: {error}", file=sys.stderr)
         return 2
-    scanner = Scanner(policy)
     refused = False
     try:
         for path in options.files:

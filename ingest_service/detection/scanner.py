@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import compress, pairwise
 
 from google.protobuf import struct_pb2
 
@@ -433,8 +433,10 @@ class _Run:
         self, detector: _Detector, confidence: Confidence
     ) -> Iterator[tuple[int, int, Confidence, bool]]:
         """Run a team's own pattern over each text by itself, as its author expects."""
-        find = detector.pattern.find
-        for text, base in zip(self._doc.pieces, self._doc.starts, strict=False):
+        doc, find = self._doc, detector.pattern.find
+        # Not over lists put together: nobody wrote such a text.
+        whole = [True] * (doc.source_index + 1) + [len(each.parts) == 1 for each in self._derived]
+        for text, base in compress(zip(doc.pieces, doc.starts, strict=False), whole):
             position, size = 0, len(text)
             while (match := find(text, position, size)) is not None:
                 start, end, _ = match
