@@ -7,7 +7,7 @@ is reported. The walk judges nothing; it records what the judges ask for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 
@@ -34,6 +34,11 @@ NO_LIMIT = 1 << 62
 MAX_SAFE_INTEGER = 2**53 - 1
 """Beyond this a JSON integer may have been changed by becoming a double (RFC 8259, section 6): 2^53
 is also what 2^53 + 1 becomes."""
+
+# A value taken apart: as many characters as an IBAN has, each by itself.
+_MOST_PARTS = 34
+_LONGEST_PART = 9
+_CONTAINERS = frozenset(("struct_value", "list_value"))
 
 # Where `repr` of a float turns to an exponent; up to there integers are written out in full.
 _LONGEST_PLAIN_INTEGER = 1e21
@@ -174,13 +179,60 @@ def plain_texts(data: struct_pb2.Value, max_depth: int, max_nodes: int) -> list[
 
 
 def _is_container(value: struct_pb2.Value) -> bool:
-    return value.WhichOneof("kind") in ("struct_value", "list_value")
+    return value.WhichOneof("kind") in _CONTAINERS
 
 
 def _may_be_one(items: list[struct_pb2.Value]) -> bool:
-    """Tell whether a list holds short strings with digits, as parts of one value would be."""
-    short = [text for each in items if 0 < len(text := each.string_value) <= 8]
-    return len(short) > 1 and any(map(str.isdigit, "".join(short)))
+    """Tell whether items of a list that no container parts can be one value taken apart."""
+    texts = [item.string_value for item in items]
+    whole = "".join(texts)
+    if not whole:
+        # The lists of most: containers, or numbers too small.
+        if max([item.number_value for item in items]) < (100 if len(items) < 9 else 1):
+            return False
+    elif all(texts) and (whole.isalpha() or not any(map(str.isdigit, whole))):
+        return False
+    if len(items) > _MOST_PARTS and not any(map(_is_container, items)):
+        return False
+    parts: list[str] = []
+    numeric = False
+    for item, text in zip(items, texts, strict=True):
+        if text:
+            parts.append(text)
+            continue
+        kind = item.WhichOneof("kind")
+        if kind == "number_value":
+            numeric = True
+            parts.append(number_text(item.number_value))
+        elif kind == "string_value":
+            parts.append("")
+        elif kind in _CONTAINERS:
+            if may_be_one(parts, numeric=numeric):
+                return True
+            parts, numeric = [], False
+    return may_be_one(parts, numeric=numeric)
+
+
+def may_be_one(parts: Sequence[str], *, numeric: bool) -> bool:
+    """Tell whether short texts, some of them ``numeric`` ones, can be one value taken apart.
+
+    Numbers can be that as the groups of digits of a card or social security number, which may have
+    lost zeros.
+    """
+    if not 2 <= len(parts) <= _MOST_PARTS:
+        return False
+    whole = "".join(parts)
+    if not 7 <= len(whole) <= _MOST_PARTS:
+        return False
+    if not numeric:
+        if whole.isalpha() or not any(map(str.isdigit, whole)):
+            return False
+    elif len(whole) > 19 or not whole.isdecimal():
+        return False
+    lengths = [len(part) for part in parts]
+    if not min(lengths) or max(lengths) > _LONGEST_PART:
+        return False
+    return not numeric or len(parts) in (2, 3, 4, 5, 8) or max(lengths) == 1
 
 
 def walk(data: struct_pb2.Value, max_depth: int, max_nodes: int = NO_LIMIT) -> Fields:

@@ -69,6 +69,7 @@ _NOT_TOP_LEVEL = frozenset(
     )
 )  # fmt: skip
 _HEX_LETTERS = frozenset(b"abcdefABCDEF")
+_PUNCTUATION = bytes(set(range(0x80)) - ALPHANUMERIC - set(b'_"'))
 _PORT = re.compile(rb":[0-9]{2,5}\b")
 
 
@@ -85,8 +86,7 @@ def email(doc: Document, start: int, end: int) -> Hit | None:
     cut = max(local.rfind(byte) for byte in (b"=", b"/", b"|", b"{", b"?", b"&", b"#"))
     if cut >= 0:
         local = local[cut + 1 :]
-    while local and local[0] not in ALPHANUMERIC and local[0] < 0x80 and local[0] not in b'_"':
-        local = local[1:]
+    local = local.lstrip(_PUNCTUATION)
     start = start + at - len(local)
     if not local or local.endswith(b".") or len(local) > 128:
         return None
@@ -106,7 +106,8 @@ def email_spelled(doc: Document, start: int, end: int) -> Hit | None:
 
 def _url_before(raw: bytes, start: int) -> bool:
     """Tell whether ``user:`` of a URL stands before: the value is then a password and a host."""
-    return raw.find(b"://", max(raw.rfind(b"\x1f", 0, start), start - 64), start) >= 0
+    first = max(0, start - 64)
+    return raw.find(b"://", max(raw.rfind(b"\x1f", first, start), first), start) >= 0
 
 
 def public_ipv4(doc: Document, start: int, end: int) -> Hit | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from itertools import accumulate
 
 from ingest_service.detection.context import Words
@@ -16,6 +17,10 @@ built-in pattern matches it, so a match lies within one text."""
 
 # Every control character but tab, newline, carriage return.
 CONTROLS = bytes({*range(32), 127} - {9, 10, 13})
+
+# Code points of a long text are counted once, by blocks of this many bytes.
+_BLOCK = 1024
+_CONTINUATION = bytes(range(0x80, 0xC0))
 
 # How far from a candidate a word may stand and still say what the candidate is, in bytes.
 _BEFORE = 48
@@ -34,8 +39,11 @@ class Document:
 
     __slots__ = (
         "_children",
+        "_counts",
         "_labels",
         "_named",
+        "_origins",
+        "_said",
         "_starts",
         "_traces",
         "absent",
@@ -46,7 +54,10 @@ class Document:
         "texts",
     )
 
-    def __init__(self, fields: Fields, source: str, derived: list[str]) -> None:
+    def __init__(
+        self, fields: Fields, source: str, derived: list[str], origins: Sequence[int] = ()
+    ) -> None:
+        """Join the texts. ``origins`` are the numbers of the texts that ``derived`` ones are of."""
         texts = [*fields.texts, source, *derived]
         joined = "\x1f".join(texts)
         raw = b""
@@ -65,9 +76,12 @@ class Document:
         self.folded = not plain
         self.raw = SEPARATOR + raw + SENTINEL
         self.source_index = len(fields.texts)
+        self._origins = origins
         self._starts: list[int] | None = None
+        self._counts: dict[int, list[int]] = {}
         self._traces: dict[int, Trace] = {}
         self._named: dict[tuple[Words, Place], bool] = {}
+        self._said: dict[tuple[Words, Place], bool] = {}
         self._labels: dict[tuple[Words, int], bool] = {}
         self._children: dict[int, list[str]] | None = None
 
@@ -100,8 +114,7 @@ class Document:
         base = self.starts[index]
         if not self.folded:
             return start - base, end - base
-        first = len(self.raw[base:start].decode())
-        last = first + len(self.raw[start:end].decode())
+        first, last = self._characters(index, start), self._characters(index, end)
         text = self.texts[index]
         if text.isascii() and text.isprintable():
             return first, last
@@ -109,6 +122,17 @@ class Document:
         if trace is None:
             trace = self._traces[index] = Trace(text)
         return trace.start(first), trace.end(last)
+
+    def _characters(self, index: int, position: int) -> int:
+        """Return how many code points text ``index`` has before ``position`` of ``raw``."""
+        base, raw = self.starts[index], self.raw
+        counts = self._counts.get(index)
+        if counts is None:
+            blocks = range(base, self.starts[index + 1], _BLOCK)
+            sizes = (_code_points(raw[first : first + _BLOCK]) for first in blocks)
+            counts = self._counts[index] = [0, *accumulate(sizes)]
+        block = (position - base) // _BLOCK
+        return counts[block] + _code_points(raw[base + block * _BLOCK : position])
 
     def near(self, words: Words, start: int, end: int) -> bool:
         """Tell whether ``words`` stand close to a span, in its own text, or name its place."""
@@ -140,6 +164,8 @@ class Document:
         same object (``{"type": "passport", "number": ...}``).
         """
         fields = self.fields
+        if index > self.source_index:
+            index = self._origins[index - self.source_index - 1]
         if words in self.absent or index >= len(fields.texts) or fields.is_key[index]:
             return False
         return self._place_named(words, fields.places[index])
@@ -169,7 +195,11 @@ class Document:
         while owner != ROOT and steps < 3:
             if isinstance(token, str):
                 steps += 1
-                if _says(words, token):
+                # Every value below a key asks it, and a key may be long.
+                said = self._said.get((words, (owner, token)))
+                if said is None:
+                    said = self._said[words, (owner, token)] = says(words, token)
+                if said:
                     return True
             owner, token = self.fields.containers[owner]
         return False
@@ -179,7 +209,7 @@ class Document:
         if answer is None:
             if self._children is None:
                 self._children = self._short_values()
-            answer = any(_says(words, text) for text in self._children.get(container, ()))
+            answer = any(says(words, text) for text in self._children.get(container, ()))
             self._labels[words, container] = answer
         return answer
 
@@ -194,6 +224,11 @@ class Document:
         return values
 
 
-def _says(words: Words, text: str) -> bool:
+def _code_points(utf8: bytes) -> int:
+    return len(utf8.translate(None, _CONTINUATION))
+
+
+def says(words: Words, text: str) -> bool:
+    """Tell whether ``words`` occur in a key or a short value."""
     padded = SEPARATOR + fold(text).encode() + SEPARATOR
     return words.occurs(padded, 0, len(padded))

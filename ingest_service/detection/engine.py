@@ -12,6 +12,8 @@ from typing import Protocol, cast
 import re2
 
 _UNANCHORED = re2._Anchor.UNANCHORED
+_AT_START = re2._Anchor.ANCHOR_START
+_WHOLE = re2._Anchor.ANCHOR_BOTH
 _NOWHERE = (-1, -1)
 
 # A set of patterns keeps its automaton in memory and starts it afresh when full: with the built-in
@@ -38,13 +40,14 @@ class _Matcher(Protocol):
 class Pattern:
     """One compiled pattern over UTF-8 bytes."""
 
-    __slots__ = ("_match", "group")
+    __slots__ = ("_match", "group", "source")
 
     def __init__(self, source: str) -> None:
         try:
             compiled = re2.compile(source.encode(), _options())
         except re2.error as error:
             raise PatternError(_reason(error)) from None
+        self.source = source
         self.group = 1 if compiled.groups else 0
         # The wrapper's finditer costs twice as much a match as the matcher under it, and the
         # cost of a match is what bounds a hostile text full of candidates.
@@ -69,6 +72,15 @@ class Pattern:
     def occurs(self, text: bytes, start: int, end: int) -> bool:
         """Tell whether the pattern matches anywhere between ``start`` and ``end``."""
         return self._match(_UNANCHORED, text, start, end)[0] != _NOWHERE
+
+    def begins(self, text: bytes, start: int, end: int) -> int | None:
+        """Return where the match ends that begins right at ``start``, or None."""
+        first, last = self._match(_AT_START, text, start, end)[0]
+        return last if first >= 0 else None
+
+    def fills(self, text: bytes) -> bool:
+        """Tell whether the pattern matches the whole of ``text``."""
+        return self._match(_WHOLE, text, 0, len(text))[0] != _NOWHERE
 
 
 class PatternSet:

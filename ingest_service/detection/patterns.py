@@ -120,6 +120,8 @@ RULES: tuple[Rule, ...] = (
     Rule("payment_card", _LONG_NUMBER, cards.CONTIGUOUS, cards.contiguous),
     Rule("payment_card", _FOURS, cards.FOURS, cards.fours),
     Rule("payment_card", _CARD_GROUPS, cards.OTHER_GROUPS, cards.grouped),
+    Rule("payment_card", cards.LISTED_GATE, cards.LISTED, cards.listed),
+    Rule("payment_card", cards.BROKEN_GATE, cards.BROKEN, cards.broken),
     Rule("iban", ibans.GATE, ibans.PATTERN, ibans.check, step=4, patience=300),
     Rule("us_ssn", _THREE_TWO_FOUR, identities.SSN, identities.separated_ssn),
     Rule(
@@ -130,6 +132,7 @@ RULES: tuple[Rule, ...] = (
         patience=1000,
     ),
     Rule("us_ssn", context.SSN.source, identities.SSN_NUMBER, identities.bare_ssn, patience=500),
+    Rule("us_ssn", identities.SSN_LISTED_GATE, identities.SSN_LISTED, identities.listed_ssn),
     Rule("us_itin", context.TAXPAYER.source, identities.ITIN, identities.itin),
     Rule("us_routing_number", context.ROUTING.source, identities.NINE_DIGITS, identities.routing),
     Rule("crypto_wallet", wallets.BASE58_GATE, wallets.BASE58, wallets.base58, patience=400),

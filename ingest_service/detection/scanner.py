@@ -9,7 +9,14 @@ from itertools import compress, pairwise
 from google.protobuf import struct_pb2
 
 from ingest_service.detection import context, masking
-from ingest_service.detection.derived import Derived, base64_texts, split_values
+from ingest_service.detection.derived import (
+    ENCODED,
+    Decoded,
+    Derived,
+    base64_texts,
+    decoded_texts,
+    split_values,
+)
 from ingest_service.detection.document import CONTROLS, SEPARATOR, Document
 from ingest_service.detection.engine import (
     SENTINEL,
@@ -177,12 +184,13 @@ class Scanner:
             name: self._plan(numbers, source)
             for name, source in ((None, None), *policy.sources.items())
         }
+        self._encoded = numbers.setdefault(ENCODED, len(numbers))
         self._set = PatternSet(list(numbers))
         own = [gate_of(extra.pattern) for extra in policy.patterns]
         self._own_set = PatternSet(own) if own else None
         self._gates = frozenset(
             detector.number for plan in self._plans.values() for detector in plan
-        )
+        ) | {self._encoded}
 
     def stirs(self, texts: list[str]) -> bool:
         """Tell whether any pattern may occur in ``texts``, whoever sent them, in one pass.
@@ -215,8 +223,12 @@ class Scanner:
             derived = split_values(fields)
         if self.policy.decode_base64:
             derived += base64_texts(fields, source)
-        doc = Document(fields, source, [item.text for item in derived])
+        doc = _document(fields, source, derived)
         matching = self._matching(doc.raw)
+        if self._encoded in matching:
+            derived += decoded_texts(doc)
+            doc = _document(fields, source, derived)
+            matching = self._matching(doc.raw)
         doc.absent = frozenset(
             [words for number, words in enumerate(context.ALL) if number not in matching]
         )
@@ -323,6 +335,13 @@ class Scanner:
         return tuple(plan)
 
 
+def _document(fields: Fields, source: str, derived: list[Derived]) -> Document:
+    if not derived:
+        return Document(fields, source, [])
+    origins = [item.parts[0][0] for item in derived]
+    return Document(fields, source, [item.text for item in derived], origins)
+
+
 def _refuses(detector: _Detector) -> bool:
     return detector.treatment.action is Action.REJECT and not detector.treatment.shadow
 
@@ -372,7 +391,17 @@ class _Run:
             self._search(detector, found)
             if self._cut:
                 break
+        if any(isinstance(each, Decoded) for each in self._derived):
+            found = self._once(found)
         return self._conclude(found)
+
+    def _once(self, found: list[_Candidate]) -> list[_Candidate]:
+        """Drop what was found in a text and again in what the text was decoded to."""
+        unique: dict[object, _Candidate] = {}
+        for candidate in found:
+            place = (candidate.detector, *self._parts(candidate))
+            unique.setdefault(place, candidate)
+        return list(unique.values())
 
     def finds(self, detector: _Detector) -> bool:
         """Tell whether one detector finds anything."""
@@ -559,7 +588,8 @@ class _Run:
         doc = self._doc
         index = doc.index_at(candidate.start)
         if index > doc.source_index:
-            return list(self._derived[index - doc.source_index - 1].parts)
+            first, last = doc.span(index, candidate.start, candidate.end)
+            return list(self._derived[index - doc.source_index - 1].spans(first, last))
         return [(index, *doc.span(index, candidate.start, candidate.end))]
 
     def _names_a_field(self, candidate: _Candidate, index: int) -> bool:
