@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from google.protobuf.struct_pb2 import Value
@@ -80,7 +81,7 @@ class Judgement:
         """The findings for which the submission is refused."""
         return [each for each in self.scan.findings if each.action is detection.Action.REJECT]
 
-    @property
+    @cached_property
     def kept_data(self) -> Value:
         """The data as it goes on record: masked where it is refused or to be redacted."""
         if self.violations.count:
@@ -177,7 +178,10 @@ class Gate:
             if found.redacted:
                 # It is stored, told and logged as an id, so it cannot be masked.
                 violations.add(_SENSITIVE_REQUEST_ID)
-        return Judgement(submission, violations, scan)
+        judgement = Judgement(submission, violations, scan)
+        # Masking takes time as well: it is for whoever judges, not for the event loop.
+        _ = judgement.kept_data
+        return judgement
 
     async def watch_policy(self) -> None:
         """Take up a changed policy file within seconds. Runs until cancelled.
