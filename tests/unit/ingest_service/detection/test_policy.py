@@ -17,6 +17,7 @@ from ingest_service.detection import (
     load_policy,
     parse_policy,
 )
+from ingest_service.detection.policy import PACKAGED_POLICY
 from ingest_service.fields import walk
 
 ToValue = Callable[[object], struct_pb2.Value]
@@ -312,3 +313,10 @@ detectors: {phone: {action: reject}, private_ip_address: {action: tag}}
     result = scan(policy, content)
     assert (result.verdict, result.finding_count) == (Verdict.ACCEPT, 2_000)
     assert result.mask(content) == content
+
+
+def test_the_example_in_the_packaged_policy_is_a_policy() -> None:
+    comments = [line[2:] for line in PACKAGED_POLICY.read_text().splitlines() if line[:2] == "# "]
+    start = next(n for n, line in enumerate(comments) if line.strip() == "patterns:")
+    example = [line for line in comments[start:] if line.startswith("  ")]
+    Scanner(parse_policy("\n".join(example)))
