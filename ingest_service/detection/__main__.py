@@ -2,8 +2,8 @@
 
 Reads files or standard input and prints one JSON line for each finding: where, what, how sure,
 never the value; of very many in one value the first few hundred. A line that is a JSON object or
-list is scanned as a submission's ``data``; any other line as a text. Exits with 0 when nothing would
-be refused, 1 when something would be, 2 when a policy or a file cannot be used.
+list is scanned as a submission's ``data``; any other line as a text. Exits with 0 when nothing
+would be refused, 1 when something would be, 2 when a policy or a file cannot be used.
 """
 
 from __future__ import annotations
