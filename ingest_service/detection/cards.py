@@ -21,6 +21,7 @@ from ingest_service.detection.edges import (
 from ingest_service.detection.engine import Pattern
 from ingest_service.detection.findings import Confidence
 from ingest_service.detection.hit import Hit
+from ingest_service.fields import ROOT
 
 _SEPARATOR = r"[ \t._/-]{1,3}"
 
@@ -65,6 +66,18 @@ OTHER_GROUPS = "|".join(
 )
 
 _JOINT = re.compile(rb"[^0-9]+")
+_DAY_OF_EXPIRY = r"(?:[0-9]{1,2} ?[/.-] ?(?:20)?[0-9]{2}|20[0-9]{2}[/-][0-9]{2})\b"
+_CODE_OR_EXPIRY = Pattern(
+    r"(?i:cvv|cvc|cav|csc|cid|security[ _-]?code|card[ _-]?code)2?"
+    r"(?i:[ _-]?(?:code|number|no|is))?[^0-9A-Za-z]{0,6}([0-9]{3,4})\b"
+    r"|(?i:exp|expiry|expires|expiration|valid|good)(?i:[ _-]?(?:date|thru|through|until|to|on))?"
+    rf"[^0-9A-Za-z]{{0,6}}({_DAY_OF_EXPIRY})"
+    r"|\b((?:0[1-9]|1[0-2]) ?[/-] ?(?:20)?[2-9][0-9](?:[ ,;|/]{1,3}[0-9]{3,4})?)\b"
+    r"|\|([0-9]{1,2}\|(?:20)?[0-9]{2}(?:\|[0-9]{3,4})?)\b"
+)
+# How far from a card number they stand in a text.
+_BESIDE = 96
+
 _IBAN_HEAD = re.compile(rb"(?i)[A-Z]{2}[0-9]{2}[ .-]")
 _HEX_GROUP = re.compile(rb"[0-9A-F]{4}|[0-9a-f]{4}")
 _RUN = re.compile(rb"[0-9]+")
@@ -322,3 +335,21 @@ def _called_otherwise(doc: Document, start: int) -> bool:
     return doc.before(context.NOT_A_CARD, start) or doc.named(
         context.NOT_A_CARD, doc.index_at(start)
     )
+
+
+def beside(doc: Document, start: int, end: int) -> tuple[list[tuple[int, int]], list[int]]:
+    """Return where the security code and the expiry stand that belong to a card number: spans
+    before and after it in its own text, and the numbers of values beside it in the same object.
+
+    They are no findings of their own; whoever hides the card hides them too.
+    """
+    index = doc.index_at(start)
+    first, last = doc.bounds(index)
+    spans: list[tuple[int, int]] = []
+    for low, high in ((max(first, start - _BESIDE), start), (end, min(last, end + _BESIDE))):
+        position = low
+        while (match := _CODE_OR_EXPIRY.find(doc.raw, position, high)) is not None:
+            spans.append((match[0], match[1]))
+            position = match[2]
+    owner = doc.object_of(index)
+    return spans, doc.members_named(context.CARD_CODE, owner) if owner != ROOT else []

@@ -132,6 +132,12 @@ NOT_A_PHONE = Words(
     "bestellung", "commande", "pedido",
 )  # fmt: skip
 
+CARD_CODE = Words(
+    "cvv", "cvv2", "cvc", "cvc2", "cav", "csc", "cid", "security code", "card code", "exp",
+    "expiry", "expires", "expiration", "exp date", "exp month", "exp year", "expiry date",
+    "expiry month", "expiry year", "expiration date", "expiration month", "expiration year",
+    "valid thru", "valid until", "valid to", "good thru",
+)  # fmt: skip
 # Words over a list that say its numbers are of many things.
 QUANTITY = Words(
     "count", "size", "dim", "dims", "dimension", "shape", "range", "bounds", "price", "cost",

@@ -22,6 +22,7 @@ PRIVATE_KEY = (
 JWT = r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*"
 
 AWS = r"(?:AKIA|ASIA|ABIA|ACCA|A3T[A-Z0-9])[A-Z0-9]{16}|ABSK[A-Za-z0-9+/]{100,}={0,2}"
+AWS_GATE = "A(?:KI|SI|BI|CC|3T|BS)[A-Z0-9]{5}"
 AWS_SECRET = r"[A-Za-z0-9/+]{40}"  # noqa: S105 - a pattern
 GCP = r"AIza[0-9A-Za-z_-]{35}|ya29\.[0-9A-Za-z_-]{20,}|GOCSPX-[A-Za-z0-9_-]{24,}"
 AZURE = (
@@ -109,6 +110,10 @@ ASSIGNMENT_GATE = (
     r"|(?i:bearer|basic)[ \t]+[A-Za-z0-9._~+/-]{8}|(?:-u|-p|--[a-z]{4,8})[ =]|(?i:identified by)"
 )
 NAMED_KEY = rf"{_NAMES}[0-9]?\x1f"
+
+_AWS_ID = Pattern(AWS)
+# How far from the id of an access key its secret stands in a text: a line or two.
+_BESIDE = 256
 
 _PASSWORD_NAMES = re.compile(
     rb"(?i)pass(?:wor[dt]|wd|code|phrase)?|kennwort|contrasen|senha|mdp|wachtwoord|haslo|parola|pwd"
@@ -287,16 +292,28 @@ def assigned(doc: Document, start: int, end: int) -> Hit | None:
 
 
 def aws_secret(doc: Document, start: int, end: int) -> Hit | None:
-    """Judge forty base64 characters near words that name AWS."""
+    """Judge forty base64 characters near words that name AWS, or beside the id of an access key: in
+    the same text, or in the same object or list."""
     raw = doc.raw
     value = raw[start:end]
     if raw[end] in ALPHANUMERIC or raw[start - 1] in ALPHANUMERIC or raw[end] in b"/+=":
         return None
-    if not any(byte in DIGITS for byte in value) or entropy(value) < 4.0 or typed(value):
+    if entropy(value) < 4.0 or typed(value) or not any(0x41 <= byte <= 0x5A for byte in value):
         return None
-    if not any(0x41 <= byte <= 0x5A for byte in value) or not doc.near(context.AWS, start, end):
+    named = any(byte in DIGITS for byte in value) and doc.near(context.AWS, start, end)
+    if not named and not _beside_aws_id(doc, start, end):
         return None
     return start, end, Confidence.MEDIUM
+
+
+def _beside_aws_id(doc: Document, start: int, end: int) -> bool:
+    index = doc.index_at(start)
+    first, last = doc.bounds(index)
+    if _AWS_ID.occurs(doc.raw, max(first, start - _BESIDE), min(last, end + _BESIDE)):
+        return True
+    fields = doc.fields
+    owners = doc.containers_with(_AWS_ID)
+    return index < len(fields.texts) and fields.places[index][0] in owners
 
 
 def twilio_token(doc: Document, start: int, end: int) -> Hit | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from ingest_service.detection.context import Words
-from ingest_service.detection.engine import SENTINEL
+from ingest_service.detection.engine import SENTINEL, Pattern, every
 from ingest_service.detection.normalize import Trace, fold
 from ingest_service.fields import ROOT, Fields, Place
 
@@ -40,8 +40,11 @@ class Document:
     __slots__ = (
         "_children",
         "_counts",
+        "_holders",
         "_labels",
+        "_members",
         "_named",
+        "_named_members",
         "_origins",
         "_said",
         "_starts",
@@ -83,6 +86,9 @@ class Document:
         self._named: dict[tuple[Words, Place], bool] = {}
         self._said: dict[tuple[Words, Place], bool] = {}
         self._labels: dict[tuple[Words, int], bool] = {}
+        self._holders: dict[Pattern, frozenset[int]] = {}
+        self._members: dict[int, list[int]] | None = None
+        self._named_members: dict[tuple[Words, int], list[int]] = {}
         self._children: dict[int, list[str]] | None = None
 
     @property
@@ -176,6 +182,46 @@ class Document:
             return None
         token = fields.places[index][1]
         return token if isinstance(token, str) and fields.places[index][0] != ROOT else None
+
+    def containers_with(self, pattern: Pattern) -> frozenset[int]:
+        """Return the objects and lists that have a value in which ``pattern`` occurs."""
+        known = self._holders.get(pattern)
+        if known is None:
+            fields, owners = self.fields, set()
+            for start, _, _ in every(pattern, self.raw):
+                index = self.index_at(start)
+                if index < len(fields.texts) and fields.places[index][0] != ROOT:
+                    owners.add(fields.places[index][0])
+            known = self._holders[pattern] = frozenset(owners)
+        return known
+
+    def members_named(self, words: Words, container: int) -> list[int]:
+        """Return the numbers of the values that an object has under keys that say ``words``."""
+        if self._members is None:
+            self._members = {}
+            fields = self.fields
+            for index, (owner, token) in enumerate(fields.places):
+                if isinstance(token, str) and not fields.is_key[index]:
+                    self._members.setdefault(owner, []).append(index)
+        known = self._named_members.get((words, container))
+        if known is None:
+            members = self._members.get(container, [])
+            known = self._named_members[words, container] = [
+                index for index in members if says(words, str(self.fields.places[index][1]))
+            ]
+        return known
+
+    def object_of(self, index: int) -> int:
+        """Return the object that a text stands in, lists between them left out, or ROOT."""
+        fields = self.fields
+        if index > self.source_index:
+            index = self._origins[index - self.source_index - 1]
+        if index >= len(fields.texts):
+            return ROOT
+        owner, token = fields.places[index]
+        while owner != ROOT and isinstance(token, int):
+            owner, token = fields.containers[owner]
+        return owner
 
     def _place_named(self, words: Words, place: Place) -> bool:
         # List items share an answer: what names them is the list's place.

@@ -105,6 +105,7 @@ DATE = fold(
 _BLANKS = frozenset(b" \t")
 _CHAINS = frozenset(b"-./_")
 _NUMBER = re.compile(rb"[0-9]+")
+_ENDS_IN_A_NUMBER = re.compile(rb"[0-9][ \t]{0,2}\r?\n[ \t>*#|]{0,24}$")
 _FOUR_DIGITS = re.compile(rb"(?:19[0-9]|20[0-2])[0-9]")
 
 
@@ -162,10 +163,10 @@ def listed_ssn(doc: Document, start: int, end: int) -> Hit | None:
         return None
     if not doc.near(context.SSN, start, end):
         value = raw[start:end]
-        if b"\n" in value and (
-            (b"-" not in value and b"," not in value) or _FOUR_DIGITS.fullmatch(value[-4:])
-        ):
-            return None  # numbers at the ends of lines, a year at the start of one
+        if b"\n" in value and b"-" not in value and b"," not in value:
+            return None  # numbers at the ends of lines
+        if _FOUR_DIGITS.fullmatch(value[-4:]) and _ENDS_IN_A_NUMBER.search(value[:-4]):
+            return None  # a line that starts with a year
         if not only_items(raw, start, end) or doc.before(context.QUANTITY, start):
             return None
         if counted([int(group) for group in _NUMBER.findall(value)]):

@@ -49,6 +49,11 @@ class Rule:
     patience: int = NO_LIMIT
 
 
+BESIDE: dict[str, Callable[[Document, int, int], tuple[list[tuple[int, int]], list[int]]]] = {
+    "payment_card": cards.beside
+}
+"""What belongs to a detector's findings and is hidden with them: spans, and numbers of texts."""
+
 KINDS: dict[str, Kind] = {
     **dict.fromkeys(
         (
@@ -189,8 +194,13 @@ RULES: tuple[Rule, ...] = (
         patience=200,
     ),
     Rule("jwt", "eyJ[A-Za-z0-9_-]{8}", credentials.JWT, credentials.jwt, patience=400),
-    Rule("aws_key", "A(?:KI|SI|BI|CC|3T|BS)[A-Z0-9]{5}", credentials.AWS, credentials.exact),
-    Rule("aws_key", context.AWS.source, credentials.AWS_SECRET, credentials.aws_secret),
+    Rule("aws_key", credentials.AWS_GATE, credentials.AWS, credentials.exact),
+    Rule(
+        "aws_key",
+        f"{context.AWS.source}|{credentials.AWS_GATE}",
+        credentials.AWS_SECRET,
+        credentials.aws_secret,
+    ),
     Rule("gcp_key", rf"AIza{_WORD}{{4}}|ya29\.|GOCSPX-", credentials.GCP, credentials.vendor),
     Rule("azure_key", credentials.AZURE_GATE, credentials.AZURE, credentials.assigned),
     Rule(

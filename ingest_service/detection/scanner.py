@@ -29,7 +29,7 @@ from ingest_service.detection.findings import Action, Confidence, Finding, Kind,
 from ingest_service.detection.hit import Hit
 from ingest_service.detection.keywords import keyword_pattern
 from ingest_service.detection.normalize import fold
-from ingest_service.detection.patterns import KINDS, NO_LIMIT, RULES, Check
+from ingest_service.detection.patterns import BESIDE, KINDS, NO_LIMIT, RULES, Check
 from ingest_service.detection.policy import (
     CONFIDENCES,
     KIND_NAMES,
@@ -526,11 +526,13 @@ class _Run:
             here = [index for index in indices if not self._names_a_field(candidate, index)]
             held.update(here)
             detector = candidate.detector
-            if verdict is Verdict.ACCEPT and detector.treatment.action is Action.REDACT:
-                for index, start, end in self._parts(candidate):
-                    if index in here:
-                        secret = detector.kind is Kind.SECRET
-                        spans.setdefault(index, []).append((start, end, secret))
+            if verdict is Verdict.REJECT:
+                held.update([index for index, _, _ in self._beside(candidate)])
+            elif detector.treatment.action is Action.REDACT:
+                own = [part for part in self._parts(candidate) if part[0] in here]
+                for index, start, end in (*own, *self._beside(candidate)):
+                    secret = detector.kind is Kind.SECRET
+                    spans.setdefault(index, []).append((start, end, secret))
         shadow_count = 0
         for candidate in shadow:
             indices = self._indices(candidate.start)
@@ -589,12 +591,27 @@ class _Run:
 
     def _parts(self, candidate: _Candidate) -> list[tuple[int, int, int]]:
         """Return the spans of the caller's own texts that a candidate is of."""
+        return self._written(candidate.start, candidate.end)
+
+    def _written(self, start: int, end: int) -> list[tuple[int, int, int]]:
+        """Return the spans of the caller's own texts that a span of the joined bytes is of."""
         doc = self._doc
-        index = doc.index_at(candidate.start)
+        index = doc.index_at(start)
+        first, last = doc.span(index, start, end)
         if index > doc.source_index:
-            first, last = doc.span(index, candidate.start, candidate.end)
             return list(self._derived[index - doc.source_index - 1].spans(first, last))
-        return [(index, *doc.span(index, candidate.start, candidate.end))]
+        return [(index, first, last)]
+
+    def _beside(self, candidate: _Candidate) -> list[tuple[int, int, int]]:
+        """Return the spans of the caller's own texts that are hidden with a candidate."""
+        find = BESIDE.get(candidate.detector.name)
+        if find is None:
+            return []
+        spans, members = find(self._doc, candidate.start, candidate.end)
+        texts = self._doc.texts
+        return [part for span in spans for part in self._written(*span)] + [
+            (index, 0, len(texts[index])) for index in members
+        ]
 
     def _names_a_field(self, candidate: _Candidate, index: int) -> bool:
         """Tell whether a finding is a keyword in a key: it says what is there, not what is in it,
