@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from google.protobuf.struct_pb2 import Value
 
-from ingest_service import detection
+from ingest_service import detection, metrics
 from ingest_service.fields import Fields, plain_texts, walk
 from ingest_service.validation import (
     MAX_DEPTH,
@@ -19,6 +20,7 @@ from ingest_service.validation import (
     violations_of,
 )
 from mesh.errors import FieldError
+from mesh.health import Unhealthy
 from mesh.logs import logger
 from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
 from sluice.verdict.v1 import verdict_pb2
@@ -79,7 +81,7 @@ class Judgement:
         """The findings for which the submission is refused."""
         return [each for each in self.scan.findings if each.action is detection.Action.REJECT]
 
-    @property
+    @cached_property
     def kept_data(self) -> Value:
         """The data as it goes on record: masked where it is refused or to be redacted."""
         if self.violations.count:
@@ -176,12 +178,16 @@ class Gate:
             if found.redacted:
                 # It is stored, told and logged as an id, so it cannot be masked.
                 violations.add(_SENSITIVE_REQUEST_ID)
-        return Judgement(submission, violations, scan)
+        judgement = Judgement(submission, violations, scan)
+        # Masking takes time as well: it is for whoever judges, not for the event loop.
+        _ = judgement.kept_data
+        return judgement
 
     async def watch_policy(self) -> None:
         """Take up a changed policy file within seconds. Runs until cancelled.
 
-        A file that holds no policy leaves the old one in force, and a line in the log.
+        A file that holds no policy leaves the old one in force, a line in the log, a metric and a
+        bad `policy_in_force`.
         """
         while self._file is not None:
             await asyncio.sleep(POLICY_CHECK_SECONDS)
@@ -190,6 +196,14 @@ class Gate:
                     log.info("policy changed")
             except detection.PolicyError as error:
                 log.error("policy refused, the old one holds", reason=str(error))
+            except Exception as error:
+                log.error("policy not looked at", exc_info=error)
+            metrics.POLICY_REFUSED.set(self._file.refused is not None)
+
+    async def policy_in_force(self) -> None:
+        """Check that the policy in force is what its file holds. Raises Unhealthy."""
+        if self._file is not None and self._file.refused is not None:
+            raise Unhealthy(self._file.refused)
 
 
 def _as_messages(findings: Iterable[detection.Finding]) -> list[verdict_pb2.Finding]:

@@ -24,6 +24,8 @@ from sluice.ingest.v1.ingest_service_pb2_grpc import add_IngestServiceServicer_t
 from sluice.job.v1.job_pb2 import JobRecord
 
 INGEST = ingest_service_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name
+POLICY = "sluice.policy"
+"""Health service that is bad while the policy in force is not what its file holds."""
 ALERT = alert_service_pb2.DESCRIPTOR.services_by_name["AlertService"].full_name
 
 
@@ -61,7 +63,11 @@ async def serve(settings: IngestSettings) -> None:
         alerts = Alerts(channel, jobs)
         intake = Intake(gate, alerts, recorder)
         servicer = IngestServicer(intake, lookups, settings.status_retention_seconds)
-        health = Health([INGEST], probes={"redis": redis_answers}, bystanders={ALERT: alerts.probe})
+        health = Health(
+            [INGEST],
+            probes={"redis": redis_answers},
+            bystanders={ALERT: alerts.probe, POLICY: gate.policy_in_force},
+        )
         ingest = server.Service(
             INGEST, add_IngestServiceServicer_to_server, servicer, servicer.refuse_undecodable
         )

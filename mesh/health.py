@@ -23,8 +23,8 @@ class Health:
 
     `services` are the names that share the fate of the whole process (the overall name "" always
     does). `probes` names the components; each is unhealthy until its probe first succeeds.
-    `bystanders` are services of other processes that callers may ask about here: their state is
-    told, and does not touch our own.
+    `bystanders` are what else callers may ask about here, such as services of other processes:
+    their state is told, and does not touch our own.
     """
 
     def __init__(

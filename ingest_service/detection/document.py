@@ -82,7 +82,7 @@ class Document:
         self._origins = origins
         self._starts: list[int] | None = None
         self._counts: dict[int, list[int]] = {}
-        self._traces: dict[int, Trace] = {}
+        self._traces: dict[int, Trace | None] = {}
         self._named: dict[tuple[Words, Place], bool] = {}
         self._said: dict[tuple[Words, Place], bool] = {}
         self._labels: dict[tuple[Words, int], bool] = {}
@@ -121,13 +121,12 @@ class Document:
         if not self.folded:
             return start - base, end - base
         first, last = self._characters(index, start), self._characters(index, end)
-        text = self.texts[index]
-        if text.isascii() and text.isprintable():
-            return first, last
-        trace = self._traces.get(index)
-        if trace is None:
-            trace = self._traces[index] = Trace(text)
-        return trace.start(first), trace.end(last)
+        if index not in self._traces:
+            text = self.texts[index]
+            plain = text.isascii() and text.isprintable()
+            self._traces[index] = None if plain else Trace(text)
+        trace = self._traces[index]
+        return (first, last) if trace is None else (trace.start(first), trace.end(last))
 
     def _characters(self, index: int, position: int) -> int:
         """Return how many code points text ``index`` has before ``position`` of ``raw``."""

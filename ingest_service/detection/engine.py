@@ -29,7 +29,8 @@ class EngineError(Exception):
 
 
 class PatternError(ValueError):
-    """RE2 refuses a pattern. The text is RE2's reason, which can quote the pattern."""
+    """RE2 refuses a pattern, or so many at once. The text is RE2's reason, which can quote the
+    pattern."""
 
 
 class _Matcher(Protocol):
@@ -95,7 +96,10 @@ class PatternSet:
             except re2.error as error:
                 raise PatternError(_reason(error)) from None
         self._sentinel = self._set.Add(rb"\x1f\x1a\x1f\z")
-        self._set.Compile()
+        try:
+            self._set.Compile()
+        except re2.error as error:
+            raise PatternError(_reason(error)) from None
 
     def matching(self, text: bytes) -> set[int]:
         """Return the numbers of the patterns that occur in ``text``, which ends with SENTINEL.

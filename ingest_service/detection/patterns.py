@@ -166,10 +166,12 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("phone", context.PHONE.source, phones.NAMED, phones.named),
     Rule("ip_address", _QUAD, addresses.IPV4, addresses.public_ipv4),
-    Rule("ip_address", _COLONS, addresses.IPV6, addresses.public_ipv6, patience=600),
-    Rule("ip_address", _SMALL_QUAD, addresses.IPV4_SMALL, addresses.small_ipv4, patience=1000),
+    # No end of patience here: what one of these refuses the other one may take, and either check
+    # is quick. Thousands of private addresses are none that is public.
+    Rule("ip_address", _COLONS, addresses.IPV6, addresses.public_ipv6),
+    Rule("ip_address", _SMALL_QUAD, addresses.IPV4_SMALL, addresses.small_ipv4),
     Rule("private_ip_address", _QUAD, addresses.IPV4_PRIVATE, addresses.private_ipv4),
-    Rule("private_ip_address", _COLONS, addresses.IPV6, addresses.private_ipv6, patience=600),
+    Rule("private_ip_address", _COLONS, addresses.IPV6, addresses.private_ipv6),
     Rule("mac_address", _OCTETS, addresses.MAC, addresses.mac),
     Rule(
         "passport", context.PASSPORT.source, identities.PASSPORT, identities.passport, patience=1000

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -33,8 +34,9 @@ from ingest_service.detection.patterns import KINDS
 PACKAGED_POLICY = Path(__file__).with_name("policy.yaml")
 
 MAX_POLICY_BYTES = 1024 * 1024
+_DEEPEST = 16
 
-_ESCAPE = re.compile(r"\\(?:x\{([0-9A-Fa-f]+)\}|x([0-9A-Fa-f]{2})|.)", re.DOTALL)
+_ESCAPE = re.compile(r"\\(?:x\{0*([0-9A-Fa-f]{1,6})\}|x([0-9A-Fa-f]{2})|([0-7]{2,3})|.)", re.DOTALL)
 _RANGE = re.compile(r"[^\x00-\x7f]-|-[^\x00-\x7f]")
 
 
@@ -66,19 +68,27 @@ def _plain(pattern: str) -> str:
     else, an operator for one, cannot be written in a pattern.
     """
     composed = unicodedata.normalize("NFC", pattern)
-    escaped = [found[1] or found[2] for found in _ESCAPE.finditer(composed) if found[1] or found[2]]
-    written = [chr(int(point, 16)) for point in escaped if int(point, 16) <= 0x10FFFF]
-    changed = [character for character in composed if fold(character) != character]
+    folded = [fold(character) for character in composed if fold(character) != character]
     if (
-        any(fold(character) != character for character in written)
-        or any(len(fold(character)) != 1 or not fold(character).isalnum() for character in changed)
-        or (changed and _RANGE.search(composed))
+        any(len(plain) != 1 or not plain.isalnum() for plain in folded)
+        or (folded and _RANGE.search(composed))
+        or any(fold(character) != character for character in _written_as_numbers(composed))
     ):
         raise ValueError(
             "texts are matched without accents, control characters and look-alikes of letters, "
             "digits, dashes and dots: write the plain character"
         )
     return fold(composed)
+
+
+def _written_as_numbers(pattern: str) -> Iterator[str]:
+    """Yield the characters beyond ASCII and controls that stand as numbers in a pattern."""
+    for found in _ESCAPE.finditer(pattern):
+        hexadecimal, octal = found[1] or found[2], found[3]
+        if hexadecimal or octal:
+            point = int(hexadecimal, 16) if hexadecimal else int(octal, 8)
+            if 0xA0 <= point <= 0x10FFFF:
+                yield chr(point)
 
 
 def runnable(pattern: str) -> str:
@@ -273,25 +283,28 @@ def decode_policy(content: bytes) -> Policy:
 
 def parse_policy(text: str) -> Policy:
     """Check the text of a policy file. Raises PolicyError."""
-    loader = _Loader(text)
     try:
-        root = loader.get_single_node()
-        _require_a_tree(root)
-        content = loader.construct_document(root) if root is not None else None
+        _require_a_flat_tree(text)
+        root = yaml.compose(text, Loader=_Loader)
+        content = yaml.load(text, Loader=_Loader)  # noqa: S506 - safe, either of them
+    except yaml.constructor.ConstructorError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise PolicyError(f"line {line}: not YAML of texts, numbers, lists and mappings") from None
     except yaml.MarkedYAMLError as error:
         # What ends too early is found on the line behind the last.
         line = min(error.problem_mark.line + 1 if error.problem_mark else 1, text.count("\n") + 1)
         raise PolicyError(f"line {line}: not YAML: {error.problem or 'cannot be read'}") from None
     except PolicyError:
         raise
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
+    except (yaml.YAMLError, ValueError, TypeError):
         raise PolicyError("not YAML") from None
-    finally:
-        loader.dispose()
     if content is None:
         return Policy()
     if not isinstance(content, dict):
         raise PolicyError("line 1: a policy is a mapping of settings")
+    repeated = next(_repeated_keys(root), None)
+    if repeated is not None:
+        raise PolicyError(f"line {repeated.start_mark.line + 1}: a key is given twice")
     try:
         policy = Policy.model_validate(content)
     except ValidationError as error:
@@ -393,24 +406,30 @@ def _locate(root: yaml.Node | None, steps: list[str | int]) -> tuple[int, list[s
     return line, shown
 
 
-def _require_a_tree(root: yaml.Node | None) -> None:
-    """Raise PolicyError where a key is given twice, or something is used twice by an alias: a few
+def _require_a_flat_tree(text: str) -> None:
+    """Raise PolicyError where what is to come is nested deeply or used twice by an alias: a few
     aliases of aliases stand for more than any memory holds."""
-    seen: set[int] = set()
-    pending = [root] if root is not None else []
-    while pending:
-        node = pending.pop()
-        line = node.start_mark.line + 1
-        if id(node) in seen:
-            raise PolicyError(f"line {line}: an alias stands for this; write it out instead")
-        seen.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            pending += reversed(node.value)
-        elif isinstance(node, yaml.MappingNode):
-            keys: set[object] = set()
-            for key, _ in node.value:
-                if isinstance(key, yaml.ScalarNode) and key.value in keys:
-                    line = key.start_mark.line + 1
-                    raise PolicyError(f"line {line}: a key is given twice")
-                keys.add(key.value if isinstance(key, yaml.ScalarNode) else None)
-            pending += [part for pair in reversed(node.value) for part in reversed(pair)]
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        line = event.start_mark.line + 1 if event.start_mark else 1
+        if isinstance(event, yaml.AliasEvent):
+            raise PolicyError(f"line {line}: aliases are not for policies; write it out instead")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise PolicyError(f"line {line}: nested too deeply for a policy")
+
+
+def _repeated_keys(node: yaml.Node | None) -> Iterator[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            # A key that is no scalar is refused later: no setting is called so.
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    yield key
+                seen.add(key.value)
+            yield from _repeated_keys(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _repeated_keys(item)

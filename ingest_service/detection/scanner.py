@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import compress, pairwise
 
 from google.protobuf import struct_pb2
 
@@ -49,7 +49,7 @@ MAX_LISTED = 256
 MAX_LISTED_BYTES = 20 * 1024
 """Of the pointers of the findings that are listed. There may be more: they are counted."""
 
-ENOUGH = 256
+ENOUGH = MAX_LISTED + 1
 """So many findings of one rule that refuses are enough to look for the certainty that the
 submission is refused; the search ends there, so that a text made of findings costs little."""
 
@@ -240,7 +240,9 @@ class Scanner:
             )
 
         def names() -> Scan:
-            return self.scan(_names(fields), source, as_source=sender)
+            # Of names only, ``source`` is what is left to look through.
+            fewer = Fields() if all(fields.is_key) else _names(fields)
+            return self.scan(fewer, source, as_source=sender)
 
         return _Run(doc, source, derived, names).run(plan)
 
@@ -462,8 +464,10 @@ class _Run:
         self, detector: _Detector, confidence: Confidence
     ) -> Iterator[tuple[int, int, Confidence, bool]]:
         """Run a team's own pattern over each text by itself, as its author expects."""
-        find = detector.pattern.find
-        for text, base in zip(self._doc.pieces, self._doc.starts, strict=False):
+        doc, find = self._doc, detector.pattern.find
+        # Not over lists put together: nobody wrote such a text.
+        whole = [True] * (doc.source_index + 1) + [len(each.parts) == 1 for each in self._derived]
+        for text, base in compress(zip(doc.pieces, doc.starts, strict=False), whole):
             position, size = 0, len(text)
             while (match := find(text, position, size)) is not None:
                 start, end, _ = match
@@ -564,14 +568,16 @@ class _Run:
     def _hold_names(self, held: set[int]) -> set[int]:
         """Return the keys with a finding, and add ``source`` to ``held`` if it has one."""
         fields, source = self._doc.fields, self._doc.source_index
-        keys = [index for index, key in enumerate(fields.is_key) if key]
-        if len(keys) == len(fields.texts):
-            # These are nothing but names, and were too many already.
+        if not fields.texts:
             held.add(source)
-            return set(keys)
+            return set()
         names = self._names()
         if names.in_source:
             held.add(source)
+        keys = [index for index, key in enumerate(fields.is_key) if key]
+        if len(keys) == len(fields.texts):
+            # These are nothing but names, and were too many.
+            return set(keys)
         named = names.held_texts
         return {index for index in keys if fields.texts[index] in named}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.mesh import LocalMesh
-from ingest_service.detection import parse_policy
+from ingest_service.detection import Scanner, parse_policy
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -112,4 +112,5 @@ def test_the_python_example_runs(mesh: LocalMesh) -> None:
 def test_the_policy_example_is_a_policy() -> None:
     (example,) = re.findall(r"^```yaml\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
     policy = parse_policy(example)
+    Scanner(policy)
     assert [keyword.word for keyword in policy.keywords] == ["project nightjar"]

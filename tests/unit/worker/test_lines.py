@@ -112,10 +112,11 @@ def test_a_line_of_every_field() -> None:
         request_id="r",
         alert_id="a",
         detectors=["x", "y"],
+        masked_widely=True,
     )
     assert line(interaction, "J-0").decode() == (
         r'interactions,verdict=accepted payload="\"a \\\"b\\\"\"",task_id="J-0",source="s",'
-        r'request_id="r",alert_id="a",detectors="x,y" 17'
+        r'request_id="r",alert_id="a",detectors="x,y",masked_widely=true 17'
     )
 
 
