@@ -144,7 +144,7 @@ def _meaning(token: str) -> str:
     escape = token.lstrip("\\")
     if escape[0] not in "ux":
         return _LETTERS.get(escape, escape)
-    if len(escape) > 8:  # a pair of surrogates
+    if "\\" in escape:  # a pair of surrogates
         high, low = int(escape[1:5], 16), int(escape[-4:], 16)
         return chr(0x10000 + (high - 0xD800 << 10) + low - 0xDC00)
     point = int(escape[1:].strip("{}"), 16)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import pytest
 from google.protobuf import json_format, struct_pb2
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ingest_service.detection import Policy, Scan, Scanner
 from ingest_service.detection.policy import parse_policy
@@ -127,3 +129,26 @@ def test_a_list_is_looked_at_in_either_path(to_value: ToValue) -> None:
     for parted in (["536", {}, "22", "5587"], [*range(40), [1], *map(int, CARD)]):
         assert not gate.are_plain([SubmitRequest(data=to_value(parted))])
         assert Scanner(Policy.default()).scan(walk(to_value(parted), 8), "").findings
+
+
+ODD = (
+    "%20", "%", "%2", "%ff", "%E2%80%91", "&#45;", "&nbsp;", "&#99999999;", "&#0;", "&#xD800;",
+    "&#4", "\\u002d", "\\ud835\\udfd2", "\\ud835", "\\u{FFFFFF}", "\\u{1F600}", "\\x41", "\\n",
+    "\\", "=\n", "=20", "é", "４", "\u200b", "\ufdfa", "12", "+", ",", "\n", "[", '"', "\x00",
+    "\x1f", "a",
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.sampled_from(ODD), max_size=12).map("".join),
+    st.sampled_from(["%2D", "&#45;", "\\u002d", "%252D", "&amp;minus;", "\\\\x2d"]),
+    st.lists(st.sampled_from(ODD), max_size=12).map("".join),
+)
+def test_encoded_among_odd_encodings(scan: Detect, before: str, joint: str, after: str) -> None:
+    value = joint.join(SSN)
+    text = f"{before}\n({value})\n{after}"
+    start = len(before) + 2
+    spans = [(finding.start, finding.end) for finding in scan(text).findings]
+    assert all(0 <= first < last <= len(text) for first, last in spans)
+    assert any(first <= start and last >= start + len(value) for first, last in spans)
