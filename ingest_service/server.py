@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import grpc
 
 from ingest_service.alerts import Alerts
+from ingest_service.detection import PolicyError
 from ingest_service.gate import Gate
 from ingest_service.intake import Intake
 from ingest_service.jobs import Jobs
@@ -30,7 +32,10 @@ ALERT = alert_service_pb2.DESCRIPTOR.services_by_name["AlertService"].full_name
 
 
 async def serve(settings: IngestSettings) -> None:
-    """Serve until asked to stop, then drain: every submission taken in is durable or has failed."""
+    """Serve until asked to stop, then drain: every submission taken in is durable or has failed.
+
+    Exits with a line that says why when the policy cannot be used.
+    """
     use_envelopes()
     jobs = Jobs(
         connect(settings.redis_url),
@@ -52,7 +57,11 @@ async def serve(settings: IngestSettings) -> None:
         max_waiting_bytes=1024 * 1024,
         patience_seconds=0.0003,
     )
-    gate = Gate(settings.policy_file)
+    try:
+        gate = Gate(settings.policy_file)
+    except PolicyError as error:
+        print(f"SLUICE_POLICY_FILE: {error}", file=sys.stderr)
+        sys.exit(2)
 
     async def redis_answers() -> None:
         await asyncio.to_thread(jobs.probe)

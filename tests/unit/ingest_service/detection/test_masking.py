@@ -150,3 +150,16 @@ def test_split_values_are_masked_in_all_parts(scanner: Scanner, to_value: ToValu
     scan, copy = masked(scanner, to_value, {"parts": ["4539", "1488", "0343", "6467"]})
     assert copy == {"parts": ["****"] * 4}
     assert [f.pointer for f in scan.findings] == [f"/data/parts/{n}" for n in range(4)]
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1 ", "fd00::1 ", "192.168.1.7:8080 "])
+def test_tens_of_thousands_of_private_addresses_are_kept_as_sent(
+    scanner: Scanner, to_value: ToValue, address: str
+) -> None:
+    for content in ([address] * 9_000, address * 20_000):
+        value = to_value(content)
+        scan = scanner.scan(walk(value, 4), "crm")
+        assert (scan.verdict, scan.redacted, scan.masked_widely) == (Verdict.ACCEPT, False, False)
+        assert scan.mask(value) == value
+        assert scan.detectors == ("private_ip_address",)
+        assert scan.finding_count in (9_000, 20_000)

@@ -3,10 +3,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 from google.protobuf import struct_pb2
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ingest_service.detection import (
     Policy,
@@ -18,7 +21,7 @@ from ingest_service.detection import (
     parse_policy,
 )
 from ingest_service.detection.policy import PACKAGED_POLICY
-from ingest_service.fields import walk
+from ingest_service.fields import ROOT, Fields, walk
 
 ToValue = Callable[[object], struct_pb2.Value]
 
@@ -320,3 +323,27 @@ def test_the_example_in_the_packaged_policy_is_a_policy() -> None:
     start = next(n for n, line in enumerate(comments) if line.strip() == "patterns:")
     example = [line for line in comments[start:] if line.startswith("  ")]
     Scanner(parse_policy("\n".join(example)))
+
+
+@settings(deadline=None)
+@given(st.lists(st.text("EMP-79 abx,\nü٣ＦＯo", max_size=8), max_size=6))
+def test_the_quick_look_lets_nothing_of_a_pattern_through(texts: list[str]) -> None:
+    for pattern, scanner in own_scanners().items():
+        fields = Fields(
+            texts=texts,
+            places=[(0, n) for n in range(len(texts))],
+            is_key=[False] * len(texts),
+            containers=[(ROOT, "")],
+        )
+        if texts and not scanner.stirs(texts):
+            assert scanner.scan(fields, "").findings == (), pattern
+
+
+@cache
+def own_scanners() -> dict[str, Scanner]:
+    return {
+        pattern: Scanner(
+            parse_policy(json.dumps({"patterns": [{"name": "a", "pattern": pattern}]}))
+        )
+        for pattern, _, _ in PATTERNS
+    }
