@@ -183,12 +183,12 @@ def _is_container(value: struct_pb2.Value) -> bool:
 
 
 def _may_be_one(items: list[struct_pb2.Value]) -> bool:
-    """Tell whether items of a list that no container parts can be one value taken apart."""
+    """Tell whether items of a list can be one value taken apart."""
     texts = [item.string_value for item in items]
     whole = "".join(texts)
     if not whole:
         # The lists of most: containers, or numbers too small.
-        if max([item.number_value for item in items]) < (100 if len(items) < 9 else 1):
+        if max([item.number_value for item in items]) < (100 if len(items) < 8 else 1):
             return False
     elif all(texts) and (whole.isalpha() or not any(map(str.isdigit, whole))):
         return False
@@ -207,9 +207,7 @@ def _may_be_one(items: list[struct_pb2.Value]) -> bool:
         elif kind == "string_value":
             parts.append("")
         elif kind in _CONTAINERS:
-            if may_be_one(parts, numeric=numeric):
-                return True
-            parts, numeric = [], False
+            return True  # it may part the list or be empty: the walk tells
     return may_be_one(parts, numeric=numeric)
 
 

@@ -50,7 +50,7 @@ BROKEN = (
     r"[0-9]{1,16}(?:[ -][0-9]{2,6}){0,3}\b"
 )
 BROKEN_GATE = rf"[0-9]{{2}}{_WRAP}[0-9]{{2}}"
-_BREAK = re.compile(rb"[^0-9]*\n[^0-9]*")
+_BREAK = re.compile(rb"[^0-9]{0,8}\n[^0-9]{0,32}")
 _DAY = re.compile(rb"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])")
 
 _MORE_FOURS = Pattern(rf"(?:{_SEPARATOR}[0-9]{{4}}){{1,4}}(?:{_SEPARATOR}[0-9]{{1,3}}\b)?")

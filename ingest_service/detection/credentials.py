@@ -192,7 +192,8 @@ _NAME_OF_A_THING = Pattern(r"[a-z]+(?:[-_.:/][a-z0-9]{1,12})+")
 _ARMOUR = Pattern(r"-{4,5} ?(?:BEGIN|END) ")
 _FOOTER = Pattern(r"-{4,5} ?END [A-Z0-9 ]{0,64}-{4,5}")
 _KEY_LINES = Pattern(
-    r"(?:[A-Za-z-]+: [^\r\n\x1f]*[\r\n]|[ \t\r\n]|\\{1,8}[nr]|=?[A-Za-z0-9+/=]{12,})*"
+    r"(?:[A-Za-z-]+: [^\r\n\x1f]*[\r\n]|[ \t\r\n]|\\{1,8}[nr]|[A-Za-z0-9+/=]{12,}"
+    r"|[A-Za-z0-9+/=]{1,11}[\r\n])*"
 )
 _PUTTY_LINES = Pattern(r"[^\r\n\x1f]*" + _KEY_LINES.source)
 _BASE64_RUN = re.compile(rb"[A-Za-z0-9+/]{12}")
