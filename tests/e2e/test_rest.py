@@ -89,6 +89,26 @@ def test_what_must_not_be_sent_is_refused_reported_and_recorded_masked(
         assert value not in answer.body.decode() + json.dumps(row)
 
 
+def test_many_findings_that_are_only_noted_are_kept_as_sent(client: Client) -> None:
+    data = [f"10.1.{n // 250}.{n % 250 + 1}" for n in range(3_000)]
+    task_id = client.post("/submit", {"data": data, "source": "e2e"}).json["task_id"]
+    (row,) = eventually(lambda: client.rows(f"task_id = '{task_id}'") or None)
+    assert json.loads(row["payload"]) == data
+    assert (row["source"], row["detectors"]) == ("e2e", "private_ip_address")
+    assert not row.get("masked_widely")
+
+
+def test_where_more_is_masked_than_was_found_the_row_says_so(client: Client) -> None:
+    body = {"data": ["bob@example.com"] * 3_000 + ["harmless"], "source": "e2e"}
+    answer = client.post("/submit", body)
+    assert answer.status == 400
+    alert_id = answer.detail("ErrorInfo")["metadata"]["alert_id"]
+    (row,) = eventually(lambda: client.rows(f"alert_id = '{alert_id}'") or None)
+    assert row["masked_widely"] is True
+    assert set(row["payload"]) == set('[*",]')
+    assert row["source"] == "e2e"
+
+
 @pytest.mark.parametrize(
     ("body", "path", "reason"),
     [
