@@ -63,7 +63,11 @@ async def serve(settings: IngestSettings) -> None:
         servicer = IngestServicer(intake, lookups, settings.status_retention_seconds)
         health = Health([INGEST], probes={"redis": redis_answers}, bystanders={ALERT: alerts.probe})
         ingest = server.Service(
-            INGEST, add_IngestServiceServicer_to_server, servicer, servicer.refuse_undecodable
+            INGEST,
+            add_IngestServiceServicer_to_server,
+            servicer,
+            servicer.refuse_undecodable,
+            settings.stream_idle_seconds,
         )
         reflected = [INGEST, ALERT] if settings.reflection else []
         telemetry.expose(settings.metrics_listen)
