@@ -14,8 +14,8 @@ import grpc
 import uvloop
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
+from mesh import reflection
 from mesh.errors import CallError
 from mesh.health import Health
 from mesh.logs import logger
@@ -88,8 +88,13 @@ def build(
     states = Service("grpc.health.v1.Health", add_health, health.servicer)
     add_health(health.servicer, _HandlerWrapper(server, uncounted, states))
     if reflected:
-        names = [*reflected, states.name, reflection.SERVICE_NAME]
-        reflection.enable_server_reflection(names, server)
+        names = [*reflected, states.name, *reflection.NAMES]
+        servicer = reflection.Reflection(names)
+        for name in reflection.NAMES:
+            service = Service(
+                name, reflection.adder(name), servicer, idle_seconds=settings.stream_idle_seconds
+            )
+            service.add(servicer, _HandlerWrapper(server, shares, service))
     server.add_insecure_port(settings.listen)
     return server
 
