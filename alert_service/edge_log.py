@@ -38,6 +38,7 @@ RETRY_SECONDS = 0.5
 _MADE_BY_A_SERVICE = "via_upstream"
 # Says nothing about what was sent, and an alert for each would add to the load.
 _TOO_MANY_REQUESTS = 429
+_UNIMPLEMENTED = str(grpc.StatusCode.UNIMPLEMENTED.value[0])
 
 _NOT_A_WORD = re.compile(r"[^A-Z0-9]+")
 
@@ -68,7 +69,8 @@ _BY_STATUS = {
     415: Rule("UNSUPPORTED_MEDIA_TYPE", "The path takes JSON only. Send application/json."),
     431: Rule("HEADERS_TOO_LARGE", "The headers are too large. Send fewer or shorter ones."),
 }
-_KNOWN = {rule.name for rule in (*_BY_DETAILS.values(), *_BY_STATUS.values())}
+_UNKNOWN_METHOD = Rule("UNKNOWN_METHOD", "There is no such method. Call one that reflection tells.")
+_KNOWN = {rule.name for rule in (*_BY_DETAILS.values(), *_BY_STATUS.values(), _UNKNOWN_METHOD)}
 
 
 class EdgeLog:
@@ -165,10 +167,9 @@ def alert_of(entry: HTTPAccessLogEntry) -> RaiseAlertRequest | None:
     The same entry gives the same `alert_id`. Of what the caller sent, only the method is named.
     """
     status = entry.response.response_code.value
-    details = entry.response.response_code_details.partition("{")[0]
-    if not 400 <= status < 500 or status == _TOO_MANY_REQUESTS or details == _MADE_BY_A_SERVICE:
+    rule = _rule(entry)
+    if rule is None:
         return None
-    rule = _BY_DETAILS.get(details) or _BY_STATUS.get(status) or _other(details)
     request_id = _request_id(entry)
     alert = RaiseAlertRequest(
         alert_id=_alert_id(entry, request_id),
@@ -180,6 +181,17 @@ def alert_of(entry: HTTPAccessLogEntry) -> RaiseAlertRequest | None:
     if entry.common_properties.HasField("start_time"):
         alert.raise_time.CopyFrom(entry.common_properties.start_time)
     return alert
+
+
+def _rule(entry: HTTPAccessLogEntry) -> Rule | None:
+    if entry.response.response_headers.get("grpc-status") == _UNIMPLEMENTED:
+        # Whether the gateway has no route for it or the service no such method.
+        return _UNKNOWN_METHOD
+    status = entry.response.response_code.value
+    details = entry.response.response_code_details.partition("{")[0]
+    if not 400 <= status < 500 or status == _TOO_MANY_REQUESTS or details == _MADE_BY_A_SERVICE:
+        return None
+    return _BY_DETAILS.get(details) or _BY_STATUS.get(status) or _other(details)
 
 
 def _other(details: str) -> Rule:

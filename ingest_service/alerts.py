@@ -27,19 +27,22 @@ class Alerts:
         self._health = health_pb2_grpc.HealthStub(channel)
         self._jobs = jobs
 
-    async def raise_alert(self, alert: RaiseAlertRequest) -> None:
-        """Return once the alert is durable: as a report, or as a job that will become one.
+    async def raise_alert(self, alert: RaiseAlertRequest) -> str:
+        """Return the alert's id once it is durable: as a report, or as a job that will become one.
 
-        Idempotent by `alert_id`, which must be set. Raises jobs.QueueUnavailable or jobs.QueueFull
-        when neither could be done.
+        It is another one than was asked for when the alert is counted with others. Idempotent by
+        `alert_id`, which must be set. Raises jobs.QueueUnavailable or jobs.QueueFull when neither
+        could be done.
         """
         try:
-            await self._alert_service.RaiseAlert(alert, timeout=CALL_SECONDS)
+            raised = await self._alert_service.RaiseAlert(alert, timeout=CALL_SECONDS)
             ALERTS.labels("told").inc()
+            return raised.alert_id
         except grpc.aio.AioRpcError as error:
             log.warning("alert queued", alert_id=alert.alert_id, error=error.code().name)
             await asyncio.to_thread(self._jobs.enqueue_alert, alert)
             ALERTS.labels("queued").inc()
+            return alert.alert_id
 
     async def probe(self) -> None:
         """Check that the alert service serves. Raises grpc.aio.AioRpcError or Unhealthy."""

@@ -106,6 +106,13 @@ class Intake:
         """
         await self._see_through(self._refuse_undecodable(http_request_id))
 
+    async def record_refusal(self, rule: Violation, client: str, http_request_id: str) -> str:
+        """Alert about and record a request that the gateway refused; return the alert's id.
+
+        Raises CallError when that is not possible.
+        """
+        return await self._see_through(self._record_refusal(rule, client, http_request_id))
+
     async def close(self) -> None:
         """Wait until everything that was taken in is durable or has failed."""
         while self._unfinished:
@@ -207,6 +214,25 @@ class Intake:
             raise _unavailable() from None
         withheld = Value(string_value="[undecodable]")
         await self._record([Decided(SubmitRequest(), withheld, "", alert_id=alert.alert_id)])
+
+    async def _record_refusal(self, rule: Violation, client: str, http_request_id: str) -> str:
+        alert = RaiseAlertRequest(
+            # The alert service tells it so too, should the gateway's log tell of this request.
+            alert_id=f"edge-{http_request_id}",
+            event_type="INVALID_INPUT",
+            violations=[rule],
+            http_request_id=http_request_id,
+            client=client,
+            at_edge=True,
+        )
+        alert.raise_time.GetCurrentTime()
+        try:
+            alert_id = await self._alerts.raise_alert(alert)
+        except (QueueUnavailable, QueueFull):
+            raise _unavailable() from None
+        withheld = Value(string_value=f"[{rule.rule.lower()}]")
+        await self._record([Decided(SubmitRequest(), withheld, "", alert_id=alert_id)])
+        return alert_id
 
     async def _record(self, decided: Sequence[Decided]) -> list[Receipt]:
         if not decided:

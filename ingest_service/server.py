@@ -7,6 +7,7 @@ import asyncio
 import grpc
 
 from ingest_service.alerts import Alerts
+from ingest_service.edge import EdgeServicer
 from ingest_service.gate import Gate
 from ingest_service.intake import Intake
 from ingest_service.jobs import Jobs
@@ -19,11 +20,14 @@ from mesh import client, server, telemetry
 from mesh.health import Health
 from mesh.queue import connect, use_envelopes
 from sluice.alert.v1 import alert_service_pb2
+from sluice.edge.v1 import edge_service_pb2
+from sluice.edge.v1.edge_service_pb2_grpc import add_EdgeServiceServicer_to_server
 from sluice.ingest.v1 import ingest_service_pb2
 from sluice.ingest.v1.ingest_service_pb2_grpc import add_IngestServiceServicer_to_server
 from sluice.job.v1.job_pb2 import JobRecord
 
 INGEST = ingest_service_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name
+EDGE = edge_service_pb2.DESCRIPTOR.services_by_name["EdgeService"].full_name
 ALERT = alert_service_pb2.DESCRIPTOR.services_by_name["AlertService"].full_name
 
 
@@ -69,10 +73,13 @@ async def serve(settings: IngestSettings) -> None:
             servicer.refuse_undecodable,
             settings.stream_idle_seconds,
         )
+        edge = server.Service(EDGE, add_EdgeServiceServicer_to_server, EdgeServicer(intake))
         reflected = [INGEST, ALERT] if settings.reflection else []
         telemetry.expose(settings.metrics_listen)
         watching = asyncio.create_task(gate.watch_policy())
-        await server.serve(settings, server.build(settings, [ingest], health, reflected), health)
+        await server.serve(
+            settings, server.build(settings, [ingest, edge], health, reflected), health
+        )
         watching.cancel()
         await intake.close()
         await lookups.close()

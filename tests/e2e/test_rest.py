@@ -1,6 +1,7 @@
 """What callers of the JSON interface are promised, on the real mesh."""
 
 import json
+import socket
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.client import JSON, Answer, Client, eventually, marker
+
+CHUNKED = "Transfer-Encoding: chunked"
 
 
 @pytest.mark.parametrize(
@@ -174,6 +177,62 @@ def test_what_the_gateway_refuses_has_the_same_shape_and_alerts(
     alert = alert_of(client, answer)
     assert alert["event_type"] == "INVALID_INPUT"
     assert "CANARY" not in json.dumps(alert)
+
+
+@pytest.mark.parametrize("door", ["gateway", "alert_door"])
+@pytest.mark.parametrize(
+    ("query", "body", "headers", "status", "rule"),
+    [
+        ("", b'{"data":"CANARY"', JSON, 400, "MALFORMED_JSON"),
+        ("", b'["CANARY"]', JSON, 400, "MALFORMED_JSON"),
+        ("", b'{"source":["CANARY"]}', JSON, 400, "MALFORMED_JSON"),
+        ("?CANARY=1", b"{}", JSON, 400, "BAD_QUERY"),
+        ("", b"CANARY" * 800_000, JSON, 413, "BODY_TOO_LARGE"),
+        ("", b'"CANARY"', {"Content-Type": "text/plain"}, 415, "UNSUPPORTED_MEDIA_TYPE"),
+    ],
+)
+def test_what_the_gateway_refuses_has_its_alert_and_its_row_when_the_caller_is_told(
+    client: Client,
+    door: str,
+    query: str,
+    body: bytes,
+    headers: dict[str, str],
+    status: int,
+    rule: str,
+) -> None:
+    path = {"gateway": "/submit", "alert_door": "/alert"}[door]
+    address = getattr(client.mesh, door)
+    answer = client.call("POST", path + query, body, headers, address=address)
+    assert answer.status == status
+    assert not any(name.startswith("x-refused") for name in answer.headers)
+    alert_id = answer.detail("ErrorInfo")["metadata"]["alert_id"]
+    alert = client.get(f"/alerts/{alert_id}").json["alert"]
+    assert alert["event_type"] == "INVALID_INPUT"
+    assert [each["rule"] for each in alert["violations"]] == [rule]
+    rows = eventually(lambda: client.rows(f"alert_id = '{alert_id}'") or None)
+    assert {row["verdict"] for row in rows} == {"rejected"}
+    assert {row["payload"] for row in rows} == {json.dumps(f"[{rule.lower()}]")}
+    assert "CANARY" not in json.dumps([alert, rows]) + answer.body.decode()
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_there(client: Client) -> None:
+    host, port = client.mesh.gateway.split(":")
+    piece = b"x" * 100_000
+    for length, chunk in (("Content-Length: 3000000", b"%s"), (CHUNKED, b"186a0\r\n%s\r\n")):
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            head = f"POST /submit HTTP/1.1\r\nHost: {host}\r\n{length}\r\n"
+            connection.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode())
+            for _ in range(11):
+                connection.sendall(chunk % piece)
+            answer = connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert b'"alert_id":"' in answer
+
+
+def test_after_a_refusal_a_client_can_go_on(client: Client) -> None:
+    for body in (b"{", b'{"data":1}', b'{"data":"' + b"x" * 1_100_000 + b'"}', b'{"data":1}'):
+        answer = client.call("POST", "/submit", body, JSON)
+        assert answer.status == (200 if body == b'{"data":1}' else 413 if len(body) > 9 else 400)
 
 
 @pytest.mark.parametrize(

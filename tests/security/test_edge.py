@@ -150,6 +150,12 @@ def test_bodies_are_limited_before_they_are_transcoded(manager: Any) -> None:
     }
 
 
+def test_refusals_wait_on_both_listeners(manager: Any) -> None:
+    # Nearer to the caller than whatever refuses.
+    names = [each["name"].rsplit(".", 1)[1] for each in manager["http_filters"]]
+    assert names.index("lua") < names.index("header_mutation")
+
+
 def test_every_route_but_those_of_streams_ends_in_time(listener: Any, manager: Any) -> None:
     for route in routes(manager):
         if "direct_response" in route:
@@ -235,11 +241,17 @@ def test_the_access_log_tells_nothing_that_a_caller_wrote(manager: Any) -> None:
         "CEL(request.method in ['GET', 'POST', 'OPTIONS'] ? request.method : 'other')",
     }
     config = to_alert_service["typed_config"]
-    assert not any(key.startswith("additional_") for key in config)
+    added = [value for key, value in config.items() if key.startswith("additional_")]
+    assert added == [["grpc-status"]]
     assert config["common_config"]["grpc_service"]["envoy_grpc"]["cluster_name"] == "alert_service"
 
 
 def test_the_gateways_own_errors_quote_nothing(manager: Any) -> None:
     errors = manager["local_reply_config"]
     commands = set(re.findall(r"%([^%]+)%", json.dumps(errors)))
-    assert commands == {"CEL(xds.route_name != '' ? request.id : '')"}
+    # The latter two are for the ingest service; the filter that tells it takes them away.
+    assert commands == {
+        "CEL(xds.route_name != '' ? request.id : '')",
+        "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT",
+        "REQ(X-REQUEST-ID)",
+    }

@@ -89,6 +89,22 @@ def test_what_is_no_refusal_of_the_gateway_is_passed_over(status: int, details: 
     assert alert_of(entry_of(status, details)) is None
 
 
+@pytest.mark.parametrize(
+    ("status", "details"),
+    [(200, "direct_response"), (200, "via_upstream"), (404, "direct_response")],
+)
+def test_a_call_of_an_unknown_method_is_told_by_its_grpc_status(status: int, details: str) -> None:
+    entry = entry_of(status, details)
+    entry.response.response_headers["grpc-status"] = "12"
+    alert = alert_of(entry)
+    assert alert is not None
+    assert alert.violations[0].rule == "UNKNOWN_METHOD"
+    assert violations_of(alert) == []
+    entry.response.response_headers["grpc-status"] = "0"
+    entry.response.response_code.value = 200
+    assert alert_of(entry) is None
+
+
 def test_what_fails_too_early_for_a_request_id_has_an_id_of_its_own() -> None:
     entry = entry_of(431, "http1.headers_too_large", request_id="", route="", method=0)
     alert, again = (

@@ -22,16 +22,18 @@ class FakeAlerts:
     def __init__(self, log: list[str]) -> None:
         self.log = log
         self.raised: list[RaiseAlertRequest] = []
+        self.folded = ""
         self.error: Exception | None = None
         self.release = asyncio.Event()
         self.release.set()
 
-    async def raise_alert(self, alert: RaiseAlertRequest) -> None:
+    async def raise_alert(self, alert: RaiseAlertRequest) -> str:
         await self.release.wait()
         if self.error is not None:
             raise self.error
         self.log.append("alert")
         self.raised.append(alert)
+        return self.folded or alert.alert_id
 
 
 class FakeRecorder:
