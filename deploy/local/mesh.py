@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
-from deploy.local import parts, ports, programs
+from deploy.local import admin, parts, ports, programs
 from deploy.local.settings import HOST, LocalSettings
 from deploy.local.supervision import Supervisor
 
@@ -54,7 +54,8 @@ class LocalMesh:
         `changes` are settings by name, for example `worker_processes=2`. The mesh ends with the
         thread that starts it, should that not stop it.
         """
-        settings = LocalSettings().model_copy(update={"redis_url": "", "influx_url": "", **changes})
+        none = {"redis_url": "", "influx_url": "", "hosts": ""}
+        settings = LocalSettings().model_copy(update={**none, **changes})
         lengths = {name: 1 for name in LocalSettings.model_fields if name.endswith("_port")}
         for room in ("ingest", "worker"):
             count = getattr(settings, f"{room}_processes")
@@ -92,11 +93,17 @@ class LocalMesh:
         """Where InfluxDB is."""
         return programs.influx_url(self.settings)
 
+    @property
+    def admin_socket(self) -> Path:
+        """Envoy's admin interface."""
+        return admin.socket_path(self.settings.state)
+
     def start(self) -> None:
         """Start everything and wait until all of it is healthy; on failure, nothing stays.
 
         Raises MeshError when a port is taken, a named server does not answer or a program does not
-        become healthy, and parts.PartMissing when a part can be neither found nor built.
+        become healthy, parts.PartMissing when a part can be neither found nor built, and
+        admin.AdminError when there is no safe place for Envoy's admin socket.
         """
         if not self.supervisor.running():
             # An earlier stop may still be at work.
@@ -176,6 +183,7 @@ class LocalMesh:
             folders |= {*program.folders}
         for folder in sorted(folders | {path.parent for path in files}):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        admin.require_private(self.admin_socket.parent)
         for path, text in files.items():
             path.write_text(text)
 

@@ -14,7 +14,7 @@ import redis
 import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from deploy.local import gateway, parts
+from deploy.local import admin, gateway, parts
 from deploy.local.bootstrap import ROOT
 from deploy.local.settings import HOST, LocalSettings
 
@@ -133,12 +133,11 @@ def gateway_sees_services(settings: LocalSettings) -> bool:
 
     It looks for itself, every half second, and answers 503 until then.
     """
-    url = f"http://{HOST}:{settings.admin_port}/clusters"
     try:
-        with urllib.request.urlopen(url, timeout=PROBE_SECONDS) as answer:
-            lines = answer.read().decode().splitlines()
+        told = admin.get(admin.socket_path(settings.state), "/clusters", PROBE_SECONDS)
     except OSError:
         return False
+    lines = told.decode().splitlines()
     return all(line.endswith("::healthy") for line in lines if "::health_flags::" in line)
 
 
@@ -253,12 +252,20 @@ def _python(
 def _gateway(settings: LocalSettings) -> Program:
     template = yaml.safe_load((ROOT / "api_gateway" / "envoy.yaml").read_text())
     first = settings.ingest_grpc_port
+    ingest = range(first, first + settings.ingest_processes)
+    admin_socket = admin.socket_path(settings.state)
     rendered = gateway.render(
         template,
-        admin=settings.admin_port,
-        listeners={"gateway": settings.gateway_port, "alert_door": settings.alert_port},
+        admin=admin_socket,
+        hosts=[name for name in settings.hosts.split(",") if name],
+        listeners={
+            "gateway": settings.gateway_port,
+            "alert_door": settings.alert_port,
+            "admin": settings.admin_port,
+        },
         clusters={
-            "ingest_service": range(first, first + settings.ingest_processes),
+            "ingest_service": ingest,
+            "ingest_refusals": ingest,
             "alert_service": [settings.alert_grpc_port],
         },
         descriptors=str(ROOT / "protos" / "gen" / "sluice.binpb"),
@@ -272,7 +279,14 @@ def _gateway(settings: LocalSettings) -> Program:
         "--disable-hot-restart",
     ]
     probe = _http_probe(f"http://{HOST}:{settings.admin_port}/ready")
-    return Program("api_gateway", 60, command, probe, files={path: json.dumps(rendered, indent=1)})
+    return Program(
+        "api_gateway",
+        60,
+        command,
+        probe,
+        files={path: json.dumps(rendered, indent=1)},
+        folders=(admin_socket.parent,),
+    )
 
 
 def _redis_probe(url: str) -> Probe:

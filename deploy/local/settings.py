@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -16,6 +17,18 @@ HOST = "127.0.0.1"
 Folder = Annotated[Path, AfterValidator(Path.resolve)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=1)]
+
+_HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,251}[a-z0-9])?")
+
+
+def _host_names(text: str) -> str:
+    names = [name.strip().lower() for name in text.split(",") if name.strip()]
+    if not all(_HOST_NAME.fullmatch(name) for name in names):
+        raise ValueError("Send host names without ports, separated by commas.")
+    return ",".join(dict.fromkeys(names))
+
+
+HostNames = Annotated[str, AfterValidator(_host_names)]
 
 
 class LocalSettings(BaseSettings):
@@ -39,7 +52,7 @@ class LocalSettings(BaseSettings):
     influx_rpc_port: Port = 8088
     """InfluxDB's own backup port (SLUICE_INFLUX_RPC_PORT)."""
     admin_port: Port = 9901
-    """Envoy's admin interface (SLUICE_ADMIN_PORT)."""
+    """Envoy's readiness and metrics (SLUICE_ADMIN_PORT)."""
     ingest_grpc_port: Port = 50051
     """First of the ingest processes' ports, one after the other (SLUICE_INGEST_GRPC_PORT)."""
     alert_grpc_port: Port = 50061
@@ -52,6 +65,10 @@ class LocalSettings(BaseSettings):
     """The alert service's metrics (SLUICE_ALERT_METRICS_PORT)."""
     worker_metrics_port: Port = 9121
     """First of the workers' metrics ports (SLUICE_WORKER_METRICS_PORT)."""
+
+    hosts: HostNames = ""
+    """Names that the gateway goes by beside localhost, 127.0.0.1 and [::1], separated by commas, as
+    host of a call and of a page that calls (SLUICE_HOSTS)."""
 
     ingest_processes: Count = 1
     """Ingest processes behind the gateway (SLUICE_INGEST_PROCESSES)."""

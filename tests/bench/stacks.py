@@ -14,7 +14,7 @@ from typing import Any
 import redis
 import yaml
 
-from deploy.local import gateway, parts, programs
+from deploy.local import admin, gateway, parts, programs
 from deploy.local.bootstrap import ROOT
 from deploy.local.mesh import LocalMesh
 from deploy.local.programs import Program
@@ -151,12 +151,20 @@ class Noop(Stack):
         spare = self._settings
         config = _config_folder(spare)
         template = yaml.safe_load((ROOT / "api_gateway" / "envoy.yaml").read_text())
+        admin_socket = admin.socket_path(spare.state)
+        admin_socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         rendered = gateway.render(
             template,
-            admin=spare.admin_port,
-            listeners={"gateway": spare.gateway_port, "alert_door": spare.alert_port},
+            admin=admin_socket,
+            hosts=[],
+            listeners={
+                "gateway": spare.gateway_port,
+                "alert_door": spare.alert_port,
+                "admin": spare.admin_port,
+            },
             clusters={
                 "ingest_service": [spare.ingest_grpc_port],
+                "ingest_refusals": [spare.ingest_grpc_port],
                 "alert_service": [spare.ingest_grpc_port],
             },
             descriptors=str(ROOT / "protos" / "gen" / "sluice.binpb"),

@@ -50,6 +50,14 @@ def test_grpcurl_lists_and_describes_every_public_method(client: Client) -> None
         assert set(listed) == {f"{service}.{method}" for method in methods}
         described = grpcurl(client, client.mesh.gateway, "describe", service)
         assert all(f"rpc {method} " in described for method in methods)
+    for service, methods in METHODS.items():
+        for method in methods:
+            told = grpcurl(client, client.mesh.gateway, "describe", f"{service}.{method}")
+            assert told.startswith(f"{service}.{method} is a method:")
+    for version in ("v1", "v1alpha"):
+        name = f"grpc.reflection.{version}.ServerReflection"
+        assert name in services
+        assert f"{name} is a service:" in grpcurl(client, client.mesh.gateway, "describe", name)
     assert "google.protobuf.Value data = 1" in grpcurl(
         client, client.mesh.gateway, "describe", "sluice.ingest.v1.SubmitRequest"
     )
