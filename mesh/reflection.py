@@ -31,11 +31,15 @@ _declare_v1()
 
 
 class Reflection:
-    """Answers the calls of grpc.reflection: `names` are the services it lists."""
+    """Answers the calls of grpc.reflection about the services named, and what their files need.
+
+    Raises KeyError when there is no such service.
+    """
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = sorted(names)
         self._pool = descriptor_pool.Default()
+        self._files = _with_needed([self._pool.FindServiceByName(name).file for name in names])
 
     async def ServerReflectionInfo(
         self, request_iterator: AsyncIterator[contract.ServerReflectionRequest], context: Any
@@ -56,7 +60,7 @@ class Reflection:
                     for name in self._names:
                         answer.list_services_response.service.add(name=name)
                 case "file_by_filename":
-                    _tell_file(answer, self._pool.FindFileByName(request.file_by_filename))
+                    _tell_file(answer, self._files[request.file_by_filename])
                 case "file_containing_symbol":
                     _tell_file(answer, self._file_of(request.file_containing_symbol))
                 case "file_containing_extension":
@@ -80,11 +84,13 @@ class Reflection:
     def _file_of(self, symbol: str) -> FileDescriptor:
         """Return the file that declares `symbol`, which may be a method. Raises KeyError."""
         try:
-            return self._pool.FindFileContainingSymbol(symbol)
+            found = self._pool.FindFileContainingSymbol(symbol)
         except KeyError:
             service, _, method = symbol.rpartition(".")
-            found = self._pool.FindServiceByName(service)
-            return found.methods_by_name[method].containing_service.file
+            methods = self._pool.FindServiceByName(service).methods_by_name
+            found = methods[method].containing_service.file
+        # There are services that are nobody's business.
+        return self._files[found.name]
 
 
 def adder(name: str) -> Callable[[Any, Any], None]:
@@ -101,16 +107,20 @@ def adder(name: str) -> Callable[[Any, Any], None]:
     return add
 
 
+def _with_needed(files: Sequence[FileDescriptor]) -> dict[str, FileDescriptor]:
+    """Return the files and every file that they need, by name."""
+    found: dict[str, FileDescriptor] = {}
+    waiting = [*files]
+    for file in waiting:
+        if file.name not in found:
+            found[file.name] = file
+            waiting.extend(file.dependencies)
+    return found
+
+
 def _tell_file(answer: contract.ServerReflectionResponse, file: FileDescriptor) -> None:
-    """Tell a file and every file that it needs."""
-    files = {file.name: file}
-    for each in (waiting := [file]):
-        for needed in each.dependencies:
-            if needed.name not in files:
-                files[needed.name] = needed
-                waiting.append(needed)
     answer.file_descriptor_response.file_descriptor_proto.extend(
-        each.serialized_pb for each in files.values()
+        each.serialized_pb for each in _with_needed([file]).values()
     )
 
 

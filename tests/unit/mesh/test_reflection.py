@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha.reflection_pb2 import (
 from mesh.reflection import NAMES, Reflection
 
 # The pool knows what is imported.
+from sluice.edge.v1 import edge_service_pb2
 from sluice.ingest.v1 import ingest_service_pb2
 
 FILE = ingest_service_pb2.DESCRIPTOR.name
@@ -24,7 +25,9 @@ async def answer(**question: object) -> ServerReflectionResponse:
     async def questions() -> AsyncIterator[ServerReflectionRequest]:
         yield ServerReflectionRequest(host="here", **question)
 
-    (only,) = [each async for each in Reflection([SERVICE]).ServerReflectionInfo(questions(), None)]
+    (only,) = [
+        each async for each in Reflection([SERVICE, *NAMES]).ServerReflectionInfo(questions(), None)
+    ]
     assert only.valid_host == only.original_request.host == "here"
     return only
 
@@ -62,6 +65,19 @@ async def test_a_symbol_that_is_not_there_is_not_found(symbol: str) -> None:
     assert told.error_response.error_code == 5
 
 
+@pytest.mark.parametrize(
+    "symbol",
+    ["sluice.edge.v1.EdgeService", "sluice.edge.v1.EdgeService.RecordRefusal",
+     "sluice.edge.v1.RecordRefusalRequest"],
+)  # fmt: skip
+async def test_what_is_not_public_is_not_shown(symbol: str) -> None:
+    assert edge_service_pb2.DESCRIPTOR.name.startswith("sluice/edge/")
+    told = await answer(file_containing_symbol=symbol)
+    assert told.error_response.error_code == 5
+    told = await answer(file_by_filename=edge_service_pb2.DESCRIPTOR.name)
+    assert told.error_response.error_code == 5
+
+
 async def test_both_versions_describe_themselves() -> None:
     for name in NAMES:
         symbol = f"{name}.ServerReflectionInfo"
@@ -74,7 +90,7 @@ async def test_both_versions_describe_themselves() -> None:
 
 async def test_the_other_questions() -> None:
     listed = await answer(list_services="*")
-    assert [each.name for each in listed.list_services_response.service] == [SERVICE]
+    assert {each.name for each in listed.list_services_response.service} == {SERVICE, *NAMES}
     assert files(await answer(file_by_filename=FILE))[0] == FILE
     assert (await answer(file_by_filename="nope")).error_response.error_code == 5
     extended = "google.protobuf.MethodOptions"
