@@ -33,6 +33,9 @@ OPTIONS = [
     # The gateway limits headers, and counts neither those it adds nor what gRPC counts for each.
     # Near this limit gRPC refuses at random, so it has to lie well above.
     ("grpc.max_metadata_size", 32 * 1024),
+    # The gateway pings, to find out when a process hangs. Where only quiet streams are open, gRPC
+    # would take that for an attack and end them.
+    ("grpc.http2.max_ping_strikes", 0),
 ]
 
 Context = grpc.aio.ServicerContext[Any, Any]
