@@ -261,6 +261,7 @@ def test_health_decides_who_is_called(cluster: Any) -> None:
     assert "grpc_health_check" in check
     assert check["interval"] == check["no_traffic_interval"] == "0.500s"
     assert cluster["common_lb_config"]["healthy_panic_threshold"] == {}
+    assert cluster["common_lb_config"]["update_merge_window"] == "0s"
 
 
 def test_the_access_log_tells_nothing_that_a_caller_wrote(manager: Any) -> None:
