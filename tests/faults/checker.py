@@ -96,6 +96,7 @@ def check(places: Places, path: Path, dead_letters: int | None) -> Verdict:
     client = redis.Redis.from_url(places.redis_url, socket_timeout=10)
     rows = recorded(places.influx_url)
     _check_rows(told, rows, set(_dead_keys(client)), verdict)
+    _check_times(rows, verdict)
     _check_reports(told, places.reports, verdict)
     _check_receipts(told, verdict)
     _check_queues(client, dead_letters, verdict)
@@ -143,6 +144,12 @@ def _misfits(row: dict[str, Any], submission: history.Submission) -> Iterator[st
         receipt = row.get("alert_id")
     if submission.is_promised and receipt not in submission.receipts:
         yield "recorded under another receipt"
+
+
+def _check_times(rows: list[dict[str, Any]], verdict: Verdict) -> None:
+    """Of one verdict two rows of one time are one; of two they are there, and still must not be."""
+    if shared := len(rows) - len({row["time"] for row in rows}):
+        verdict.books.append(f"{shared} rows share the time of another")
 
 
 def _check_reports(told: history.Told, folder: Path, verdict: Verdict) -> None:

@@ -103,6 +103,16 @@ def test_a_row_that_is_there_twice(loaded: Scene) -> None:
     assert verdict_on(loaded)["green"]
 
 
+def test_two_rows_of_one_time(loaded: Scene) -> None:
+    row = one_row(loaded)
+    write(loaded, row | {"verdict": "rejected", "payload": '"stranger"'})
+    verdict = verdict_on(loaded)
+    delete(loaded, row["time"])
+    write(loaded, row)
+    assert "1 rows share the time of another" in verdict["books"]
+    assert not verdict["green"]
+
+
 def test_a_row_that_is_gone(loaded: Scene) -> None:
     row = one_row(loaded)
     delete(loaded, row["time"])
