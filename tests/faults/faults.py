@@ -669,10 +669,10 @@ def _give_up(
     except grpc.RpcError as error:
         call = cast(grpc.Call, error)
         refused = call.code() is grpc.StatusCode.INVALID_ARGUMENT
-        caller.note(body, 400 if refused else 0, {"details": _details(call)})
+        caller.note(body, 400 if refused else 0, {"details": details_of(call)})
 
 
-def _details(call: grpc.Call) -> list[dict[str, Any]]:
+def details_of(call: grpc.Call) -> list[dict[str, Any]]:
     """Return the error details of a gRPC call as JSON has them."""
     for key, value in call.trailing_metadata() or ():
         if key == "grpc-status-details-bin":
