@@ -4,25 +4,26 @@ PYTHON ?= python3
 RUN := PYTHONPATH=.:protos/gen .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: bench capacity help install up down status logs demo audit deadletters clean tools test faults fuzz check \
-  format generate wheel scorecard bench capacity lock
+.PHONY: help install up down status logs demo audit deadletters clean tools unit test test-influx2 faults fuzz \
+  check wheels format generate wheel scorecard bench capacity lock
 
 # The mesh that is up tells where its Redis and InfluxDB are.
 WITH_MESH = addresses=$$($(RUN) -c 'from deploy.local.mesh import LocalMesh; \
   from deploy.local.settings import LocalSettings; settings = LocalSettings.load(); \
   mesh = LocalMesh.that_runs(settings.state) or LocalMesh(settings); \
-  print(f"SLUICE_REDIS_URL={mesh.redis_url} SLUICE_INFLUX_URL={mesh.influx_url}")') \
-  && env $$addresses $(RUN)
+  from shlex import quote; addresses = {"SLUICE_REDIS_URL": mesh.redis_url} | mesh.influx_environment(); \
+  print(*(f"{name}={quote(value)}" for name, value in addresses.items()))') \
+  && eval "export $$addresses" && $(RUN)
 SEEDS ?= 3
 INPUTS ?= 10000
 
 help: ## list these commands
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1	\2/' | expand -t 20
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*##(.*)/  make \1	\2/' | expand -t 20
 
 install:
 	@command -v $(PYTHON) >/dev/null || { \
 	  echo "There is no $(PYTHON) here: install Python 3.11 or later (or name it: make PYTHON=...)."; exit 1; }
-	@$(PYTHON) deploy/local/bootstrap.py
+	@$(PYTHON) -m deploy.local.bootstrap
 
 up: install ## install what is missing and start everything
 	@$(RUN) -m deploy.local up
@@ -48,11 +49,19 @@ deadletters: install ## list what could not be recorded, or put it back: REPLAY=
 clean: install ## stop everything and delete its data, logs and reports
 	@$(RUN) -m deploy.local clean
 
-tools: install ## bring grpcurl, influx, redis-cli and sluice-scan
+tools: install ## bring grpcurl, influx and sluice-scan
 	@$(RUN) -m deploy.local tools
 
-test: tools ## run every test, on a mesh of its own
-	@$(RUN) -m pytest
+unit: install ## run the tests that need no mesh; takes seconds
+	@$(RUN) -m pytest tests/unit
+
+test: tools ## run every test, on a mesh of its own (PART=e2e: one folder of tests/)
+	@$(RUN) -m pytest $(if $(PART),tests/$(PART))
+
+# Builds it first, which needs Rust and clang; no part of `make test`.
+test-influx2: tools ## run the end-to-end tests on InfluxDB 2.7
+	@$(RUN) -m tests.e2e.influx2
+	@SLUICE_E2E_INFLUX2=yes $(RUN) -m pytest tests/e2e
 
 faults: tools ## strike real meshes at random and prove nothing is lost (SEEDS=3, ROWS=name,name)
 	@$(RUN) -m tests.faults --seeds $(SEEDS) $(if $(ROWS),--rows $(ROWS))
@@ -66,6 +75,9 @@ check: install ## lint, types, and the rules of the contracts
 	@$(RUN) -m mypy
 	@PATH="$$(.venv/bin/python -c 'from deploy.local.parts import tool; print(tool("buf").parent)'):$$PATH" \
 	  .venv/bin/python protos/check.py
+
+wheels: install ## check that every pinned package has a wheel for each Python and processor
+	@$(RUN) -m deploy.wheels
 
 format: install ## bring the code into shape
 	@.venv/bin/ruff check --fix --quiet . ; .venv/bin/ruff format .
@@ -88,9 +100,10 @@ bench: install ## measure Sluice beside the stack it replaces, and as it grows; 
 capacity: install ## turn the measured figures into what N users need
 	@$(RUN) -m tests.bench.capacity
 
-lock: install ## pin the requirements anew (needs uv)
-	@for set in runtime dev tools; do \
-	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+lock: install ## pin the requirements anew
+	@uv=$$($(RUN) -c 'from deploy.local.parts import tool; print(tool("uv"))'); \
+	for set in runtime dev tools; do \
+	  $$uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	    --no-emit-index-url --custom-compile-command 'make lock' \
 	    requirements/$$set.in -o requirements/$$set.txt || exit 1; \
 	done

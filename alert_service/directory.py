@@ -1,6 +1,7 @@
-"""The directory of the reports: opened once, held by one process, entered by file descriptor.
+"""A directory of reports: opened once, held by one process, entered by file descriptor.
 
-Nothing is reached by a path of several parts, no symbolic link is followed, nothing is overwritten.
+Nothing is reached by a path of several parts, no symbolic link is followed, nothing is overwritten
+but by replace().
 """
 
 from __future__ import annotations
@@ -10,12 +11,10 @@ import os
 import stat
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from mesh.health import Unhealthy
-
-IDENTITIES = ".ids"
 
 _CHUNK_BYTES = 64 * 1024
 
@@ -32,58 +31,55 @@ class Directory:
         path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
             path.mkdir(mode=0o700)
-        self.descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        weakref.finalize(self, os.close, self.descriptor)
-        if os.fstat(self.descriptor).st_uid == os.geteuid():
-            os.fchmod(self.descriptor, 0o700)
+        self._take(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+
+    def within(self, name: str) -> Directory:
+        """Open the directory of this name in here, which may be no link. Raises as for this one."""
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=self._descriptor)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        inner = Directory.__new__(Directory)
+        inner._path = self._path / name
+        inner._take(os.open(name, flags, dir_fd=self._descriptor))
+        return inner
+
+    def _take(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        weakref.finalize(self, os.close, descriptor)
+        if os.fstat(descriptor).st_uid == os.geteuid():
+            os.fchmod(descriptor, 0o700)
         try:
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Unhealthy("another process keeps its reports in this directory") from None
-        with suppress(FileExistsError):
-            os.mkdir(IDENTITIES, 0o700, dir_fd=self.descriptor)
 
     def is_in_place(self) -> bool:
-        """Return whether this is still the directory at its path, with all that belongs to it."""
+        """Return whether this is still the directory at its path."""
         try:
             there = os.stat(self._path)  # noqa: PTH116
-            identities = os.lstat(IDENTITIES, dir_fd=self.descriptor)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
-        return os.path.samestat(there, os.fstat(self.descriptor)) and stat.S_ISDIR(
-            identities.st_mode
-        )
+        return os.path.samestat(there, os.fstat(self._descriptor))
 
-    @contextmanager
-    def identities(self) -> Iterator[int]:
-        """Open the directory of identities and give its descriptor. Raises OSError."""
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(IDENTITIES, flags, dir_fd=self.descriptor)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
-
-    def sync(self, identities: int) -> None:
+    def sync(self) -> None:
         """Make all names durable. Raises OSError."""
-        os.fsync(identities)
-        os.fsync(self.descriptor)
+        os.fsync(self._descriptor)
 
     def holds(self, name: str) -> bool:
-        """Return whether there is a regular file of this name."""
+        """Return whether there is a regular file of this name. Raises OSError."""
         try:
-            found = os.lstat(name, dir_fd=self.descriptor)
+            found = os.lstat(name, dir_fd=self._descriptor)
         except FileNotFoundError:
             return False
         return stat.S_ISREG(found.st_mode)
 
-    def create(self, name: str, content: bytes, durable: bool) -> None:
+    def create(self, name: str, content: bytes, durable: bool = True) -> None:
         """Write a new file. Durable is its content; its name is so after sync().
 
         Raises FileExistsError when there is anything of this name, OSError.
         """
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(name, flags, 0o600, dir_fd=self.descriptor)
+        descriptor = os.open(name, flags, 0o600, dir_fd=self._descriptor)
         with os.fdopen(descriptor, "wb", buffering=0) as file:
             rest = memoryview(content)
             while rest:
@@ -97,7 +93,7 @@ class Directory:
         Raises OSError, also for what is no regular file.
         """
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        descriptor = os.open(name, flags, dir_fd=self.descriptor)
+        descriptor = os.open(name, flags, dir_fd=self._descriptor)
         with os.fdopen(descriptor, "rb", buffering=0) as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise OSError("this is no regular file")
@@ -114,30 +110,28 @@ class Directory:
         os.link(
             name,
             new_name,
-            src_dir_fd=self.descriptor,
-            dst_dir_fd=self.descriptor,
+            src_dir_fd=self._descriptor,
+            dst_dir_fd=self._descriptor,
             follow_symlinks=False,
         )
 
-    def are_same(self, name: str, other: str) -> bool:
-        """Return whether two names stand for one file. Raises OSError."""
-        return os.path.samestat(
-            os.lstat(name, dir_fd=self.descriptor), os.lstat(other, dir_fd=self.descriptor)
-        )
+    def replace(self, name: str, new_name: str) -> None:
+        """Put a file in the place of another one, in one step. Raises OSError."""
+        os.replace(name, new_name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
 
     def remove(self, name: str) -> None:
         """Remove a file if it is there. Raises OSError."""
         with suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=self.descriptor)
-
-    def names(self) -> list[str]:
-        """Return the names of everything in the directory."""
-        return os.listdir(self.descriptor)  # noqa: PTH208
+            os.unlink(name, dir_fd=self._descriptor)
 
     def sizes(self) -> Iterator[tuple[str, int]]:
         """Give name and size of every regular file."""
-        with os.scandir(self.descriptor) as entries:
+        with os.scandir(self._descriptor) as entries:
             for entry in entries:
                 if entry.is_file(follow_symlinks=False):
                     with suppress(FileNotFoundError):
                         yield entry.name, entry.stat(follow_symlinks=False).st_size
+
+    def names(self) -> list[str]:
+        """Return the names of everything in the directory."""
+        return os.listdir(self._descriptor)  # noqa: PTH208

@@ -36,8 +36,10 @@ ENTRIES_AT_ONCE = 16
 RETRY_SECONDS = 0.5
 
 _MADE_BY_A_SERVICE = "via_upstream"
+_MADE_BY_A_ROUTE = "direct_response"
 # Says nothing about what was sent, and an alert for each would add to the load.
 _TOO_MANY_REQUESTS = 429
+_UNIMPLEMENTED = str(grpc.StatusCode.UNIMPLEMENTED.value[0])
 
 _NOT_A_WORD = re.compile(r"[^A-Z0-9]+")
 
@@ -61,14 +63,24 @@ _BY_DETAILS = {
     "path_normalization_failed": _BAD_PATH,
 }
 _BY_STATUS = {
+    403: Rule("FOREIGN_ORIGIN", "The page that calls is of an origin that may not call."),
     404: Rule("UNKNOWN_PATH", "There is nothing at this path. Send to a documented one."),
     405: Rule("METHOD_NOT_ALLOWED", "The path does not take this method. Send the documented one."),
     408: Rule("REQUEST_TIMEOUT", "The request took too long to arrive. Send it again."),
     413: Rule("BODY_TOO_LARGE", "The body is too large. Send at most 1 MiB, or 4 MiB in a batch."),
     415: Rule("UNSUPPORTED_MEDIA_TYPE", "The path takes JSON only. Send application/json."),
+    421: Rule("UNKNOWN_HOST", "The gateway does not go by this host name. Call it as localhost."),
     431: Rule("HEADERS_TOO_LARGE", "The headers are too large. Send fewer or shorter ones."),
 }
-_KNOWN = {rule.name for rule in (*_BY_DETAILS.values(), *_BY_STATUS.values())}
+# Routes that refuse gRPC too, whose status is another one.
+_BY_ROUTE = {
+    "foreign_origin": _BY_STATUS[403],
+    "unknown_host": _BY_STATUS[421],
+    "not_json": _BY_STATUS[415],
+    "door_not_json": _BY_STATUS[415],
+}
+_UNKNOWN_METHOD = Rule("UNKNOWN_METHOD", "There is no such method. Call one that reflection tells.")
+_KNOWN = {rule.name for rule in (*_BY_DETAILS.values(), *_BY_STATUS.values(), _UNKNOWN_METHOD)}
 
 
 class EdgeLog:
@@ -165,10 +177,9 @@ def alert_of(entry: HTTPAccessLogEntry) -> RaiseAlertRequest | None:
     The same entry gives the same `alert_id`. Of what the caller sent, only the method is named.
     """
     status = entry.response.response_code.value
-    details = entry.response.response_code_details.partition("{")[0]
-    if not 400 <= status < 500 or status == _TOO_MANY_REQUESTS or details == _MADE_BY_A_SERVICE:
+    rule = _rule(entry)
+    if rule is None:
         return None
-    rule = _BY_DETAILS.get(details) or _BY_STATUS.get(status) or _other(details)
     request_id = _request_id(entry)
     alert = RaiseAlertRequest(
         alert_id=_alert_id(entry, request_id),
@@ -176,10 +187,25 @@ def alert_of(entry: HTTPAccessLogEntry) -> RaiseAlertRequest | None:
         violations=[Violation(path="", rule=rule.name, description=rule.description)],
         http_request_id=request_id if is_name(request_id) else "",
         message=_message(entry, status),
+        client=entry.common_properties.downstream_direct_remote_address.socket_address.address,
+        at_edge=True,
     )
     if entry.common_properties.HasField("start_time"):
         alert.raise_time.CopyFrom(entry.common_properties.start_time)
     return alert
+
+
+def _rule(entry: HTTPAccessLogEntry) -> Rule | None:
+    if entry.response.response_headers.get("grpc-status") == _UNIMPLEMENTED:
+        # Whether the gateway has no route for it or the service no such method.
+        return _UNKNOWN_METHOD
+    status = entry.response.response_code.value
+    details = entry.response.response_code_details.partition("{")[0]
+    if details == _MADE_BY_A_ROUTE and entry.common_properties.route_name in _BY_ROUTE:
+        return _BY_ROUTE[entry.common_properties.route_name]
+    if not 400 <= status < 500 or status == _TOO_MANY_REQUESTS or details == _MADE_BY_A_SERVICE:
+        return None
+    return _BY_DETAILS.get(details) or _BY_STATUS.get(status) or _other(details)
 
 
 def _other(details: str) -> Rule:

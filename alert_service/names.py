@@ -1,12 +1,14 @@
 """How reports are named: `alert_2025-05-12T14-30-05.123456.txt`, the time of the alert in UTC.
 
-In memory a report is known by that time in microseconds since 1970, its moment.
+In memory a report is known by its place: that time in microseconds since 1970, its moment, and
+whether it lies in `edge/`, where the reports of what the gateway refused by itself are kept.
 """
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -14,6 +16,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _STAMP = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d)-(\d\d)-(\d\d)\.(\d{6})", re.ASCII)
 _PREFIX = "alert_"
+EDGE = "edge"
+_EDGE_PREFIX = f"{EDGE}/"
 _SUFFIX = ".txt"
 
 # The last year is left free, so that a moment can always be moved on.
@@ -31,18 +35,38 @@ def moment_of(time: Timestamp) -> int:
     return time.seconds * 1_000_000 + time.nanos // 1000
 
 
-def stamp_of(moment: int) -> str:
-    """Return the part of the name that tells the time."""
+class Place(NamedTuple):
+    """Where a report lies. Places sort by time."""
+
+    moment: int
+    at_edge: bool
+
+
+def name_of(place: Place) -> str:
+    """Return the name of the report file, as seen from the directory of the reports."""
+    return f"{_EDGE_PREFIX if place.at_edge else ''}{file_name(place.moment)}"
+
+
+def file_name(moment: int) -> str:
+    """Return the name of the report file in its own directory."""
     time = _EPOCH + timedelta(microseconds=moment)
     return (
-        f"{time.year:04}-{time.month:02}-{time.day:02}"
-        f"T{time.hour:02}-{time.minute:02}-{time.second:02}.{time.microsecond:06}"
+        f"{_PREFIX}{time.year:04}-{time.month:02}-{time.day:02}"
+        f"T{time.hour:02}-{time.minute:02}-{time.second:02}.{time.microsecond:06}{_SUFFIX}"
     )
 
 
-def parse_stamp(stamp: str) -> int | None:
-    """Return the moment that `stamp` tells, or None when it tells none."""
-    match = _STAMP.fullmatch(stamp)
+def parse_name(name: str) -> Place | None:
+    """Return the place that a report's name tells, or None when no report is named like that."""
+    moment = parse_file_name(name.removeprefix(_EDGE_PREFIX))
+    return None if moment is None else Place(moment, name.startswith(_EDGE_PREFIX))
+
+
+def parse_file_name(name: str) -> int | None:
+    """Return the moment of a report file, or None when no report is named like that."""
+    if not name.startswith(_PREFIX) or not name.endswith(_SUFFIX):
+        return None
+    match = _STAMP.fullmatch(name[len(_PREFIX) : -len(_SUFFIX)])
     if match is None:
         return None
     try:
@@ -52,13 +76,14 @@ def parse_stamp(stamp: str) -> int | None:
     return (time - _EPOCH) // _MICROSECOND
 
 
-def name_of(moment: int) -> str:
-    """Return the name of the report file."""
-    return f"{_PREFIX}{stamp_of(moment)}{_SUFFIX}"
+def page_token(place: Place | None) -> str:
+    """Return the token of the page that starts before a place, empty for none."""
+    if place is None:
+        return ""
+    return name_of(place).removesuffix(_SUFFIX).replace(_PREFIX, "")
 
 
-def parse_name(name: str) -> int | None:
-    """Return the moment of a report file, or None when no report is named like that."""
-    if not name.startswith(_PREFIX) or not name.endswith(_SUFFIX):
-        return None
-    return parse_stamp(name[len(_PREFIX) : -len(_SUFFIX)])
+def parse_page_token(token: str) -> Place | None:
+    """Return the place that the page of a token starts before, or None when it is no token."""
+    directory, slash, stamp = token.rpartition("/")
+    return parse_name(f"{directory}{slash}{_PREFIX}{stamp}{_SUFFIX}")

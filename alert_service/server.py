@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from alert_service import edge_log, metrics
 from alert_service.edge_log import EdgeLog
+from alert_service.keeping import ROOM, Room, sweep
 from alert_service.raising import Raiser
-from alert_service.reports import Reports
+from alert_service.reports import Limits, Reports
 from alert_service.servicer import AlertServicer
 from alert_service.settings import AlertSettings
 from alert_service.watching import Watchers
@@ -22,25 +24,36 @@ ALERT = alert_service_pb2.DESCRIPTOR.services_by_name["AlertService"].full_name
 # Each kind of work has threads of its own, so that none can hold up another. Threads that write
 # mostly wait for the disk, which makes the names of several reports durable at once.
 WRITING_THREADS = 8
+EDGE_WRITING_THREADS = 2
 READING_THREADS = 2
 
 
 async def serve(settings: AlertSettings) -> None:
     """Serve until asked to stop, then drain: every report that was begun is on disk or failed."""
-    reports = Reports(settings.reports_dir, settings.max_reports, settings.max_report_bytes)
-    metrics.REPORTS.set_function(lambda: reports.count)
-    metrics.REPORT_BYTES.set_function(lambda: reports.total_bytes)
+    reports = Reports(
+        settings.reports_dir,
+        Limits(settings.max_reports, settings.max_report_bytes, settings.report_days),
+        Limits(
+            settings.max_edge_reports, settings.max_edge_report_bytes, settings.edge_report_days
+        ),
+    )
+    for at_edge, store in ((False, "alerts"), (True, "edge")):
+        metrics.REPORTS.labels(store).set_function(partial(reports.count, at_edge))
+        metrics.REPORT_BYTES.labels(store).set_function(partial(reports.total_bytes, at_edge))
+        metrics.REPORTS_SHARE.labels(store).set_function(partial(reports.share, at_edge))
     watchers = Watchers(settings.max_watchers)
     with (
         ThreadPoolExecutor(WRITING_THREADS, "writing") as writing,
+        ThreadPoolExecutor(EDGE_WRITING_THREADS, "edge_writing") as edge_writing,
         ThreadPoolExecutor(READING_THREADS, "reading") as reading,
         ThreadPoolExecutor(1, "probing") as probing,
+        ThreadPoolExecutor(1, "sweeping") as sweeping,
     ):
 
         async def directory_takes_reports() -> None:
             await asyncio.get_running_loop().run_in_executor(probing, reports.probe)
 
-        raiser = Raiser(reports, writing, watchers)
+        raiser = Raiser(reports, writing, edge_writing, watchers)
         refusals = EdgeLog(raiser)
         servicer = AlertServicer(raiser, reports, reading, watchers)
 
@@ -48,11 +61,20 @@ async def serve(settings: AlertSettings) -> None:
             watchers.close()
             refusals.end_streams()
 
-        health = Health([ALERT], probes={"reports": directory_takes_reports})
+        room = Room(reports)
+        health = Health(
+            [ALERT], {"reports": directory_takes_reports}, bystanders={ROOM: room.probe}
+        )
         services = [
             server.Service(ALERT, add_AlertServiceServicer_to_server, servicer),
             server.Service(edge_log.NAME, edge_log.add_to_server, refusals),
         ]
         telemetry.expose(settings.metrics_listen)
+        keeping = [
+            asyncio.create_task(raiser.keep_counts()),
+            asyncio.create_task(sweep(reports, sweeping)),
+        ]
         await server.serve(settings, server.build(settings, services, health), health, end_streams)
+        for task in keeping:
+            task.cancel()
         await raiser.close()

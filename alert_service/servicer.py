@@ -8,11 +8,20 @@ from concurrent.futures import Executor
 
 import grpc
 
-from alert_service.names import parse_stamp
+from alert_service.identity import gateway_id, take_from_outside
+from alert_service.index import Conditions
+from alert_service.names import is_namable, moment_of, page_token, parse_page_token
 from alert_service.raising import Raiser
 from alert_service.reports import Reports, error_name
 from alert_service.text import Unreadable
-from alert_service.validation import is_alert_id, is_name, violations_of
+from alert_service.validation import (
+    NAME_RULE,
+    TIME_RULE,
+    is_alert_id,
+    is_event_type,
+    is_name,
+    violations_of,
+)
 from alert_service.watching import Watchers
 from mesh.errors import CallError, FieldError
 from mesh.logs import logger
@@ -44,8 +53,18 @@ class AlertServicer(AlertServiceServicer):
         violations = violations_of(request)
         if violations:
             raise _invalid("No alert was raised. Mend the fields named.", violations)
-        request.http_request_id = _http_request_id(request, context)
-        return await self._raiser.raise_alert(request)
+        outside_id = gateway_id(context.invocation_metadata())
+        if outside_id is None:
+            if not is_name(request.http_request_id):
+                # What no gateway would make is no reason to refuse an alert.
+                request.http_request_id = ""
+            return await self._raiser.raise_alert(request)
+        try:
+            take_from_outside(request, self._reports.key)
+        except OSError as error:
+            raise _not_read(error) from None
+        request.http_request_id = outside_id if is_name(outside_id) else ""
+        return await self._raiser.raise_alert(request, from_outside=True)
 
     async def GetAlert(
         self, request: contract.GetAlertRequest, context: Context
@@ -78,25 +97,29 @@ class AlertServicer(AlertServiceServicer):
         self, request: contract.ListAlertsRequest, context: Context
     ) -> contract.ListAlertsResponse:
         """Return one page of alerts, newest first, without their payloads."""
-        violations = []
-        if request.page_size > MAX_PAGE:
-            violations.append(FieldError("/page_size", "TOO_LARGE", "Send at most 500."))
-        if request.page_token and parse_stamp(request.page_token) is None:
-            violations.append(
-                FieldError("/page_token", "BAD_TOKEN", "Send the next_page_token of a page.")
-            )
+        violations = _broken_rules(request)
         if violations:
             raise _invalid("Nothing was listed. Mend the fields named.", violations)
+        conditions = Conditions(
+            event_type=request.event_type,
+            detector=request.detector,
+            source=request.source,
+            start=moment_of(request.start_time) if request.HasField("start_time") else None,
+            end=moment_of(request.end_time) if request.HasField("end_time") else None,
+        )
         try:
             page = await asyncio.get_running_loop().run_in_executor(
                 self._reading,
                 self._reports.page,
                 request.page_size or DEFAULT_PAGE,
-                request.page_token,
+                parse_page_token(request.page_token),
+                conditions,
             )
         except OSError as error:
             raise _not_read(error) from None
-        return contract.ListAlertsResponse(alerts=page.alerts, next_page_token=page.next_stamp)
+        return contract.ListAlertsResponse(
+            alerts=page.alerts, next_page_token=page_token(page.next)
+        )
 
     async def WatchAlerts(
         self, request: contract.WatchAlertsRequest, context: Context
@@ -109,16 +132,24 @@ class AlertServicer(AlertServiceServicer):
                 yield contract.WatchAlertsResponse(alert=alert)
 
 
-def _http_request_id(request: contract.RaiseAlertRequest, context: Context) -> str:
-    """Return the gateway's id: as sent, or of this very call when it came through the gateway.
-
-    What no gateway would make is left out; it is no reason to refuse an alert.
-    """
-    claimed = [request.http_request_id] if request.http_request_id else []
-    claimed += [
-        str(value) for key, value in context.invocation_metadata() or () if key == "x-request-id"
-    ]
-    return claimed[0] if claimed and is_name(claimed[0]) else ""
+def _broken_rules(request: contract.ListAlertsRequest) -> list[FieldError]:
+    found = []
+    if request.page_size > MAX_PAGE:
+        found.append(FieldError("/page_size", "TOO_LARGE", "Send at most 500."))
+    if request.page_token and parse_page_token(request.page_token) is None:
+        found.append(FieldError("/page_token", "BAD_TOKEN", "Send the next_page_token of a page."))
+    if request.event_type and not is_event_type(request.event_type):
+        found.append(
+            FieldError("/event_type", "BAD_WORD", "Send UPPER_SNAKE_CASE of at most 64 characters.")
+        )
+    for field in ("detector", "source"):
+        if getattr(request, field) and not is_name(getattr(request, field)):
+            found.append(FieldError(f"/{field}", "BAD_NAME", NAME_RULE))
+    # A time that is not given is one that has a name.
+    for field in ("start_time", "end_time"):
+        if not is_namable(getattr(request, field)):
+            found.append(FieldError(f"/{field}", "BAD_TIME", TIME_RULE))
+    return found
 
 
 def _invalid(message: str, fields: list[FieldError]) -> CallError:

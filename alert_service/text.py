@@ -42,6 +42,13 @@ def to_text(report: Report) -> bytes:
     return text + _END
 
 
+def with_alert(text: bytes, alert: Alert) -> bytes:
+    """Return the text of a report with another alert and the same payload."""
+    _, line, payload = text.partition(PAYLOAD_LINE)
+    changed = to_text(Report(alert=alert))
+    return changed.removesuffix(_END) + b"," + line + payload if line else changed
+
+
 def parse_alert(text: bytes) -> Alert:
     """Return the alert from the text of a report, or from a beginning that holds PAYLOAD_LINE.
 

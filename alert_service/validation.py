@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
+import time
 
 from alert_service.names import is_namable
 from mesh.errors import FieldError
-from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
+from mesh.messages import cut_lists
+from sluice.alert.v1.alert_service_pb2 import Alert, RaiseAlertRequest
 
 MAX_MESSAGE_CHARACTERS = 1000
+MAX_LIST_BYTES = 256 * 1024
+"""Of findings and violations of one alert, so that any alert fits into a page of them."""
+MAX_AGE_SECONDS = 24 * 3600
+"""How far in the past a caller from outside may date an alert."""
 
 _ALERT_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
 _EVENT_TYPE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _NAME = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
-_NAME_RULE = "Send at most 128 characters out of letters, digits and ._:/@- only."
+TIME_RULE = "Send a time from year 1 to year 9998."
+NAME_RULE = "Send at most 128 characters out of letters, digits and ._:/@- only."
 
 
 def is_alert_id(text: str) -> bool:
@@ -21,9 +29,54 @@ def is_alert_id(text: str) -> bool:
     return _ALERT_ID.fullmatch(text) is not None
 
 
+def is_event_type(text: str) -> bool:
+    """Return whether `text` may be the type of an alert."""
+    return _EVENT_TYPE.fullmatch(text) is not None
+
+
 def is_name(text: str) -> bool:
     """Return whether `text` may be a source or a request id."""
     return _NAME.fullmatch(text) is not None
+
+
+def completed(alert: Alert) -> Alert:
+    """Fill in what every alert has, and cut its lists to what may be listed. Returns `alert`.
+
+    Reports of earlier versions lack the one, and may exceed the other.
+    """
+    lists = {"findings": "finding_count", "violations": "violation_count"}
+    if cut_lists(alert, lists, MAX_LIST_BYTES):
+        alert.cut = True
+    alert.count = alert.count or 1
+    if not alert.HasField("last_time"):
+        alert.last_time.CopyFrom(alert.raise_time)
+    return alert
+
+
+def to_plausible_time(request: RaiseAlertRequest, from_outside: bool) -> None:
+    """Date an alert now that has no time, or one that cannot be: such an alert would lie before all
+    others for ever, or would be swept at once.
+    """
+    now = time.time()
+    seconds = request.raise_time.seconds
+    is_old = from_outside and seconds < now - MAX_AGE_SECONDS
+    if not request.HasField("raise_time") or is_old or seconds > now:
+        request.raise_time.FromNanoseconds(int(now * 1e9))
+
+
+def network_of(client: str) -> str:
+    """Return what stands for a client: its IPv4 address, or the /64 network of its IPv6 address,
+    since whoever has one of these addresses has all. Empty for anything else.
+    """
+    try:
+        address = ipaddress.ip_address(client)
+    except ValueError:
+        return ""
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((int(address), 64), strict=False))
 
 
 def violations_of(request: RaiseAlertRequest) -> list[FieldError]:
@@ -44,16 +97,16 @@ def violations_of(request: RaiseAlertRequest) -> list[FieldError]:
         found.append(
             FieldError("/event_type", "MISSING", "event_type is missing. Say what happened.")
         )
-    elif not _EVENT_TYPE.fullmatch(request.event_type):
+    elif not is_event_type(request.event_type):
         found.append(
             FieldError("/event_type", "BAD_WORD", "Send UPPER_SNAKE_CASE of at most 64 characters.")
         )
     if request.HasField("raise_time") and not is_namable(request.raise_time):
-        found.append(FieldError("/raise_time", "BAD_TIME", "Send a time from year 1 to year 9998."))
+        found.append(FieldError("/raise_time", "BAD_TIME", TIME_RULE))
     if request.source and not is_name(request.source):
-        found.append(FieldError("/source", "BAD_NAME", _NAME_RULE))
+        found.append(FieldError("/source", "BAD_NAME", NAME_RULE))
     if request.request_id and not is_name(request.request_id):
-        found.append(FieldError("/request_id", "BAD_NAME", _NAME_RULE))
+        found.append(FieldError("/request_id", "BAD_NAME", NAME_RULE))
     if len(request.message) > MAX_MESSAGE_CHARACTERS:
         found.append(FieldError("/message", "TOO_LONG", "Send at most 1000 characters."))
     return found

@@ -1,37 +1,71 @@
--- Makes a job durable, whole or not at all: its record, its place in the books, its message and the
--- request ids it answers.
+-- Makes a job durable, whole or not at all: its times, its record, its place in the books, its
+-- message and the request ids that it answers.
 --
--- KEYS  1 job records of this second, 2 open jobs, 3 counts, 4 queue, 5 messages of the queue,
---       6.. request records
--- ARGV  1 job id, which is the message's id too, 2 field of the record, 3 record, 4 its seconds to
---       live, 5 interactions, 6 message, 7 seconds to live of request records, 8.. request records
+-- KEYS  1 times; with a job 2 job records of this second, 3 open jobs, 4 counts, 5 queue, 6 messages
+--       of the queue. Without a job only the clock and the request ids are looked at.
+-- ARGV  1 latest time that was handed out as far as the caller knows, 2 margin, 3 length of a window
+--       of request ids (times are microseconds), 4 windows that a request id lives at least, 5 prefix
+--       of the buckets of request ids, 6 how many request ids; for each of them its bucket, its field
+--       and its record; then the job: its id, which is the message's id too, field of its record,
+--       record, seconds to live of that, interactions, message up to the first time, message after it
 --
--- Returns {} when the job is durable, now or by an earlier call whose reply was lost. Returns
--- {n, record, ...} and changes nothing when the n-th request id (from 0) is taken already.
+-- Returns {wait, last, n, record, ...}. `wait` is above 0, and nothing was changed, while this store
+-- is older than what it has handed out: microseconds until its clock has passed that. `last` is the
+-- latest time handed out. When request ids are taken already nothing was stored, and the n-th of them
+-- (from 0) stands for that record. Otherwise the job is durable, now or by an earlier call whose reply
+-- was lost.
 --
--- Keys 4 and 5 are a Dramatiq queue as its RedisBroker stores it (dispatch.lua, command "enqueue");
+-- Keys 5 and 6 are a Dramatiq queue as its RedisBroker stores it (dispatch.lua, command "enqueue");
 -- a contract test holds both to the same layout.
-if redis.call('HEXISTS', KEYS[1], ARGV[2]) == 1 then
-  return {}
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+local times = redis.call('HMGET', KEYS[1], 'last', 'wait')
+local last, wait = tonumber(times[1] or 0), tonumber(times[2] or 0)
+local passed = ARGV[1] + ARGV[2]
+if last < tonumber(ARGV[1]) and now <= passed and wait < passed then
+  -- For the other processes, too, which may not know what was handed out.
+  wait = passed
+  redis.call('HSET', KEYS[1], 'wait', wait)
 end
-local taken = {}
-for i = 6, #KEYS do
-  local record = redis.call('GET', KEYS[i])
-  if record then
-    taken[#taken + 1] = i - 6
-    taken[#taken + 1] = record
+if now <= wait then
+  return {wait - now + 1, last}
+end
+local first = math.max(now, last + 1)
+
+local windows, requests, job = tonumber(ARGV[4]), tonumber(ARGV[6]), 6 + 3 * ARGV[6]
+if #KEYS > 1 and redis.call('HEXISTS', KEYS[2], ARGV[job + 2]) == 1 then
+  return {0, last}
+end
+local window = math.floor(first / ARGV[3])
+local answer = {0, last}
+for n = 0, requests - 1 do
+  local bucket, field = ARGV[7 + 3 * n], ARGV[8 + 3 * n]
+  for back = 0, windows do
+    local record = redis.call('HGET', ARGV[5] .. window - back .. ':' .. bucket, field)
+    if record then
+      answer[#answer + 1] = n
+      answer[#answer + 1] = record
+      break
+    end
   end
 end
-if #taken > 0 then
-  return taken
+if #answer > 2 or #KEYS == 1 then
+  return answer
 end
-redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
-redis.call('EXPIRE', KEYS[1], ARGV[4])
-redis.call('HSET', KEYS[2], ARGV[1], ARGV[5])
-redis.call('HINCRBY', KEYS[3], 'accepted', ARGV[5])
-redis.call('HSET', KEYS[5], ARGV[1], ARGV[6])
-redis.call('RPUSH', KEYS[4], ARGV[1])
-for i = 6, #KEYS do
-  redis.call('SET', KEYS[i], ARGV[i + 2], 'EX', ARGV[7])
+
+last = first + ARGV[job + 5] - 1
+redis.call('HSET', KEYS[2], ARGV[job + 2], ARGV[job + 3])
+redis.call('EXPIRE', KEYS[2], ARGV[job + 4])
+redis.call('HSET', KEYS[3], ARGV[job + 1], ARGV[job + 5])
+redis.call('HINCRBY', KEYS[4], 'accepted', ARGV[job + 5])
+redis.call('HSET', KEYS[6], ARGV[job + 1], ARGV[job + 6] .. struct.pack('<I8', first) .. ARGV[job + 7])
+redis.call('RPUSH', KEYS[5], ARGV[job + 1])
+redis.call('HSET', KEYS[1], 'last', last)
+for n = 0, requests - 1 do
+  local key = ARGV[5] .. window .. ':' .. ARGV[7 + 3 * n]
+  redis.call('HSET', key, ARGV[8 + 3 * n], ARGV[9 + 3 * n])
+  if redis.call('HLEN', key) == 1 then
+    redis.call('EXPIREAT', key, math.ceil((window + 1 + windows) * ARGV[3] / 1000000))
+  end
 end
-return {}
+return {0, last}

@@ -7,7 +7,7 @@ is reported. The walk judges nothing; it records what the judges ask for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 
@@ -24,9 +24,21 @@ ROOT = -1
 
 DATA_POINTER = "/data"
 
+MAX_KEY_CHARACTERS = 1024
+MAX_PATH_CHARACTERS = 4096
+"""Of all keys above a value together. What lies beyond is not read, so that the pointer of whatever
+is told about has a bounded length."""
+
+NO_LIMIT = 1 << 62
+
 MAX_SAFE_INTEGER = 2**53 - 1
 """Beyond this a JSON integer may have been changed by becoming a double (RFC 8259, section 6): 2^53
 is also what 2^53 + 1 becomes."""
+
+# A value taken apart: as many characters as an IBAN has, each by itself.
+_MOST_PARTS = 34
+_LONGEST_PART = 9
+_CONTAINERS = frozenset(("struct_value", "list_value"))
 
 # Where `repr` of a float turns to an exponent; up to there integers are written out in full.
 _LONGEST_PLAIN_INTEGER = 1e21
@@ -52,6 +64,13 @@ class Fields:
     """Number of containers round the deepest value: 0 for a bare string, 2 for ``{"a": [1]}``."""
     too_deep: int | None = None
     """The first container beyond the allowed depth; its members were not read."""
+    long_key: bool = False
+    """There is a key of more than MAX_KEY_CHARACTERS; neither it nor its value was read."""
+    long_path: bool = False
+    """There is a key that makes more than MAX_PATH_CHARACTERS with those above it; neither it nor
+    its value was read."""
+    too_many: bool = False
+    """There were more values than allowed; the rest was not read."""
     unset: list[Place] = field(default_factory=list)
     """Places of values with no kind: not JSON, only a protobuf client can send them."""
     non_finite: list[int] = field(default_factory=list)
@@ -59,22 +78,23 @@ class Fields:
     inexact: list[int] = field(default_factory=list)
     """Indices of the texts that are integers beyond ±MAX_SAFE_INTEGER."""
 
-    def pointer(self, index: int, renamed: Mapping[tuple[int, str], str] | None = None) -> str:
+    @property
+    def unread(self) -> bool:
+        """Tell whether there is more than was read."""
+        return self.too_many or self.too_deep is not None or self.long_key or self.long_path
+
+    def pointer(self, index: int, renamed: Mapping[Place, str] | None = None) -> str:
         """Return the RFC 6901 pointer of text ``index``, starting ``/data`` (a key: its value).
 
-        ``renamed`` replaces object keys, named by (container, key), that must not be shown.
+        ``renamed`` replaces object keys, named by their places, that must not be shown.
         """
-        return self._pointer(self.places[index], renamed)
+        return self.place_pointer(self.places[index], renamed)
 
-    def container_pointer(self, container: int) -> str:
+    def container_pointer(self, container: int, renamed: Mapping[Place, str] | None = None) -> str:
         """Return the RFC 6901 pointer of a container."""
         if container == ROOT:
             return DATA_POINTER
-        return self._pointer(self.containers[container], None)
-
-    def place_pointer(self, place: Place) -> str:
-        """Return the RFC 6901 pointer of a place in ``unset``."""
-        return self._pointer(place, None)
+        return self.place_pointer(self.containers[container], renamed)
 
     def with_nul(self) -> list[int]:
         """Return the indices of the texts that hold a NUL character."""
@@ -82,7 +102,8 @@ class Fields:
             return []
         return [index for index, text in enumerate(self.texts) if "\0" in text]
 
-    def _pointer(self, place: Place, renamed: Mapping[tuple[int, str], str] | None) -> str:
+    def place_pointer(self, place: Place, renamed: Mapping[Place, str] | None = None) -> str:
+        """Return the RFC 6901 pointer of a place."""
         steps: list[str] = []
         owner, token = place
         while owner != ROOT:
@@ -114,6 +135,7 @@ def plain_texts(data: struct_pb2.Value, max_depth: int, max_nodes: int) -> list[
     if kind is None or kind == "null_value":
         return None
     texts: list[str] = []
+    keys: list[str] = []
     level = [data]
     nodes = 0
     for depth in range(max_depth + 1):
@@ -130,10 +152,12 @@ def plain_texts(data: struct_pb2.Value, max_depth: int, max_nodes: int) -> list[
                 texts.append(number_text(number))
             elif kind == "struct_value":
                 members = value.struct_value.fields
-                texts.extend(members)
+                if len(members) > max_nodes:
+                    return None
+                keys.extend(members)
                 below.extend(map(members.__getitem__, members))
             elif kind == "list_value":
-                items = value.list_value.values[:]
+                items = value.list_value.values[: max_nodes + 1]
                 if len(items) > 1 and _may_be_one(items):
                     return None
                 below.extend(items)
@@ -141,28 +165,79 @@ def plain_texts(data: struct_pb2.Value, max_depth: int, max_nodes: int) -> list[
                 return None
         if depth == max_depth and (below or any(map(_is_container, level))):
             return None
-        if nodes > max_nodes:
+        if nodes + len(below) > max_nodes:
             return None
         if not below:
-            return texts
+            longest = max(map(len, keys), default=0)
+            # No path has more keys than there are levels. Where they might be too long, the walk
+            # looks at each.
+            if longest > MAX_KEY_CHARACTERS or longest * depth > MAX_PATH_CHARACTERS:
+                return None
+            return texts + keys
         level = below
     return None
 
 
 def _is_container(value: struct_pb2.Value) -> bool:
-    return value.WhichOneof("kind") in ("struct_value", "list_value")
+    return value.WhichOneof("kind") in _CONTAINERS
 
 
 def _may_be_one(items: list[struct_pb2.Value]) -> bool:
-    """Tell whether a list holds short strings with digits, as parts of one value would be."""
-    short = [text for each in items if 0 < len(text := each.string_value) <= 8]
-    return len(short) > 1 and any(map(str.isdigit, "".join(short)))
+    """Tell whether items of a list can be one value taken apart."""
+    texts = [item.string_value for item in items]
+    whole = "".join(texts)
+    if not whole:
+        # The lists of most: containers, or numbers too small.
+        if max([item.number_value for item in items]) < (100 if len(items) < 8 else 1):
+            return False
+    elif all(texts) and (whole.isalpha() or not any(map(str.isdigit, whole))):
+        return False
+    if len(items) > _MOST_PARTS and not any(map(_is_container, items)):
+        return False
+    parts: list[str] = []
+    numeric = False
+    for item, text in zip(items, texts, strict=True):
+        if text:
+            parts.append(text)
+            continue
+        kind = item.WhichOneof("kind")
+        if kind == "number_value":
+            numeric = True
+            parts.append(number_text(item.number_value))
+        elif kind == "string_value":
+            parts.append("")
+        elif kind in _CONTAINERS:
+            return True  # it may part the list or be empty: the walk tells
+    return may_be_one(parts, numeric=numeric)
 
 
-def walk(data: struct_pb2.Value, max_depth: int) -> Fields:
-    """Read every value and key of ``data`` once; containers nested beyond ``max_depth`` stay shut.
+def may_be_one(parts: Sequence[str], *, numeric: bool) -> bool:
+    """Tell whether short texts, some of them ``numeric`` ones, can be one value taken apart.
 
-    Raises nothing on any content.
+    Numbers can be that as the groups of digits of a card or social security number, which may have
+    lost zeros.
+    """
+    if not 2 <= len(parts) <= _MOST_PARTS:
+        return False
+    whole = "".join(parts)
+    if not 7 <= len(whole) <= _MOST_PARTS:
+        return False
+    if not numeric:
+        if whole.isalpha() or not any(map(str.isdigit, whole)):
+            return False
+    elif len(whole) > 19 or not whole.isdecimal():
+        return False
+    lengths = [len(part) for part in parts]
+    if not min(lengths) or max(lengths) > _LONGEST_PART:
+        return False
+    return not numeric or len(parts) in (2, 3, 4, 5, 8) or max(lengths) == 1
+
+
+def walk(data: struct_pb2.Value, max_depth: int, max_nodes: int = NO_LIMIT) -> Fields:
+    """Read every value and key of ``data`` once.
+
+    Not read is what lies in containers nested beyond ``max_depth``, what comes after ``max_nodes``
+    values, and what stands under a key or a path that is too long. Raises nothing on any content.
     """
     fields = Fields()
     texts, places, is_key = fields.texts, fields.places, fields.is_key
@@ -170,7 +245,9 @@ def walk(data: struct_pb2.Value, max_depth: int) -> Fields:
     kind_of = struct_pb2.Value.WhichOneof
     nodes = deepest = 0
 
-    def read(values: Iterable[tuple[Token, struct_pb2.Value]], owner: int, depth: int) -> None:
+    def read(
+        values: Iterable[tuple[Token, struct_pb2.Value]], owner: int, depth: int, length: int
+    ) -> None:
         # The kinds are asked for in the order of how often they occur, and leaves are read
         # without a call of their own: this loop is the whole cost of the walk.
         nonlocal nodes, deepest
@@ -178,6 +255,9 @@ def walk(data: struct_pb2.Value, max_depth: int) -> Fields:
             deepest = depth
         for token, value in values:
             nodes += 1
+            if nodes > max_nodes:
+                fields.too_many = True
+                return
             kind = kind_of(value, "kind")
             if kind == "string_value":
                 texts.append(value.string_value)
@@ -197,27 +277,34 @@ def walk(data: struct_pb2.Value, max_depth: int) -> Fields:
             elif kind == "struct_value" or kind == "list_value":
                 own = len(containers)
                 containers.append((owner, token))
+                above = length + len(token) if isinstance(token, str) else length
                 if depth == max_depth:
                     if fields.too_deep is None:
                         fields.too_deep = own
                 elif kind == "struct_value":
-                    read(members(value.struct_value.fields, own), own, depth + 1)
+                    read(members(value.struct_value.fields, own, above), own, depth + 1, above)
                 else:
-                    read(enumerate(value.list_value.values[:]), own, depth + 1)
+                    items = value.list_value.values[: max_nodes - nodes + 1]
+                    read(enumerate(items), own, depth + 1, above)
             elif kind is None:
                 fields.unset.append((owner, token))
 
     def members(
-        struct: Mapping[str, struct_pb2.Value], own: int
+        struct: Mapping[str, struct_pb2.Value], own: int, above: int
     ) -> Iterator[tuple[str, struct_pb2.Value]]:
         # Asking by key is faster than items(), which protobuf has written in Python.
         for key in struct:
-            texts.append(key)
-            places.append((own, key))
-            is_key.append(True)
-            yield key, struct[key]
+            if len(key) > MAX_KEY_CHARACTERS:
+                fields.long_key = True
+            elif above + len(key) > MAX_PATH_CHARACTERS:
+                fields.long_path = True
+            else:
+                texts.append(key)
+                places.append((own, key))
+                is_key.append(True)
+                yield key, struct[key]
 
-    read([("", data)], ROOT, 0)
+    read([("", data)], ROOT, 0, 0)
     fields.nodes = nodes
     fields.depth = deepest
     return fields

@@ -10,10 +10,17 @@ from pathlib import Path
 
 from google.protobuf.struct_pb2 import Value
 
-from ingest_service import detection
+from ingest_service import detection, metrics
 from ingest_service.fields import Fields, plain_texts, walk
-from ingest_service.validation import MAX_DEPTH, MAX_NODES, is_name, violations_of
+from ingest_service.validation import (
+    MAX_DEPTH,
+    MAX_NODES,
+    Violations,
+    is_name,
+    violations_of,
+)
 from mesh.errors import FieldError
+from mesh.health import Unhealthy
 from mesh.logs import logger
 from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
 from sluice.verdict.v1 import verdict_pb2
@@ -51,58 +58,57 @@ _ACTIONS = {
 class Judgement:
     """What is to become of one submission, and what may be kept of it.
 
-    A submission that breaks a rule of shape is not scanned, so nothing of its data is kept.
+    A submission that breaks a rule of shape is scanned as well, as far as it can be read, for the
+    sake of what is told about it; of its data nothing is kept.
     """
 
     submission: SubmitRequest
-    violations: Sequence[FieldError]
-    scan: detection.Scan | None
+    violations: Violations
+    scan: detection.Scan
 
     @property
     def refused(self) -> bool:
         """Whether the submission must not be accepted."""
-        return self.scan is None or self.scan.verdict is detection.Verdict.REJECT
-
-    @cached_property
-    def detectors(self) -> Sequence[str]:
-        """Names of the detectors that hit, each once."""
-        return list(dict.fromkeys(finding.detector for finding in self.findings))
+        return bool(self.violations.count) or self.scan.verdict is detection.Verdict.REJECT
 
     @property
-    def findings(self) -> Sequence[detection.Finding]:
-        """What the detectors found."""
-        return () if self.scan is None else self.scan.findings
+    def detectors(self) -> Sequence[str]:
+        """Names of the detectors that hit, each once."""
+        return list(self.scan.detectors)
 
     @property
     def rejecting(self) -> Sequence[detection.Finding]:
         """The findings for which the submission is refused."""
-        return [each for each in self.findings if each.action is detection.Action.REJECT]
+        return [each for each in self.scan.findings if each.action is detection.Action.REJECT]
 
-    @property
+    @cached_property
     def kept_data(self) -> Value:
         """The data as it goes on record: masked where it is refused or to be redacted."""
-        if self.scan is None:
+        if self.violations.count:
             return _WITHHELD
-        if self.refused or self.scan.redacted:
+        if self.scan.redacted:
             return self.scan.mask(self.submission.data)
         return self.submission.data
 
     @property
-    def kept_source(self) -> str:
-        """The source as it goes on record."""
-        if self.scan is None:
-            return self.valid_source
-        return self.scan.masked_source
+    def masked_widely(self) -> bool:
+        """Whether more of the kept data may be masked than was found."""
+        return self.scan.masked_widely and not self.violations.count
 
     @property
-    def valid_source(self) -> str:
-        """The source as it was sent, empty when it is no valid one."""
-        return "" if self._violates("/source") else self.submission.source
+    def kept_source(self) -> str:
+        """The source as it goes on record: masked as data is, empty when it is no valid one."""
+        return self.scan.masked_source(refused=self.refused) if self._source_is_valid else ""
 
     @property
     def told_source(self) -> str:
         """The source as alerts show it: empty when it is no valid one or holds a finding."""
-        return self.valid_source if self.kept_source == self.valid_source else ""
+        holds_nothing = self._source_is_valid and not self.scan.in_source
+        return self.submission.source if holds_nothing else ""
+
+    @property
+    def _source_is_valid(self) -> bool:
+        return not self._violates("/source")
 
     @property
     def valid_request_id(self) -> str:
@@ -113,19 +119,19 @@ class Judgement:
         """Return the violations as the contract has them."""
         return [
             verdict_pb2.Violation(path=each.path, rule=each.reason, description=each.description)
-            for each in self.violations
+            for each in self.violations.listed
         ]
 
     def findings_message(self) -> list[verdict_pb2.Finding]:
         """Return the findings as the contract has them."""
-        return _as_messages(self.findings)
+        return _as_messages(self.scan.findings)
 
     def shadow_findings_message(self) -> list[verdict_pb2.Finding]:
         """Return what rules in shadow mode found, as the contract has it."""
-        return _as_messages(() if self.scan is None else self.scan.shadow)
+        return _as_messages(self.scan.shadow)
 
     def _violates(self, path: str) -> bool:
-        return any(each.path == path for each in self.violations)
+        return any(each.path == path for each in self.violations.listed)
 
 
 class Gate:
@@ -164,18 +170,24 @@ class Gate:
         Raises when detection fails: then nothing is known, and the submission must be refused.
         """
         scanner = self._file.scanner if self._file else self._packaged
-        fields = walk(submission.data, MAX_DEPTH)
-        violations = violations_of(submission, fields)
-        if submission.request_id and scanner.scan(Fields(), submission.request_id).findings:
-            # It is stored, told and logged as an id, so it cannot be masked.
-            violations.append(_SENSITIVE_REQUEST_ID)
-        scan = None if violations else scanner.scan(fields, submission.source)
-        return Judgement(submission, violations, scan)
+        fields = walk(submission.data, MAX_DEPTH, MAX_NODES)
+        scan = scanner.scan(fields, submission.source)
+        violations = violations_of(submission, fields, scan.shown)
+        if submission.request_id:
+            found = scanner.scan(Fields(), submission.request_id, as_source=submission.source)
+            if found.redacted:
+                # It is stored, told and logged as an id, so it cannot be masked.
+                violations.add(_SENSITIVE_REQUEST_ID)
+        judgement = Judgement(submission, violations, scan)
+        # Masking takes time as well: it is for whoever judges, not for the event loop.
+        _ = judgement.kept_data
+        return judgement
 
     async def watch_policy(self) -> None:
         """Take up a changed policy file within seconds. Runs until cancelled.
 
-        A file that holds no policy leaves the old one in force, and a line in the log.
+        A file that holds no policy leaves the old one in force, a line in the log, a metric and a
+        bad `policy_in_force`.
         """
         while self._file is not None:
             await asyncio.sleep(POLICY_CHECK_SECONDS)
@@ -184,6 +196,14 @@ class Gate:
                     log.info("policy changed")
             except detection.PolicyError as error:
                 log.error("policy refused, the old one holds", reason=str(error))
+            except Exception as error:
+                log.error("policy not looked at", exc_info=error)
+            metrics.POLICY_REFUSED.set(self._file.refused is not None)
+
+    async def policy_in_force(self) -> None:
+        """Check that the policy in force is what its file holds. Raises Unhealthy."""
+        if self._file is not None and self._file.refused is not None:
+            raise Unhealthy(self._file.refused)
 
 
 def _as_messages(findings: Iterable[detection.Finding]) -> list[verdict_pb2.Finding]:

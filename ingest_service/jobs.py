@@ -6,15 +6,19 @@ Blocking, like the Redis client: called from threads of their own, never from th
 from __future__ import annotations
 
 import hashlib
+import hmac
+import secrets
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, Self, TypeVar, cast
 
 import redis
 from dramatiq import Message
 from ulid import ULID
 
-from ingest_service.times import SLOTS
+from ingest_service.metrics import QUEUE_FULL
+from mesh.health import Unhealthy
 from mesh.queue import require_durability
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
 from sluice.job.v1.job_pb2 import (
@@ -35,38 +39,102 @@ end
 return found
 """
 
+# KEYS 1 queue, 2 messages of the queue. ARGV 1 id, 2 message. An alert that is queued already, or
+# in a worker's hands, stays as it is.
+ENQUEUE = """
+if redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2]) == 1 then
+  redis.call('RPUSH', KEYS[1], ARGV[1])
+end
+"""
+
 RECORDS_PREFIX = "sluice:jobs:"
 BUCKET_CHARACTERS = 8
 """Of a job id, which begins with its time: the jobs of about a second lie in one hash. A key of its
 own with a time to live would take three times the memory."""
-REQUEST_PREFIX = "sluice:request:"
+REQUESTS_PREFIX = "sluice:requests:"
+REQUEST_BUCKETS = 8192
+"""Among which the request ids of one window are divided: small hashes that Redis packs, so that an
+id takes about 70 bytes and not the 200 that a key of its own would. At 100 a second for a day 260
+ids share one, of the 1,000 that it is packed up to."""
+REQUEST_WINDOWS = 4
+"""In which a request id's time to live is cut. The ids of a window expire together, so one lives up
+to a quarter longer than it has to, and is looked for in this many windows and the present one."""
 OPEN_KEY = "sluice:open"
 COUNTS_KEY = "sluice:counts"
-SLOT_KEY = "sluice:slots"
+TIMES_KEY = "sluice:times"
+SECRET_KEY = "sluice:secret"  # noqa: S105 - the name of one
+"""Lies where the request ids do, so that it is lost with them and not before."""
+
+TIME_BYTES = 8
+TIME_MARGIN_MICROSECONDS = 2_000_000
+"""By which the clock of a Redis that is older than it was must have passed what this process knows
+of: the others may know of later times, though of none that is later than their last probe."""
 
 FULL_SHARE = 0.7
-"""Of Redis' memory. At its limit Redis takes no command that writes, those of the workers among
-them, and could not be drained any more."""
+"""Of Redis' memory. At its limit Redis takes no submission any more, and the workers need some to
+drain it. Request ids and states are in what it tells as used."""
 INTERACTION_QUEUE = "interactions"
 ALERT_QUEUE = "alerts"
 
 
-class Entry(NamedTuple):
-    """One interaction to put on record.
+class Request(NamedTuple):
+    """What a request id is to stand for, and where it lies in Redis.
 
-    `piece` is a serialized LogInteractions with just this interaction: serialized messages that are
-    joined are the message with all of them. `request_id` and `request` go together.
+    `body_hash` and `refusals` are as in sluice.job.v1.RequestRecord.
+    """
+
+    bucket: str
+    field: bytes
+    body_hash: bytes
+    refusals: bytes = b""
+
+    @classmethod
+    def of(cls, request_id: str, body: bytes, client: str = "") -> Self:
+        """Return the request of one submission. `body` is its deterministic serialization."""
+        name = _digest(client, request_id)
+        bucket = int.from_bytes(name[:2]) % REQUEST_BUCKETS
+        return cls(f"{bucket:x}", name[4:16], hashlib.sha256(body).digest()[:16])
+
+    @classmethod
+    def of_batch(cls, request_id: str, body: bytes, client: str = "") -> Self:
+        """Return the request of a whole batch, which has a hash of its own for its parts."""
+        name = _digest(client, request_id)
+        return cls(name[:16].hex(), b"", hashlib.sha256(body).digest()[:16])
+
+    def part(self, start: int) -> Self:
+        """Return the request of the part of a batch that begins with this submission."""
+        return self._replace(field=str(start).encode())
+
+    def alert_id(self, secret: bytes, index: int = 0) -> str:
+        """Return the identity of the alert about a submission of it, which repeats share.
+
+        It stands beside the masked submission, and without `secret` a short value could be found by
+        trying them all.
+        """
+        name = b"\0".join([self.bucket.encode(), self.field, self.body_hash, str(index).encode()])
+        return hmac.digest(secret, name, "sha256").hex()[:32]
+
+
+class Entry(NamedTuple):
+    """Interactions to put on record, whole or not at all: mostly one.
+
+    `piece` is a serialized LogInteractions with just these interactions: serialized messages that
+    are joined are the message with all of them.
     """
 
     piece: bytes
-    request_id: str = ""
-    request: RequestRecord | None = None
+    size: int = 1
+    request: Request | None = None
 
 
 class Receipt(NamedTuple):
-    """What an entry became: its own task, or the record that its request id already stands for."""
+    """Where the interactions of an entry are: in this job, the first of them at this index.
 
-    task_id: str
+    `earlier` is what its request id stood for already; then nothing of the entry was stored.
+    """
+
+    job_id: str
+    first: int
     earlier: RequestRecord | None = None
 
 
@@ -79,10 +147,11 @@ class QueueFull(Exception):
 
 
 class Jobs:
-    """The jobs of this mesh, as ingest sees them.
+    """The jobs of this mesh, as ingest sees them. Every method is thread-safe.
 
     `record_seconds` is how long a job's state is kept, `request_seconds` how long a request id is,
-    `max_queued` how many jobs may be unfinished before no further one is taken.
+    `max_queued` how many jobs may be unfinished before no further one is taken; `max_queued_alerts`
+    and `max_queued_alert_bytes` are the same for alerts that could not be told at once.
     """
 
     def __init__(
@@ -92,73 +161,122 @@ class Jobs:
         record_seconds: int,
         request_seconds: int,
         max_queued: int = 1_000_000,
+        max_queued_alerts: int = 100_000,
+        max_queued_alert_bytes: int = 128 * 1024 * 1024,
     ) -> None:
         self._client = client
         self._record_seconds = record_seconds
-        self._request_seconds = request_seconds
+        self._window_microseconds = request_seconds * 1_000_000 // REQUEST_WINDOWS
         self._max_queued = max_queued
-        self._is_full = False
+        self._max_queued_alerts = max_queued_alerts
+        self._max_queued_alert_bytes = max_queued_alert_bytes
+        # What the last probe found room for, less what this process has stored since.
+        self._bytes_left = self._jobs_left = float("inf")
+        self._alerts_left = self._alert_bytes_left = float("inf")
+        self._latest = 0
+        self.secret = b""
+        """What the alerts of repeatable submissions are named by, the same in every process; empty
+        until the first probe."""
+        self._lock = threading.Lock()
         script = Path(__file__).with_name("commit.lua").read_text(encoding="utf-8")
         self._commit = client.register_script(script)
         self._read = client.register_script(READ)
+        self._enqueue = client.register_script(ENQUEUE)
 
     def probe(self) -> None:
         """Check that Redis answers and keeps what it acknowledges, and see how full it is.
 
-        Raises mesh.health.Unhealthy or redis.RedisError.
+        Raises mesh.health.Unhealthy, QueueUnavailable or redis.RedisError.
         """
         info = require_durability(self._client)
         most = info["maxmemory"] or float("inf")
-        queued = self._client.hlen(f"dramatiq:{INTERACTION_QUEUE}.msgs")
-        self._is_full = info["used_memory"] > FULL_SHARE * most or queued >= self._max_queued
+        with self._client.pipeline(transaction=False) as pipeline:
+            pipeline.hlen(f"dramatiq:{INTERACTION_QUEUE}.msgs")
+            pipeline.hlen(f"dramatiq:{ALERT_QUEUE}.msgs")
+            pipeline.memory_usage(f"dramatiq:{ALERT_QUEUE}.msgs")
+            jobs, alerts, alert_bytes = pipeline.execute()
+        with self._lock:
+            self._bytes_left = FULL_SHARE * most - info["used_memory"]
+            self._jobs_left = self._max_queued - jobs
+            self._alerts_left = self._max_queued_alerts - alerts
+            self._alert_bytes_left = self._max_queued_alert_bytes - (alert_bytes or 0)
+        QUEUE_FULL.set(self._is_full)
+        wait, _ = self._run([], ())
+        if wait:
+            raise Unhealthy(
+                "Redis is older than what it has handed out, restored from a copy or emptied: "
+                f"nothing is taken until its clock has passed that, for {wait / 1e6:.1f} s"
+            )
+        self.secret = self._shared_secret()
 
-    def take_slot(self) -> int:
-        """Return the slot of this process for UniqueTimes. Raises redis.RedisError."""
-        return int(self._client.incr(SLOT_KEY)) % SLOTS
+    def _shared_secret(self) -> bytes:
+        kept = cast("bytes | None", self._client.get(SECRET_KEY))
+        if kept is None:
+            self._client.set(SECRET_KEY, secrets.token_bytes(32), nx=True)
+            kept = cast("bytes", self._client.get(SECRET_KEY))
+        return kept
 
     def commit(self, entries: Sequence[Entry]) -> list[Receipt]:
         """Make the entries durable as one job and return a receipt for each.
 
         An entry whose request id is taken, in Redis or by an entry before it, is left out of the
         job; its receipt says what the id stands for. Raises QueueUnavailable, or QueueFull when
-        the last probe found too much waiting.
+        too much is waiting.
         """
         if self._is_full:
             raise QueueFull
-        earlier: dict[str, RequestRecord] = {}
-        tasks: dict[int, str] = {}
-        while not tasks and (fresh := _fresh(entries, earlier)):
-            job_id = str(ULID())
-            named = {index: f"{job_id}-{place}" for place, index in enumerate(fresh)}
-            requests = {
-                entries[index].request_id: _with_task(request, task_id)
-                for index, task_id in named.items()
-                if (request := entries[index].request) is not None
-            }
-            taken = self._store(job_id, [entries[index].piece for index in fresh], requests)
-            if not taken:
-                tasks = named
-            earlier |= taken or requests
+        earlier: dict[tuple[str, bytes], RequestRecord] = {}
+        receipts: dict[int, Receipt] = {}
+        while not receipts and (fresh := _fresh(entries, earlier)):
+            job = ULID()
+            job_id = str(job)
+            index = 0
+            records: dict[tuple[str, bytes], RequestRecord] = {}
+            for number in fresh:
+                entry = entries[number]
+                receipts[number] = Receipt(job_id, index)
+                if entry.request is not None:
+                    records[entry.request[:2]] = RequestRecord(
+                        body_hash=entry.request.body_hash,
+                        job_id=job.bytes,
+                        first_index=index,
+                        refusals=entry.request.refusals,
+                    )
+                index += entry.size
+            pieces = b"".join([entries[number].piece for number in fresh])
+            if taken := self._store(job_id, index, pieces, records):
+                receipts = {}
+            earlier |= taken or records
         return [
-            Receipt(tasks[index]) if index in tasks else Receipt("", earlier[entry.request_id])
-            for index, entry in enumerate(entries)
+            receipts[number] if number in receipts else _receipt(entry.request, earlier)
+            for number, entry in enumerate(entries)
         ]
+
+    def look_up(self, requests: Sequence[Request]) -> list[RequestRecord | None]:
+        """Return what each request id stands for, None where it is new.
+
+        Raises QueueUnavailable, also until the first probe.
+        """
+        wait, taken = self._run([], [(request.bucket, request.field, b"") for request in requests])
+        if wait or not self.secret:
+            raise QueueUnavailable
+        return [taken.get(number) for number in range(len(requests))]
 
     def enqueue_alert(self, alert: RaiseAlertRequest) -> None:
         """Queue an alert that the alert service could not take. Its id makes repeats harmless.
 
-        Raises QueueUnavailable or QueueFull.
+        Raises QueueUnavailable, or QueueFull when too many alerts wait or Redis is full.
         """
         payload = DeliverAlert(alert=alert).SerializeToString()
         message = _message(ALERT_QUEUE, "deliver_alert", alert.alert_id, payload)
-
-        def store() -> None:
-            with self._client.pipeline(transaction=True) as transaction:
-                transaction.hset(f"dramatiq:{ALERT_QUEUE}.msgs", alert.alert_id, message)
-                transaction.rpush(f"dramatiq:{ALERT_QUEUE}", alert.alert_id)
-                transaction.execute()
-
-        _repeatable(store)
+        with self._lock:
+            if min(self._alerts_left, self._alert_bytes_left, self._bytes_left) <= 0:
+                raise QueueFull
+            self._alerts_left -= 1
+            self._alert_bytes_left -= len(message)
+            self._bytes_left -= len(message)
+        keys = [f"dramatiq:{ALERT_QUEUE}", f"dramatiq:{ALERT_QUEUE}.msgs"]
+        _repeatable(lambda: self._enqueue(keys, [alert.alert_id, message]))
 
     def read(self, job_ids: Sequence[str]) -> list[JobRecord | None]:
         """Return the record of each job, None where there is none. Raises QueueUnavailable."""
@@ -167,13 +285,23 @@ class Jobs:
         found = cast("list[bytes | None]", _repeatable(lambda: self._read(keys, fields)))
         return [None if record is None else JobRecord.FromString(record) for record in found]
 
+    @property
+    def _is_full(self) -> bool:
+        return self._bytes_left <= 0 or self._jobs_left <= 0
+
     def _store(
-        self, job_id: str, pieces: Sequence[bytes], requests: Mapping[str, RequestRecord]
-    ) -> dict[str, RequestRecord]:
+        self,
+        job_id: str,
+        size: int,
+        pieces: bytes,
+        requests: Mapping[tuple[str, bytes], RequestRecord],
+    ) -> dict[tuple[str, bytes], RequestRecord]:
         """Store one job, or return the request ids that are taken and what they stand for."""
-        payload = LogInteractions(job_id=job_id).SerializeToString() + b"".join(pieces)
-        message = _message(INTERACTION_QUEUE, "log_interactions", job_id, payload)
-        record = JobRecord(state=JOB_STATE_PENDING, size=len(pieces))
+        # The time comes between two parts of the message, so that Redis only has to put it there.
+        untimed = LogInteractions(job_id=job_id, first_time_unix_micro=1).SerializeToString()
+        message = _message(INTERACTION_QUEUE, "log_interactions", job_id, untimed + pieces)
+        timed = len(message) - len(pieces)
+        record = JobRecord(state=JOB_STATE_PENDING, size=size)
         record.accept_time.GetCurrentTime()
         records, field = _place(job_id)
         keys = [
@@ -182,23 +310,53 @@ class Jobs:
             COUNTS_KEY,
             f"dramatiq:{INTERACTION_QUEUE}",
             f"dramatiq:{INTERACTION_QUEUE}.msgs",
-            *(_request_key(request_id) for request_id in requests),
         ]
-        arguments: list[bytes | str | int] = [
+        job: list[bytes | str | int] = [
             job_id,
             field,
             record.SerializeToString(),
             self._record_seconds,
-            len(pieces),
-            message,
-            self._request_seconds,
-            *(request.SerializeToString() for request in requests.values()),
+            size,
+            message[: timed - TIME_BYTES],
+            message[timed:],
         ]
-        # The script knows what it has stored, so it may run twice.
-        taken = cast("list[Any]", _repeatable(lambda: self._commit(keys, arguments)))
-        ids = list(requests)
-        return {
-            ids[number]: RequestRecord.FromString(record)
+        asked = [(*name, request.SerializeToString()) for name, request in requests.items()]
+        with self._lock:
+            self._bytes_left -= len(message)
+            self._jobs_left -= 1
+        wait, taken = self._run(keys, asked, job)
+        if wait:
+            raise QueueUnavailable
+        names = list(requests)
+        return {names[number]: record for number, record in taken.items()}
+
+    def _run(
+        self,
+        keys: Sequence[str],
+        requests: Sequence[tuple[str, bytes, bytes]],
+        job: Sequence[bytes | str | int] = (),
+    ) -> tuple[int, dict[int, RequestRecord]]:
+        """Run commit.lua; return how long to wait and which request ids are taken.
+
+        The script knows what it has stored, so it may run twice.
+        """
+        arguments: list[bytes | str | int] = [
+            self._latest,
+            TIME_MARGIN_MICROSECONDS,
+            self._window_microseconds,
+            REQUEST_WINDOWS,
+            REQUESTS_PREFIX,
+            len(requests),
+            *[argument for request in requests for argument in request],
+            *job,
+        ]
+        wait, latest, *taken = cast(
+            "list[Any]", _repeatable(lambda: self._commit([TIMES_KEY, *keys], arguments))
+        )
+        with self._lock:
+            self._latest = max(self._latest, latest)
+        return wait, {
+            number: RequestRecord.FromString(record)
             for number, record in zip(taken[::2], taken[1::2], strict=True)
         }
 
@@ -214,31 +372,42 @@ def _repeatable(call: Callable[[], Result]) -> Result:
             return call()
         except redis.ConnectionError:
             return call()
-    except redis.ResponseError as error:
-        if "OOM" in str(error):
-            raise QueueFull from None
-        raise QueueUnavailable from error
+    except redis.exceptions.OutOfMemoryError:
+        raise QueueFull from None
     except redis.RedisError as error:
         raise QueueUnavailable from error
 
 
-def _fresh(entries: Sequence[Entry], earlier: Mapping[str, RequestRecord]) -> list[int]:
+def _fresh(
+    entries: Sequence[Entry], earlier: Mapping[tuple[str, bytes], RequestRecord]
+) -> list[int]:
     """Return which entries to store: those without a request id, and the first of each new one."""
     seen = set(earlier)
     fresh = []
-    for index, entry in enumerate(entries):
+    for number, entry in enumerate(entries):
         if entry.request is not None:
-            if entry.request_id in seen:
+            if (name := entry.request[:2]) in seen:
                 continue
-            seen.add(entry.request_id)
-        fresh.append(index)
+            seen.add(name)
+        fresh.append(number)
     return fresh
 
 
-def _with_task(request: RequestRecord, task_id: str) -> RequestRecord:
-    named = RequestRecord(task_id=task_id)
-    named.MergeFrom(request)
-    return named
+def _receipt(
+    request: Request | None, earlier: Mapping[tuple[str, bytes], RequestRecord]
+) -> Receipt:
+    """Return the receipt of an entry that was left out, which only those with a request id are."""
+    assert request is not None  # noqa: S101
+    return receipt_of(earlier[request[:2]])
+
+
+def receipt_of(record: RequestRecord) -> Receipt:
+    """Return the receipt that a request id stands for already."""
+    return Receipt(str(ULID.from_bytes(record.job_id)), record.first_index, record)
+
+
+def _digest(client: str, request_id: str) -> bytes:
+    return hashlib.sha256(f"{client}\0{request_id}".encode()).digest()
 
 
 def _place(job_id: str) -> tuple[str, str]:
@@ -246,12 +415,11 @@ def _place(job_id: str) -> tuple[str, str]:
     return RECORDS_PREFIX + job_id[:BUCKET_CHARACTERS], job_id[BUCKET_CHARACTERS:]
 
 
-def _request_key(request_id: str) -> str:
-    return REQUEST_PREFIX + hashlib.sha256(request_id.encode()).hexdigest()
-
-
 def _message(queue: str, actor: str, message_id: str, payload: bytes) -> bytes:
-    """Return a Dramatiq message as it is stored in Redis, under the id of what it is about."""
+    """Return a Dramatiq message as it is stored in Redis, under the id of what it is about.
+
+    The payload comes last in it.
+    """
     message: Message[None] = Message(
         queue_name=queue,
         actor_name=actor,

@@ -17,6 +17,10 @@ JOB_INTERACTIONS = Histogram(
     "Interactions that share one job",
     buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000),
 )
+POLICY_REFUSED = Gauge(
+    "sluice_policy_refused",
+    "Whether the policy file holds what cannot be used, and an old one holds",
+)
 QUEUE_FULL = Gauge("sluice_queue_full", "Whether submissions are turned away until it drains")
 
 # A labelled counter is looked up by its labels at every use; these are used for every submission.

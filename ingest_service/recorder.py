@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from google.protobuf.struct_pb2 import Value
 
-from ingest_service.jobs import Entry, Jobs, QueueUnavailable, Receipt
+from ingest_service.jobs import Entry, Jobs, QueueFull, QueueUnavailable, Receipt, Request
 from ingest_service.metrics import COMMIT_SECONDS, JOB_INTERACTIONS
-from ingest_service.sharing import SharedTrips
-from ingest_service.times import UniqueTimes
-from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
+from ingest_service.sharing import Overfull, SharedTrips
 from sluice.job.v1.job_pb2 import Interaction, LogInteractions, RequestRecord
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED
 
 PATIENCE_SECONDS = 0.001
 """For each further submission that the last job carried. A job costs as much processor time in
 Redis, the worker and InfluxDB as several submissions do in all, so it pays to be patient."""
+
+REQUEST_ID_ITEMS = 10
+"""What an entry with a request id counts for. Redis looks for it in several places, and 500 of them
+keep it from everything else for up to 10 ms when it is full of request ids."""
+
+Unstored = QueueUnavailable | QueueFull | Overfull
+"""Why an entry has no receipt."""
 
 
 class Decided(NamedTuple):
@@ -31,12 +35,12 @@ class Decided(NamedTuple):
     submission and is empty for an accepted one.
     """
 
-    submission: SubmitRequest
     data: Value
     source: str
     request_id: str = ""
     alert_id: str = ""
     detectors: Sequence[str] = ()
+    masked_widely: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +52,30 @@ class _Batch:
     bytes: int
 
 
-class Recorder:
-    """Makes interactions durable in Redis, many in one job while many come in.
+@dataclass(frozen=True, slots=True)
+class _Lookup:
+    """Request ids that are looked up together."""
 
-    Nothing can be recorded before `start`.
-    """
+    requests: Sequence[Request]
+
+    @property
+    def items(self) -> int:
+        return len(self.requests)
+
+    @property
+    def bytes(self) -> int:
+        return 32 * len(self.requests)
+
+
+class Recorder:
+    """Makes interactions durable in Redis, many in one job while many come in."""
 
     def __init__(
         self, jobs: Jobs, *, max_items: int, max_bytes: int, max_waiting_bytes: int
     ) -> None:
         self._jobs = jobs
+        self._max_items = max_items
         self._max_bytes = max_bytes
-        self._times: UniqueTimes | None = None
         self._trips = SharedTrips(
             "recorder",
             self._carry,
@@ -68,52 +84,75 @@ class Recorder:
             max_waiting_bytes=max_waiting_bytes,
             patience_seconds=PATIENCE_SECONDS,
         )
+        self._lookups = SharedTrips(
+            "requests",
+            self._look_up,
+            max_items=500,
+            max_bytes=1024 * 1024,
+            max_waiting_bytes=4 * 1024 * 1024,
+            patience_seconds=0.0,
+        )
 
     @property
-    def started(self) -> bool:
-        """Whether interactions can be recorded."""
-        return self._times is not None
+    def secret(self) -> bytes:
+        """What the alerts of submissions with a request id are named by: see Request.alert_id."""
+        return self._jobs.secret
 
-    def start(self, times: UniqueTimes) -> None:
-        """Record from now on, with times from `times`."""
-        self._times = times
+    async def record(self, entries: Sequence[Entry]) -> list[Receipt | Unstored]:
+        """Make the entries durable; return for each, in order, its receipt or why it has none.
 
-    async def record(self, decided: Sequence[Decided]) -> list[Receipt]:
-        """Make the interactions durable and return a receipt for each, in order.
-
-        Whoever is cancelled while waiting loses the receipts, not the interactions. Raises
-        QueueUnavailable, QueueFull or sharing.Overfull; then nothing is promised.
+        Many entries may travel as several jobs, of which some are stored and others not. Whoever is
+        cancelled while waiting loses the receipts, not the interactions.
         """
-        if self._times is None:
-            raise QueueUnavailable
-        times = self._times
-        batches = self._batches([_entry(each, times.next()) for each in decided])
+        batches = self._batches(entries)
         if len(batches) == 1:
-            return await self._trips(batches[0])
-        receipts = await asyncio.gather(*[self._trips(batch) for batch in batches])
-        return [receipt for batch in receipts for receipt in batch]
+            return await self._send(batches[0])
+        parts = await asyncio.gather(*[self._send(batch) for batch in batches])
+        return [each for part in parts for each in part]
+
+    async def look_up(self, requests: Sequence[Request]) -> list[RequestRecord | None]:
+        """Return what each request id stands for already, None where it is new.
+
+        Raises QueueUnavailable or sharing.Overfull.
+        """
+        return await self._lookups(_Lookup(requests))
 
     async def close(self) -> None:
         """Wait until everything that was taken in is durable or has failed."""
         await self._trips.close()
+        await self._lookups.close()
+
+    def _look_up(self, lookups: Sequence[_Lookup]) -> list[list[RequestRecord | None]]:
+        records = iter(self._jobs.look_up([each for lookup in lookups for each in lookup.requests]))
+        return [[next(records) for _ in lookup.requests] for lookup in lookups]
+
+    async def _send(self, batch: _Batch) -> list[Receipt | Unstored]:
+        try:
+            return [*await self._trips(batch)]
+        except (QueueUnavailable, QueueFull, Overfull) as error:
+            return [error] * len(batch.entries)
 
     def _carry(self, batches: Sequence[_Batch]) -> list[list[Receipt]]:
         entries = [entry for batch in batches for entry in batch.entries]
-        JOB_INTERACTIONS.observe(len(entries))
+        JOB_INTERACTIONS.observe(sum([entry.size for entry in entries]))
         with COMMIT_SECONDS.time():
             receipts = iter(self._jobs.commit(entries))
         return [[next(receipts) for _ in batch.entries] for batch in batches]
 
     def _batches(self, entries: Sequence[Entry]) -> list[_Batch]:
-        """Cut the entries into batches of at most `max_bytes`, or one entry that is larger."""
+        """Cut the entries into batches that a trip may carry, or one entry that is larger."""
         batches = []
-        start = size = 0
+        start = size = items = 0
         for index, entry in enumerate(entries):
-            if size and size + len(entry.piece) > self._max_bytes:
-                batches.append(_Batch(entries[start:index], index - start, size))
-                start, size = index, 0
+            more = entry.size if entry.request is None else entry.size + REQUEST_ID_ITEMS
+            if size and (
+                size + len(entry.piece) > self._max_bytes or items + more > self._max_items
+            ):
+                batches.append(_Batch(entries[start:index], items, size))
+                start, size, items = index, 0, 0
             size += len(entry.piece)
-        batches.append(_Batch(entries[start:], len(entries) - start, size))
+            items += more
+        batches.append(_Batch(entries[start:], items, size))
         return batches
 
 
@@ -132,16 +171,16 @@ def _field(number: int, content: bytes) -> bytes:
     return bytes(head) + content
 
 
-def body_hash(submission: SubmitRequest) -> bytes:
-    """Return the hash by which a repeated `request_id` is held to the same body."""
-    return hashlib.sha256(submission.SerializeToString(deterministic=True)).digest()
+def entry(decided: Sequence[Decided], request: Request | None = None) -> Entry:
+    """Return these interactions as one entry, which is recorded whole or not at all."""
+    return Entry(b"".join([_piece(each) for each in decided]), len(decided), request)
 
 
-def _entry(decided: Decided, time_unix_nano: int) -> Entry:
+def _piece(decided: Decided) -> bytes:
     verdict = VERDICT_REJECTED if decided.alert_id else VERDICT_ACCEPTED
     # The data is put in as the bytes that it is on the wire anyway: copying a message of a hundred
     # values costs more than everything else here.
-    interaction = Interaction(time_unix_nano=time_unix_nano, verdict=verdict)
+    interaction = Interaction(verdict=verdict)
     if decided.source:
         interaction.source = decided.source
     if decided.request_id:
@@ -150,11 +189,7 @@ def _entry(decided: Decided, time_unix_nano: int) -> Entry:
         interaction.alert_id = decided.alert_id
     if decided.detectors:
         interaction.detectors.extend(decided.detectors)
+    if decided.masked_widely:
+        interaction.masked_widely = True
     data = _field(_DATA, decided.data.SerializeToString())
-    piece = _field(_INTERACTIONS, interaction.SerializeToString() + data)
-    if not decided.request_id:
-        return Entry(piece)
-    request = RequestRecord(
-        body_hash=body_hash(decided.submission), verdict=verdict, alert_id=decided.alert_id
-    )
-    return Entry(piece, decided.request_id, request)
+    return _field(_INTERACTIONS, interaction.SerializeToString() + data)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import grpc
 
 from ingest_service.alerts import Alerts
+from ingest_service.detection import PolicyError
+from ingest_service.edge import EdgeServicer
 from ingest_service.gate import Gate
 from ingest_service.intake import Intake
 from ingest_service.jobs import Jobs
@@ -14,27 +17,36 @@ from ingest_service.recorder import Recorder
 from ingest_service.servicer import IngestServicer, JobLookup
 from ingest_service.settings import IngestSettings
 from ingest_service.sharing import SharedTrips
-from ingest_service.times import UniqueTimes
 from mesh import client, server, telemetry
 from mesh.health import Health
 from mesh.queue import connect, use_envelopes
 from sluice.alert.v1 import alert_service_pb2
+from sluice.edge.v1 import edge_service_pb2
+from sluice.edge.v1.edge_service_pb2_grpc import add_EdgeServiceServicer_to_server
 from sluice.ingest.v1 import ingest_service_pb2
 from sluice.ingest.v1.ingest_service_pb2_grpc import add_IngestServiceServicer_to_server
 from sluice.job.v1.job_pb2 import JobRecord
 
 INGEST = ingest_service_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name
+EDGE = edge_service_pb2.DESCRIPTOR.services_by_name["EdgeService"].full_name
 ALERT = alert_service_pb2.DESCRIPTOR.services_by_name["AlertService"].full_name
+POLICY = "sluice.policy"
+"""Health service that is bad while the policy in force is not what its file holds."""
 
 
 async def serve(settings: IngestSettings) -> None:
-    """Serve until asked to stop, then drain: every submission taken in is durable or has failed."""
+    """Serve until asked to stop, then drain: every submission taken in is durable or has failed.
+
+    Exits with a line that says why when the policy cannot be used.
+    """
     use_envelopes()
     jobs = Jobs(
         connect(settings.redis_url),
         record_seconds=settings.status_retention_seconds,
         request_seconds=settings.request_retention_seconds,
         max_queued=settings.max_queued_jobs,
+        max_queued_alerts=settings.max_queued_alerts,
+        max_queued_alert_bytes=settings.max_queued_alert_bytes,
     )
     recorder = Recorder(
         jobs,
@@ -50,25 +62,38 @@ async def serve(settings: IngestSettings) -> None:
         max_waiting_bytes=1024 * 1024,
         patience_seconds=0.0003,
     )
-    gate = Gate(settings.policy_file)
+    try:
+        gate = Gate(settings.policy_file)
+    except PolicyError as error:
+        print(f"SLUICE_POLICY_FILE: {error}", file=sys.stderr)
+        sys.exit(2)
 
     async def redis_answers() -> None:
         await asyncio.to_thread(jobs.probe)
-        if not recorder.started:
-            recorder.start(UniqueTimes(await asyncio.to_thread(jobs.take_slot)))
 
     async with grpc.aio.insecure_channel(settings.alert_target, client.OPTIONS) as channel:
         alerts = Alerts(channel, jobs)
         intake = Intake(gate, alerts, recorder)
         servicer = IngestServicer(intake, lookups, settings.status_retention_seconds)
-        health = Health([INGEST], probes={"redis": redis_answers}, bystanders={ALERT: alerts.probe})
-        ingest = server.Service(
-            INGEST, add_IngestServiceServicer_to_server, servicer, servicer.refuse_undecodable
+        health = Health(
+            [INGEST],
+            probes={"redis": redis_answers},
+            bystanders={ALERT: alerts.probe, POLICY: gate.policy_in_force},
         )
+        ingest = server.Service(
+            INGEST,
+            add_IngestServiceServicer_to_server,
+            servicer,
+            servicer.refuse_undecodable,
+            settings.stream_idle_seconds,
+        )
+        edge = server.Service(EDGE, add_EdgeServiceServicer_to_server, EdgeServicer(intake))
         reflected = [INGEST, ALERT] if settings.reflection else []
         telemetry.expose(settings.metrics_listen)
         watching = asyncio.create_task(gate.watch_policy())
-        await server.serve(settings, server.build(settings, [ingest], health, reflected), health)
+        await server.serve(
+            settings, server.build(settings, [ingest, edge], health, reflected), health
+        )
         watching.cancel()
         await intake.close()
         await lookups.close()

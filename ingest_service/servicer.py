@@ -14,8 +14,7 @@ from ingest_service import tasks
 from ingest_service.intake import Intake, Outcome
 from ingest_service.jobs import QueueUnavailable
 from ingest_service.sharing import SharedTrips
-from ingest_service.validation import MAX_BATCH
-from mesh.errors import CallError, FieldError
+from mesh.errors import STATUS_ROOM, CallError
 from mesh.server import Context, request_id
 from sluice.ingest.v1 import ingest_service_pb2 as ingest
 from sluice.ingest.v1.ingest_service_pb2_grpc import IngestServiceServicer
@@ -25,6 +24,10 @@ from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED
 RECEIVED = "Task received and is being processed"
 
 FIRST_WATCH_SECONDS = 0.02
+BATCH_ROOM = 1024 * 1024
+"""Bytes that all errors of a batch may take for what they name, beside what each has in any case:
+about 500 bytes, 850 as JSON. So 5,000 of them stay below what one answer may hold."""
+
 LONGEST_WATCH_SECONDS = 1.0
 
 
@@ -63,7 +66,7 @@ class IngestServicer(IngestServiceServicer):
         self, request: ingest.SubmitBatchRequest, context: Context
     ) -> ingest.SubmitBatchResponse:
         """Take many submissions; each has its own verdict."""
-        results = await self._take_many(request.submissions, partial(request_id, context))
+        results = await self._take_batch(request, context)
         accepted = sum(result.verdict == VERDICT_ACCEPTED for result in results)
         return ingest.SubmitBatchResponse(
             results=results, accepted=accepted, rejected=len(results) - accepted
@@ -74,7 +77,7 @@ class IngestServicer(IngestServiceServicer):
     ) -> AsyncIterator[ingest.SubmitStreamResponse]:
         """Take submissions for as long as the caller sends them."""
         async for request in request_iterator:
-            results = await self._take_many(request.submissions, partial(request_id, context))
+            results = await self._take_batch(request, context)
             yield ingest.SubmitStreamResponse(results=results)
 
     async def Scan(self, request: ingest.ScanRequest, context: Context) -> ingest.ScanResponse:
@@ -88,6 +91,9 @@ class IngestServicer(IngestServiceServicer):
             violations=judgement.violations_message(),
             findings=judgement.findings_message(),
             shadow_findings=judgement.shadow_findings_message(),
+            finding_count=judgement.scan.finding_count,
+            violation_count=judgement.violations.count,
+            shadow_finding_count=judgement.scan.shadow_count,
         )
 
     async def GetStatus(
@@ -117,20 +123,12 @@ class IngestServicer(IngestServiceServicer):
         if method.startswith("Submit"):
             await self._intake.refuse_undecodable(request_id(context))
 
-    async def _take_many(
-        self, submissions: Sequence[ingest.SubmitRequest], http_request_id: Callable[[], str]
+    async def _take_batch(
+        self, batch: ingest.SubmitBatchRequest | ingest.SubmitStreamRequest, context: Context
     ) -> list[ingest.SubmitResult]:
-        if not 1 <= len(submissions) <= MAX_BATCH:
-            raise CallError(
-                grpc.StatusCode.INVALID_ARGUMENT,
-                "INVALID_INPUT",
-                "Nothing was taken. Send 1 to 5000 submissions at a time.",
-                fields=[
-                    FieldError("/submissions", "BAD_COUNT", "Send 1 to 5000 submissions at a time.")
-                ],
-            )
-        outcomes = await self._intake.take(submissions, http_request_id)
-        return [_result(outcome, http_request_id) for outcome in outcomes]
+        http_request_id = partial(request_id, context)
+        outcomes = await self._intake.take_batch(batch, http_request_id)
+        return _results(outcomes, http_request_id)
 
     async def _task(self, task_id: str) -> ingest.GetStatusResponse:
         job_id, index = tasks.parse(task_id)
@@ -146,10 +144,19 @@ class IngestServicer(IngestServiceServicer):
         return tasks.task_of(task_id, index, record, self._retention_seconds, time.time())
 
 
-def _result(outcome: Outcome, http_request_id: Callable[[], str]) -> ingest.SubmitResult:
-    if not isinstance(outcome, CallError):
-        return ingest.SubmitResult(verdict=VERDICT_ACCEPTED, task_id=outcome)
-    result = ingest.SubmitResult(error=outcome.status(http_request_id()))
-    if outcome.code is grpc.StatusCode.INVALID_ARGUMENT:
-        result.verdict = VERDICT_REJECTED
-    return result
+def _results(
+    outcomes: Sequence[Outcome], http_request_id: Callable[[], str]
+) -> list[ingest.SubmitResult]:
+    """Return the results of a batch, small enough to be sent in one answer."""
+    refused = sum(isinstance(outcome, CallError) for outcome in outcomes)
+    room = min(STATUS_ROOM, BATCH_ROOM // refused) if refused else 0
+    results = []
+    for outcome in outcomes:
+        if not isinstance(outcome, CallError):
+            results.append(ingest.SubmitResult(verdict=VERDICT_ACCEPTED, task_id=outcome))
+            continue
+        result = ingest.SubmitResult(error=outcome.status(http_request_id(), room))
+        if outcome.code is grpc.StatusCode.INVALID_ARGUMENT:
+            result.verdict = VERDICT_REJECTED
+        results.append(result)
+    return results

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
-from ingest_service.fields import Fields
+from ingest_service.fields import Fields, Place
 from mesh.errors import FieldError
 from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
 
@@ -12,6 +14,10 @@ MAX_DEPTH = 32
 MAX_NODES = 10_000
 MAX_BYTES = 1024 * 1024
 MAX_BATCH = 5000
+
+MAX_LISTED = 100
+MAX_LISTED_BYTES = 20 * 1024
+"""Of the paths of what is listed: alerts, errors and answers stay small whatever was sent."""
 
 _NAME = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
 _NAME_RULE = "Send at most 128 characters out of letters, digits and ._:/@- only."
@@ -22,51 +28,87 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
-def violations_of(request: SubmitRequest, fields: Fields) -> list[FieldError]:
+@dataclass(slots=True)
+class Violations:
+    """The rules of shape that a submission breaks: as many as there is room for, and how many."""
+
+    listed: list[FieldError]
+    count: int
+
+    def add(self, violation: FieldError) -> None:
+        """Add one of the submission as a whole."""
+        self.listed.insert(0, violation)
+        self.count += 1
+
+
+def violations_of(
+    request: SubmitRequest, fields: Fields, renamed: Mapping[Place, str] | None = None
+) -> Violations:
     """Return every rule that `request` breaks, none when it keeps them all.
 
-    `fields` is a walk over its data with MAX_DEPTH. Descriptions never repeat what was sent.
+    `fields` is a walk over its data with MAX_DEPTH and MAX_NODES, `renamed` the object keys that
+    must not be shown. Descriptions never repeat what was sent.
     """
-    found = []
+    found = list(_of_the_whole(request, fields))
+    nul = fields.with_nul()
+    count = len(found) + len(fields.non_finite) + len(fields.inexact) + len(nul)
+    if request.HasField("data"):
+        count += len(fields.unset)
+    room = MAX_LISTED_BYTES
+    if count > len(found):
+        for each in _of_values(request, fields, nul, renamed):
+            room -= len(each.path.encode())
+            if room < 0 or len(found) == MAX_LISTED:
+                break
+            found.append(each)
+    return Violations(found, count)
+
+
+def _of_the_whole(request: SubmitRequest, fields: Fields) -> Iterator[FieldError]:
     if not request.HasField("data"):
-        found.append(FieldError("/data", "MISSING", "data is missing. Send any JSON value."))
+        yield FieldError("/data", "MISSING", "data is missing. Send any JSON value.")
     elif request.data.HasField("null_value"):
-        found.append(FieldError("/data", "NULL", "data is null. Send any other JSON value."))
+        yield FieldError("/data", "NULL", "data is null. Send any other JSON value.")
     if request.ByteSize() > MAX_BYTES:
-        found.append(
-            FieldError("/data", "TOO_LONG", "The submission is too long. Send at most 1 MiB.")
-        )
-    if fields.nodes > MAX_NODES:
-        found.append(
-            FieldError("/data", "TOO_MANY_VALUES", "data is too large. Send at most 10,000 values.")
+        yield FieldError("/data", "TOO_LONG", "The submission is too long. Send at most 1 MiB.")
+    if fields.too_many:
+        yield FieldError(
+            "/data", "TOO_MANY_VALUES", "data is too large. Send at most 10,000 values."
         )
     if fields.too_deep is not None:
-        found.append(
-            FieldError("/data", "TOO_DEEP", "data is nested too deeply. Send at most 32 levels.")
+        yield FieldError("/data", "TOO_DEEP", "data is nested too deeply. Send at most 32 levels.")
+    if fields.long_key:
+        yield FieldError(
+            "/data", "KEY_TOO_LONG", "A key is too long. Send keys of at most 1,024 characters."
         )
-    found += [
-        FieldError(fields.place_pointer(place), "UNSET", "The value has no kind. Set one.")
-        for place in fields.unset
-        if request.HasField("data")
-    ]
-    found += [
-        FieldError(fields.pointer(index), "NOT_FINITE", "Send a finite number, or a string.")
-        for index in fields.non_finite
-    ]
-    found += [
-        FieldError(
-            fields.pointer(index),
+    if fields.long_path:
+        yield FieldError(
+            "/data",
+            "PATH_TOO_LONG",
+            "The keys above a value are too long. Send at most 4,096 characters, all together.",
+        )
+    if request.source and not is_name(request.source):
+        yield FieldError("/source", "BAD_NAME", _NAME_RULE)
+    if request.request_id and not is_name(request.request_id):
+        yield FieldError("/request_id", "BAD_NAME", _NAME_RULE)
+
+
+def _of_values(
+    request: SubmitRequest, fields: Fields, nul: list[int], renamed: Mapping[Place, str] | None
+) -> Iterator[FieldError]:
+    if request.HasField("data"):
+        for place in fields.unset:
+            path = fields.place_pointer(place, renamed)
+            yield FieldError(path, "UNSET", "The value has no kind. Set one.")
+    for index in fields.non_finite:
+        path = fields.pointer(index, renamed)
+        yield FieldError(path, "NOT_FINITE", "Send a finite number, or a string.")
+    for index in fields.inexact:
+        yield FieldError(
+            fields.pointer(index, renamed),
             "INEXACT_INTEGER",
             "An integer of 2^53 or more may change on its way. Send it as a string.",
         )
-        for index in fields.inexact
-    ]
-    found += [
-        FieldError(fields.pointer(index), "NUL", "The text holds a NUL character. Remove it.")
-        for index in fields.with_nul()
-    ]
-    if request.source and not _NAME.fullmatch(request.source):
-        found.append(FieldError("/source", "BAD_NAME", _NAME_RULE))
-    if request.request_id and not _NAME.fullmatch(request.request_id):
-        found.append(FieldError("/request_id", "BAD_NAME", _NAME_RULE))
-    return found
+    for index in nul:
+        path = fields.pointer(index, renamed)
+        yield FieldError(path, "NUL", "The text holds a NUL character. Remove it.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,9 +13,14 @@ from google.rpc import error_details_pb2, status_pb2
 
 DOMAIN = "sluice"
 
-# A status travels in a header, and headers are limited: proxies and clients refuse more than 8 KiB.
+STATUS_ROOM = 4096
+"""Bytes that the fields and the metadata of a status may take. A status travels in a header as
+base64, a third longer, and clients and proxies refuse headers of more than 8 KiB in all."""
 MAX_FIELDS = 16
 MAX_PATH_CHARACTERS = 120
+MAX_REQUEST_ID_CHARACTERS = 128
+FIELD_FRAME_BYTES = 64
+"""What JSON puts round a field: names, quotes, brackets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +41,10 @@ class CallError(Exception):
     """Ends a call with a status and machine-readable details.
 
     `reason` is a stable UPPER_SNAKE_CASE word for programs (google.rpc.ErrorInfo), `message` a
-    sentence for people that says what to do. `retry_after` is in seconds. Of `fields` the first
-    MAX_FIELDS are told.
+    sentence for people that says what to do. `retry_after` is in seconds.
+
+    Of `fields` the first MAX_FIELDS are told, or as many as there is room for, and of a value of
+    `metadata` that lists something as much; an ellipsis or `field_count` then says so.
     """
 
     code: grpc.StatusCode
@@ -49,34 +57,62 @@ class CallError(Exception):
     def __str__(self) -> str:
         return f"{self.code.name} {self.reason}"
 
-    def status(self, request_id: str) -> status_pb2.Status:
-        """Return the google.rpc.Status to send; `request_id` names the call in our logs."""
+    def status(self, request_id: str, room: int = STATUS_ROOM) -> status_pb2.Status:
+        """Return the google.rpc.Status to send; `request_id` names the call in our logs.
+
+        `room` is how many bytes fields and metadata may take, on the wire as well as in JSON.
+        """
         details: list[Message] = []
-        if self.fields:
-            details.append(
-                error_details_pb2.BadRequest(
-                    field_violations=[
-                        error_details_pb2.BadRequest.FieldViolation(
-                            field=_shorten(each.path),
-                            reason=each.reason,
-                            description=each.description,
-                        )
-                        for each in self.fields[:MAX_FIELDS]
-                    ]
+        metadata = {}
+        for name, value in self.metadata.items():
+            metadata[name] = _fitted(value, room // 2)
+            room -= _bytes(name) + _bytes(metadata[name])
+        violations = []
+        for each in self.fields[:MAX_FIELDS]:
+            path = _shorten(each.path)
+            room -= FIELD_FRAME_BYTES + sum(map(_bytes, (path, each.reason, each.description)))
+            if room < 0:
+                break
+            violations.append(
+                error_details_pb2.BadRequest.FieldViolation(
+                    field=path, reason=each.reason, description=each.description
                 )
             )
+        if violations:
+            details.append(error_details_pb2.BadRequest(field_violations=violations))
+        if len(violations) < len(self.fields):
+            metadata["field_count"] = str(len(self.fields))
         details.append(
-            error_details_pb2.ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=self.metadata)
+            error_details_pb2.ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=metadata)
         )
         if self.retry_after is not None:
             retry = error_details_pb2.RetryInfo()
             retry.retry_delay.FromNanoseconds(int(self.retry_after * 1e9))
             details.append(retry)
         if request_id:
-            details.append(error_details_pb2.RequestInfo(request_id=request_id))
+            shown = request_id[:MAX_REQUEST_ID_CHARACTERS]
+            details.append(error_details_pb2.RequestInfo(request_id=shown))
         return status_pb2.Status(
             code=self.code.value[0], message=self.message, details=[_pack(each) for each in details]
         )
+
+
+def _bytes(text: str) -> int:
+    """Return the most bytes that a text takes: as JSON, with everything escaped that may be."""
+    return len(json.dumps(text)) + 5 * sum(map(text.count, "<>&"))
+
+
+def _fitted(names: str, room: int) -> str:
+    """Return names that are joined by commas, as many as there is room for."""
+    if _bytes(names) <= room:
+        return names
+    kept: list[str] = []
+    for name in names.split(","):
+        room -= _bytes(name)
+        if room < _bytes("…"):
+            break
+        kept.append(name)
+    return ",".join([*kept, "…"])
 
 
 def _shorten(path: str) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
-from grpc_health.v1 import health, health_pb2
+import grpc
+from grpc_health.v1 import health_pb2
 
+from mesh.errors import CallError
 from mesh.logs import logger
 
 log = logger("mesh.health")
@@ -23,8 +26,8 @@ class Health:
 
     `services` are the names that share the fate of the whole process (the overall name "" always
     does). `probes` names the components; each is unhealthy until its probe first succeeds.
-    `bystanders` are services of other processes that callers may ask about here: their state is
-    told, and does not touch our own.
+    `bystanders` are what else callers may ask about here, such as services of other processes:
+    their state is told, and does not touch our own.
     """
 
     def __init__(
@@ -33,12 +36,14 @@ class Health:
         probes: Mapping[str, Probe],
         bystanders: Mapping[str, Probe] | None = None,
     ) -> None:
-        self.servicer = health.aio.HealthServicer()
+        self.servicer = States()
         self._services = ["", *services]
         self._probes = probes
         self._bystanders = bystanders or {}
         self._failing: dict[str, str] = dict.fromkeys(probes, "not probed yet")
         self._draining = False
+        for service in (*self._services, *self._bystanders):
+            self._set(service, False)
 
     @property
     def failing(self) -> Mapping[str, str]:
@@ -47,7 +52,7 @@ class Health:
 
     async def watch(self) -> None:
         """Probe every component over and over. Runs until cancelled."""
-        await self._publish()
+        self._publish()
         async with asyncio.TaskGroup() as group:
             for name, probe in self._probes.items():
                 group.create_task(self._watch_component(name, probe))
@@ -55,10 +60,10 @@ class Health:
                 group.create_task(self._watch_bystander(name, probe))
             await asyncio.Event().wait()
 
-    async def drain(self) -> None:
+    def drain(self) -> None:
         """Say NOT_SERVING from now on, whatever the probes find."""
         self._draining = True
-        await self._publish()
+        self._publish()
 
     async def _watch_component(self, name: str, probe: Probe) -> None:
         while True:
@@ -70,21 +75,68 @@ class Health:
                 self._failing[name] = reason
             if reason != known:
                 log.warning("component", component=name, healthy=reason is None, reason=reason)
-            await self._publish()
+            self._publish()
             await asyncio.sleep(PROBE_INTERVAL_SECONDS)
 
     async def _watch_bystander(self, service: str, probe: Probe) -> None:
         while True:
-            await self._set(service, await _probe(probe) is None)
+            self._set(service, await _probe(probe) is None)
             await asyncio.sleep(PROBE_INTERVAL_SECONDS)
 
-    async def _publish(self) -> None:
+    def _publish(self) -> None:
         for service in self._services:
-            await self._set(service, not self._failing and not self._draining)
+            self._set(service, not self._failing and not self._draining)
 
-    async def _set(self, service: str, serving: bool) -> None:
+    def _set(self, service: str, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse
-        await self.servicer.set(service, status.SERVING if serving else status.NOT_SERVING)
+        self.servicer.set(service, status.SERVING if serving else status.NOT_SERVING)
+
+
+class States:
+    """Answers the calls of grpc.health.v1.
+
+    The library's own loses watchers when one of several leaves, and lets one that does not read
+    hold up the news for all.
+    """
+
+    def __init__(self) -> None:
+        self._states: dict[str, health_pb2.HealthCheckResponse.ServingStatus] = {}
+        self._changed = asyncio.Event()
+
+    def set(self, service: str, state: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        """Tell `state` to who asks and who watches from now on."""
+        if self._states.get(service) != state:
+            self._states[service] = state
+            self._changed.set()
+            self._changed = asyncio.Event()
+
+    async def Check(
+        self, request: health_pb2.HealthCheckRequest, context: Any
+    ) -> health_pb2.HealthCheckResponse:
+        """Tell a service's state."""
+        state = self._states.get(request.service)
+        if state is None:
+            raise CallError(
+                grpc.StatusCode.NOT_FOUND,
+                "SERVICE_UNKNOWN",
+                "There is no such service here. Leave it empty to ask about the process.",
+            )
+        return health_pb2.HealthCheckResponse(status=state)
+
+    async def Watch(
+        self, request: health_pb2.HealthCheckRequest, context: Any
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        """Tell a service's state, now and at every change."""
+        told = None
+        while True:
+            changed = self._changed
+            state = self._states.get(
+                request.service, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+            )
+            if state != told:
+                yield health_pb2.HealthCheckResponse(status=state)
+                told = state
+            await changed.wait()
 
 
 async def _probe(probe: Probe) -> str | None:

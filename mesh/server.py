@@ -7,15 +7,15 @@ import math
 import signal
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import grpc
 import uvloop
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
+from mesh import reflection
 from mesh.errors import CallError
 from mesh.health import Health
 from mesh.logs import logger
@@ -33,6 +33,9 @@ OPTIONS = [
     # The gateway limits headers, and counts neither those it adds nor what gRPC counts for each.
     # Near this limit gRPC refuses at random, so it has to lie well above.
     ("grpc.max_metadata_size", 32 * 1024),
+    # The gateway pings, to find out when a process hangs. Where only quiet streams are open, gRPC
+    # would take that for an attack and end them.
+    ("grpc.http2.max_ping_strikes", 0),
 ]
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -44,13 +47,15 @@ class Service:
     """One gRPC service to serve.
 
     `add` is the generated `add_…Servicer_to_server`. `undecodable`, when given, is told of requests
-    that are no valid message (method name and context) before the caller is.
+    that are no valid message (method name and context) before the caller is. `idle_seconds`, when
+    given, is how long a caller may send nothing on a stream while nothing is unanswered.
     """
 
     name: str
     add: Callable[[Any, Any], None]
     servicer: object
     undecodable: Undecodable | None = None
+    idle_seconds: float | None = None
 
 
 def request_id(context: Context) -> str:
@@ -73,13 +78,26 @@ def build(
     RuntimeError when the address is taken.
     """
     server = grpc.aio.server(options=OPTIONS)
-    calls = _Calls(settings.max_concurrent_calls)
+    shares = _Shares(
+        _Calls(settings.max_concurrent_calls),
+        _Calls(settings.max_concurrent_streams),
+        _Calls(settings.max_concurrent_watches),
+    )
     for service in services:
-        service.add(service.servicer, _HandlerWrapper(server, calls, service))
-    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
+        service.add(service.servicer, _HandlerWrapper(server, shares, service))
+    # How a process is must be seen when it has the most to do.
+    uncounted = replace(shares, calls=_Calls(math.inf))
+    add_health = health_pb2_grpc.add_HealthServicer_to_server
+    states = Service("grpc.health.v1.Health", add_health, health.servicer)
+    add_health(health.servicer, _HandlerWrapper(server, uncounted, states))
     if reflected:
-        names = [*reflected, "grpc.health.v1.Health", reflection.SERVICE_NAME]
-        reflection.enable_server_reflection(names, server)
+        names = [*reflected, states.name, *reflection.NAMES]
+        servicer = reflection.Reflection(names)
+        for name in reflection.NAMES:
+            service = Service(
+                name, reflection.adder(name), servicer, idle_seconds=settings.stream_idle_seconds
+            )
+            service.add(servicer, _HandlerWrapper(server, shares, service))
     server.add_insecure_port(settings.listen)
     return server
 
@@ -106,7 +124,7 @@ async def serve(
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({stopped, watching}, return_when=asyncio.FIRST_COMPLETED)
     log.info("draining")
-    await health.drain()
+    health.drain()
     await asyncio.sleep(settings.drain_seconds)
     if end_streams is not None:
         end_streams()
@@ -128,7 +146,7 @@ async def _as_coroutine(main: Callable[[], Awaitable[None]]) -> None:
 class _Calls:
     """Counts the calls in flight and turns further ones away."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: float) -> None:
         self.most = most
         self.now = 0
 
@@ -146,6 +164,18 @@ class _Calls:
         self.now -= 1
 
 
+@dataclass(frozen=True, slots=True)
+class _Shares:
+    """What each kind of call may take up, so that none can take up all."""
+
+    calls: _Calls
+    """One request, one answer."""
+    streams: _Calls
+    """The caller streams."""
+    watches: _Calls
+    """Only the service streams."""
+
+
 class _HandlerWrapper:
     """Stands in for the server when generated code registers a service.
 
@@ -154,9 +184,11 @@ class _HandlerWrapper:
     as one shape. An interceptor would do the same at the cost of a coroutine for each call.
     """
 
-    def __init__(self, server: grpc.aio.Server, calls: _Calls, service: Service) -> None:
+    def __init__(self, server: grpc.aio.Server, shares: _Shares, service: Service) -> None:
         self._server = server
-        self._calls = calls
+        self._calls = shares.calls
+        self._streams = shares.streams
+        self._watches = shares.watches
         self._service = service
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
@@ -202,7 +234,7 @@ class _HandlerWrapper:
     def _unary_stream(self, name: str, decode: Any, behaviour: Any) -> Any:
         async def call(data: bytes, context: Context) -> AsyncIterator[Any]:
             try:
-                with self._calls:
+                with self._watches:
                     async for response in behaviour(_decoded(decode, data), context):
                         yield response
             except Exception as error:
@@ -212,13 +244,9 @@ class _HandlerWrapper:
 
     def _stream_unary(self, name: str, decode: Any, behaviour: Any) -> Any:
         async def call(stream: AsyncIterator[bytes], context: Context) -> Any:
-            async def requests() -> AsyncIterator[Any]:
-                async for data in stream:
-                    yield _decoded(decode, data)
-
             try:
-                with self._calls:
-                    return await behaviour(requests(), context)
+                with self._streams:
+                    return await behaviour(self._requests(decode, stream), context)
             except Exception as error:
                 await self._end(name, context, error)
 
@@ -226,18 +254,31 @@ class _HandlerWrapper:
 
     def _stream_stream(self, name: str, decode: Any, behaviour: Any) -> Any:
         async def call(stream: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
-            async def requests() -> AsyncIterator[Any]:
-                async for data in stream:
-                    yield _decoded(decode, data)
-
             try:
-                with self._calls:
-                    async for response in behaviour(requests(), context):
+                with self._streams:
+                    async for response in behaviour(self._requests(decode, stream), context):
                         yield response
             except Exception as error:
                 await self._end(name, context, error)
 
         return call
+
+    async def _requests(self, decode: Any, stream: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        """Give what the caller streams. The time for it runs while the service waits for more."""
+        while True:
+            try:
+                async with asyncio.timeout(self._service.idle_seconds):
+                    data = await anext(stream)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                raise CallError(
+                    grpc.StatusCode.UNAVAILABLE,
+                    "STREAM_IDLE",
+                    "Nothing came on the stream for a while, so it ends; everything that came was "
+                    "answered. Open another one when there is more to send.",
+                ) from None
+            yield _decoded(decode, data)
 
     async def _end(self, name: str, context: Context, error: Exception) -> NoReturn:
         """End the call with the status that `error` stands for."""

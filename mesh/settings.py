@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Self
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -26,8 +26,17 @@ class ProcessSettings(BaseSettings):
     grace_seconds: float = 10.0
     """How long calls in flight may take after that (SLUICE_GRACE_SECONDS)."""
     max_concurrent_calls: int = 2000
-    """Calls in flight beyond which further ones get RESOURCE_EXHAUSTED
-    (SLUICE_MAX_CONCURRENT_CALLS)."""
+    """Calls of one request and one answer in flight, beyond which further ones get
+    RESOURCE_EXHAUSTED; health checks are answered in any case (SLUICE_MAX_CONCURRENT_CALLS)."""
+    max_concurrent_streams: int = 1000
+    """Likewise for calls on which the caller streams, SubmitStream above all
+    (SLUICE_MAX_CONCURRENT_STREAMS)."""
+    max_concurrent_watches: int = 1000
+    """Likewise for calls that only watch: WatchStatus, WatchAlerts, Watch of health
+    (SLUICE_MAX_CONCURRENT_WATCHES)."""
+    stream_idle_seconds: float = Field(60.0, gt=0)
+    """How long a caller may send nothing on a stream while nothing is unanswered; then the stream
+    ends (SLUICE_STREAM_IDLE_SECONDS)."""
 
     @classmethod
     def load(cls) -> Self:

@@ -1,15 +1,18 @@
 """Generates the Python stubs and the descriptor set into protos/gen/.
 
 One protoc run writes messages, gRPC stubs, their types and `sluice.binpb`, the descriptor set that
-Envoy, buf and reflection read. The folder is built aside and swapped in whole, so a removed .proto
-leaves no stale stub. Run it as `python protos/generate.py`.
+Envoy, buf and reflection read; `requirements.txt` says what the stubs need. The folder is built
+aside and swapped in whole, so a removed .proto leaves no stale stub. Run it as
+`python protos/generate.py`.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import tempfile
+from importlib.metadata import requires, version
 from importlib.resources import files
 from pathlib import Path
 
@@ -50,6 +53,21 @@ def generate(target: Path, protos: Path = PROTOS) -> None:
     for folder in (path for path in target.glob("**/") if path != target):
         (folder / "__init__.py").touch()
     (target / "sluice" / "py.typed").touch()
+    (target / "requirements.txt").write_text(_requirements())
+
+
+def _requirements() -> str:
+    """Return what the stubs need: runtimes as new as their generator, and what they import."""
+    protobuf = re.search(r"protobuf [^;]*>=([\d.]+)", ";".join(requires("grpcio-tools") or ()))
+    if protobuf is None:
+        sys.exit("grpcio-tools no longer tells which protobuf its stubs need: see its metadata")
+    # Stubs of one major version of protobuf run on the next.
+    next_but_one = int(protobuf[1].split(".")[0]) + 2
+    return (
+        f"grpcio>={version('grpcio-tools')}\n"
+        f"protobuf>={protobuf[1]},<{next_but_one}\n"
+        "googleapis-common-protos>=1.70\n"
+    )
 
 
 def _protoc(arguments: list[str]) -> None:

@@ -19,15 +19,14 @@ from sluice.job.v1.job_pb2 import (
     JOB_STATE_RETRYING,
     JOB_STATE_RUNNING,
     JOB_STATE_SUCCEEDED,
-    DeliverAlert,
     ItemFailure,
     JobRecord,
     LogInteractions,
 )
-from worker.alerts import Alerts
+from worker.alerts import Alerts, NotTaken, read
 from worker.dead_letters import UNDECODABLE, DeadLetter
 from worker.influx import Influx
-from worker.lines import VERDICTS, line
+from worker.lines import VERDICTS, line, time_unix_nano
 from worker.metrics import ALERT_SERVICE_UP, INTERACTIONS
 from worker.records import FINAL, Records
 from worker.waiting import Breaker, Interrupted, Outage, Stop
@@ -35,6 +34,10 @@ from worker.waiting import Breaker, Interrupted, Outage, Stop
 log = logger("worker")
 
 REDIS_RETRY_SECONDS = 0.5
+
+ALERT_TRIES = 5
+ALERT_RETRY_SECONDS = 0.2
+"""Before the second try; a further one waits that much longer."""
 
 Result = TypeVar("Result")
 
@@ -120,7 +123,7 @@ class InteractionLogger:
                 failures.append(ItemFailure(index=index, error_class="VERDICT_UNKNOWN"))
                 continue
             places.append(index)
-            lines.append(line(interaction, f"{job.job_id}-{index}"))
+            lines.append(line(interaction, f"{job.job_id}-{index}", time_unix_nano(job, index)))
         while True:
             try:
                 refused = self._breaker.call(lambda: self._influx.write(lines))
@@ -164,21 +167,30 @@ class InteractionLogger:
 class AlertDeliverer:
     """The actor `deliver_alert`: gets one alert to the alert service."""
 
-    def __init__(self, alerts: Alerts, breaker: Breaker) -> None:
+    def __init__(self, alerts: Alerts, breaker: Breaker, stop: Stop) -> None:
         self._alerts = alerts
         self._breaker = breaker
+        self._stop = stop
 
     def __call__(self, payload: bytes) -> None:
-        """Deliver the alert of a serialized DeliverAlert."""
-        try:
-            alert = DeliverAlert.FromString(payload).alert
-        except DecodeError:
-            raise DeadLetter(UNDECODABLE) from None
+        """Deliver the alert of a serialized DeliverAlert.
+
+        One that the service does not take, while it is well, gets a few tries, since the others
+        wait behind it.
+        """
+        alert = read(payload)
+        tries = 0
         while True:
             try:
                 self._breaker.call(lambda: self._alerts.deliver(alert))
             except Outage:
                 ALERT_SERVICE_UP.set(0)
+                continue
+            except NotTaken as error:
+                tries += 1
+                if tries == ALERT_TRIES:
+                    raise DeadLetter(f"ALERT_{error.reason}") from None
+                self._stop.wait(ALERT_RETRY_SECONDS * tries)
                 continue
             ALERT_SERVICE_UP.set(1)
             log.info("alert delivered", alert_id=alert.alert_id)

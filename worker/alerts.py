@@ -2,27 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any, cast
+
 import grpc
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import DecodeError
+from google.protobuf.unknown_fields import UnknownFieldSet
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mesh import client
+from mesh.messages import cut_lists
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
 from sluice.alert.v1.alert_service_pb2_grpc import AlertServiceStub
-from worker.dead_letters import DeadLetter
+from sluice.job.v1.job_pb2 import DeliverAlert
+from worker.dead_letters import UNDECODABLE, DeadLetter
 from worker.waiting import Outage
 
 DEADLINE_SECONDS = 2.0
+
+MAX_LIST_BYTES = 256 * 1024
+MAX_ALERT_BYTES = 2 * 1024 * 1024
+
+# With these the service, or what stands for it, says that it takes no alert at the moment.
+_TAKES_NONE = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.UNIMPLEMENTED,
+}
+
+_ALERT = DeliverAlert.DESCRIPTOR.fields_by_name["alert"].number
+_PAYLOAD = RaiseAlertRequest.DESCRIPTOR.fields_by_name["payload"].number
+_LENGTH_DELIMITED = 2
+
+
+class NotTaken(Exception):
+    """The service takes alerts, but not this one. `reason` is an UPPER_SNAKE_CASE class."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class Alerts:
     """Calls the alert service at `target`, `host:port`."""
 
     def __init__(self, target: str) -> None:
-        self._stub = AlertServiceStub(grpc.insecure_channel(target, client.OPTIONS))
+        channel = grpc.insecure_channel(target, client.OPTIONS)
+        self._stub = AlertServiceStub(channel)
+        self._health = health_pb2_grpc.HealthStub(channel)
 
     def deliver(self, alert: RaiseAlertRequest) -> None:
         """Return when the report of this alert is on disk; repeating it changes nothing.
 
-        Raises DeadLetter when the service will never take it, Outage when it may later.
+        Raises DeadLetter when the service will never take it, Outage when it may later, NotTaken
+        when it failed although the service is well.
         """
         try:
             self._stub.RaiseAlert(alert, timeout=DEADLINE_SECONDS)
@@ -32,4 +68,66 @@ class Alerts:
                 return
             if code is grpc.StatusCode.INVALID_ARGUMENT:
                 raise DeadLetter("ALERT_REFUSED") from None
+            if code not in _TAKES_NONE and self._is_well():
+                raise NotTaken(code.name) from None
             raise Outage(code.name) from None
+
+    def _is_well(self) -> bool:
+        try:
+            answer = self._health.Check(health_pb2.HealthCheckRequest(), timeout=DEADLINE_SECONDS)
+        except grpc.RpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def read(payload: bytes) -> RaiseAlertRequest:
+    """Return the alert of a serialized DeliverAlert, without what the service could not take.
+
+    Ingest leaves that out by now; what earlier versions queued is still to be delivered. Raises
+    DeadLetter for what holds no alert.
+    """
+    try:
+        alert = DeliverAlert.FromString(payload).alert
+    except DecodeError:
+        alert = _without_payload(payload)
+    lists = {"findings": "finding_count", "violations": "violation_count"}
+    if cut_lists(alert, lists, MAX_LIST_BYTES):
+        alert.cut = True
+    if alert.ByteSize() > MAX_ALERT_BYTES:
+        alert.ClearField("payload")
+        alert.cut = True
+    return alert
+
+
+def _without_payload(data: bytes) -> RaiseAlertRequest:
+    """Return an alert whose payload lies too deep to be read."""
+    alert = RaiseAlertRequest()
+    try:
+        for outer in _fields(data):
+            if (outer.field_number, outer.wire_type) != (_ALERT, _LENGTH_DELIMITED):
+                continue
+            for field in _fields(outer.data):
+                if field.wire_type == _LENGTH_DELIMITED and field.field_number != _PAYLOAD:
+                    alert.MergeFromString(_field(field.field_number, field.data))
+    except DecodeError:
+        raise DeadLetter(UNDECODABLE) from None
+    if not alert.alert_id:
+        raise DeadLetter(UNDECODABLE)
+    alert.cut = True
+    return alert
+
+
+def _fields(data: bytes) -> Iterator[Any]:
+    """Give the fields of a serialized message, without looking into them. Raises DecodeError."""
+    yield from cast(Any, UnknownFieldSet(Empty.FromString(data)))
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """Return a field that holds bytes, as protobuf serializes it."""
+    head = bytearray((number << 3 | _LENGTH_DELIMITED,))
+    size = len(content)
+    while size > 0x7F:
+        head.append(size & 0x7F | 0x80)
+        size >>= 7
+    head.append(size)
+    return bytes(head) + content

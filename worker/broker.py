@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 import redis
 from dramatiq import Actor, Consumer, Worker
@@ -25,7 +26,7 @@ from worker.consumer import QueueConsumer
 from worker.dead_letters import DeadLetter, DeadLetters
 from worker.influx import Influx
 from worker.metrics import INFLUX_UP
-from worker.queues import ALERTS, INTERACTIONS, NAMESPACE
+from worker.queues import ALERTS, ALLOW_OOM, INTERACTIONS, NAMESPACE
 from worker.records import Records
 from worker.settings import WorkerSettings
 from worker.waiting import Breaker, Interrupted, Outage, Stop
@@ -52,6 +53,10 @@ class QueueBroker(RedisBroker):
             # Every command looks for what dead workers held.
             maintenance_chance=1_000_000,
             dead_message_ttl=DEAD_LETTER_MILLISECONDS,
+        )
+        dispatch = self.scripts["dispatch"]
+        self.scripts["dispatch"] = client.register_script(
+            ALLOW_OOM.encode() + cast(bytes, dispatch.script)
         )
         self._letters = DeadLetters(client)
         self._stop = stop
@@ -143,7 +148,9 @@ class WorkerRoom:
                 QueueBroker(self._client, settings.heartbeat_seconds, self._stop),
                 ALERTS,
                 "deliver_alert",
-                AlertDeliverer(Alerts(settings.alert_target), Breaker("alert_service", self._stop)),
+                AlertDeliverer(
+                    Alerts(settings.alert_target), Breaker("alert_service", self._stop), self._stop
+                ),
                 1,
             ),
         ]

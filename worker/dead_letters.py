@@ -17,10 +17,12 @@ from typing import cast
 import redis
 from google.protobuf.message import DecodeError
 
+from mesh.console import outlive_the_reader
 from mesh.queue import connect
 from sluice.job.v1.job_pb2 import LogInteractions
 from sluice.queue.v1.envelope_pb2 import Envelope
 from worker.queues import (
+    ALLOW_OOM,
     INTERACTIONS,
     QUEUES,
     dead_key,
@@ -55,6 +57,10 @@ return 1
 """
 
 
+# KEYS 1 causes. ARGV 1 id, 2 cause.
+NOTE = "redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])"
+
+
 class DeadLetter(Exception):
     """Raised by an actor whose message no repetition will get through.
 
@@ -87,11 +93,12 @@ class DeadLetters:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
-        self._replay = client.register_script(REPLAY)
+        self._replay = client.register_script(ALLOW_OOM + REPLAY)
+        self._note = client.register_script(ALLOW_OOM + NOTE)
 
     def note(self, message_id: bytes, reason: str, failed: int) -> None:
         """Write down why a message is about to become a dead letter. May be repeated."""
-        self._client.hset(CAUSES_KEY, message_id, f"{failed} {reason}")
+        self._note(keys=[CAUSES_KEY], args=[message_id, f"{failed} {reason}"])
 
     def find(self, queues: Sequence[str] = QUEUES) -> Iterator[Letter]:
         """Yield the dead letters of these queues, oldest first."""
@@ -184,4 +191,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    outlive_the_reader()
     sys.exit(main(sys.argv[1:]))

@@ -15,9 +15,12 @@ from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.rest import ApiException
 from influxdb_client.service.write_service import WriteService
 
+from mesh.logs import logger
 from worker.metrics import INFLUX_WRITE_SECONDS
 from worker.settings import WorkerSettings
 from worker.waiting import Outage
+
+log = logger("worker.influx")
 
 TIMEOUT_MILLISECONDS = 5_000
 PING_TIMEOUT_MILLISECONDS = 1_000
@@ -38,6 +41,11 @@ NOT_INFLUXDB = (
     "Set SLUICE_INFLUX_URL to an InfluxDB: what answers there is none.",
 )
 
+OPEN = (
+    "InfluxDB lets everybody in. Make users there, set auth-enabled, and name one who may write "
+    "the database in SLUICE_INFLUX_TOKEN (user:password)."
+)
+
 REFUSALS = {
     b"field type conflict": "FIELD_TYPE_CONFLICT",
     b"beyond retention policy": "POINT_TOO_OLD",
@@ -55,6 +63,7 @@ class Influx:
     def __init__(self, settings: WorkerSettings) -> None:
         self._bucket = settings.influx_bucket
         self._has_organizations = bool(settings.influx_org)
+        self._has_token = bool(settings.influx_token.get_secret_value())
         # 1.8 has none and ignores the name, but the client insists on one.
         self._org = settings.influx_org or "-"
         client = InfluxDBClient(
@@ -72,7 +81,7 @@ class Influx:
         self._prepared = False
 
     def ping(self) -> None:
-        """Check that InfluxDB answers, and create a 1.8 database once. Raises Outage."""
+        """Check that InfluxDB answers, and once that it may be written. Raises Outage."""
         if not self._prepared:
             self._prepare()
         self._call("/ping", "GET", [])
@@ -123,7 +132,10 @@ class Influx:
         return None
 
     def _prepare(self) -> None:
-        """Create the database of a 1.8; the buckets of a 2.x are made by people."""
+        """See that the bucket is there and may be written; create the database of a 1.8.
+
+        The buckets of a 2.x are made by people.
+        """
         if not self._has_organizations:
             database = self._bucket.partition("/")[0].replace("\\", "\\\\").replace('"', '\\"')
             try:
@@ -132,6 +144,12 @@ class Influx:
                 # A user who may not create it may well write it.
                 if outage.reason not in ("UNAUTHORIZED", "FORBIDDEN"):
                     raise
+            else:
+                if not self._has_token:
+                    log.warning("InfluxDB is open", advice=OPEN)
+        # Nothing, written: refused like everything else that may not be written.
+        place = [("org", self._org), ("bucket", self._bucket), ("precision", "ns")]
+        self._call("/api/v2/write", "POST", place)
         self._prepared = True
 
     def _call(self, path: str, method: str, query: list[tuple[str, str]]) -> None:

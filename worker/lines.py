@@ -11,7 +11,7 @@ from json.encoder import encode_basestring
 
 from google.protobuf.struct_pb2 import Value
 
-from sluice.job.v1.job_pb2 import Interaction
+from sluice.job.v1.job_pb2 import Interaction, LogInteractions
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED, Verdict
 
 MEASUREMENT = "interactions"
@@ -25,8 +25,15 @@ EXACT_INTEGERS = 2.0**53
 """Below this every double without a fraction is the integer it looks like."""
 
 
-def line(interaction: Interaction, task_id: str) -> bytes:
-    """Return the point of one interaction as a line without its line end.
+def time_unix_nano(job: LogInteractions, index: int) -> int:
+    """Return the time of an interaction; in a job of an earlier version each has its own."""
+    if job.first_time_unix_micro:
+        return (job.first_time_unix_micro + index) * 1000
+    return job.interactions[index].time_unix_nano
+
+
+def line(interaction: Interaction, task_id: str, time: int) -> bytes:
+    """Return the point of one interaction at `time` (nanoseconds) as a line without its line end.
 
     Equal interactions give equal lines. Raises KeyError for a verdict that is neither accepted nor
     rejected: the verdict is part of the point's identity.
@@ -45,9 +52,11 @@ def line(interaction: Interaction, task_id: str) -> bytes:
         optional += f",alert_id={_quoted(alert_id)}"
     if detectors := interaction.detectors:
         optional += f",detectors={_quoted(','.join(detectors))}"
+    if interaction.masked_widely:
+        optional += ",masked_widely=true"
     return (
         f"{MEASUREMENT},verdict={VERDICTS[interaction.verdict]} payload={_quoted(payload)}"
-        f",task_id={_quoted(task_id)}{optional} {interaction.time_unix_nano}"
+        f",task_id={_quoted(task_id)}{optional} {time}"
     ).encode()
 
 

@@ -8,6 +8,10 @@ INTERACTIONS = "interactions"
 ALERTS = "alerts"
 QUEUES = (INTERACTIONS, ALERTS)
 
+ALLOW_OOM = "#!lua flags=allow-oom\n"
+"""First line of a script that Redis runs at its memory limit, too. What a worker does frees memory,
+and nothing else would: without this a full Redis could not be drained."""
+
 
 def waiting_key(queue: str) -> str:
     """Return the list of ids that no worker has."""

@@ -18,6 +18,7 @@ from sluice.job.v1.job_pb2 import (
     JOB_STATE_SUCCEEDED,
     JobRecord,
 )
+from worker.queues import ALLOW_OOM
 
 RECORDS_PREFIX = "sluice:jobs:"
 BUCKET_CHARACTERS = 8
@@ -78,8 +79,8 @@ class Records:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
-        self._update = client.register_script(UPDATE)
-        self._finish = client.register_script(FINISH)
+        self._update = client.register_script(ALLOW_OOM + UPDATE)
+        self._finish = client.register_script(ALLOW_OOM + FINISH)
 
     def read(self, job_id: str) -> Books:
         """Return what is known about a job."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr
+from pathlib import Path
+
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from mesh.settings import ProcessSettings
 
@@ -24,9 +26,12 @@ class WorkerSettings(ProcessSettings):
     """Where the alert service listens (SLUICE_ALERT_TARGET)."""
     influx_url: str = "http://127.0.0.1:8086"
     """InfluxDB, 1.8 or 2.x (SLUICE_INFLUX_URL)."""
-    influx_token: SecretStr = SecretStr("")
-    """For 2.x a token that may write the bucket, for 1.8 `user:password`, or empty when it asks for
-    none (SLUICE_INFLUX_TOKEN)."""
+    influx_token_file: str = ""
+    """A file to read the token from, at the start, instead of naming it
+    (SLUICE_INFLUX_TOKEN_FILE)."""
+    influx_token: SecretStr = Field(SecretStr(""), validate_default=True)
+    """For 2.x a token, for 1.8 `user:password`, or empty when it asks for none. The worker needs
+    one that may write the bucket, the audit one that may read it (SLUICE_INFLUX_TOKEN)."""
     influx_org: str = ""
     """The organization of 2.x; 1.8 has none (SLUICE_INFLUX_ORG)."""
     influx_bucket: str = "logs"
@@ -36,3 +41,16 @@ class WorkerSettings(ProcessSettings):
     heartbeat_seconds: float = Field(8.0, ge=2, le=60)
     """After this long without a sign of life a worker counts as dead and its jobs go to others.
     Every worker of a mesh has the same value (SLUICE_HEARTBEAT_SECONDS)."""
+
+    @field_validator("influx_token")
+    @classmethod
+    def _from_file(cls, token: SecretStr, info: ValidationInfo) -> SecretStr:
+        path = info.data.get("influx_token_file")
+        if not path:
+            return token
+        try:
+            return SecretStr(Path(path).read_text().strip())
+        except (OSError, UnicodeDecodeError):
+            raise ValueError(
+                "The file that SLUICE_INFLUX_TOKEN_FILE names cannot be read: correct its path."
+            ) from None

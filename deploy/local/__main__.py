@@ -13,6 +13,7 @@ from deploy.local import parts
 from deploy.local.demo import demo
 from deploy.local.mesh import LocalMesh, MeshError, link_command
 from deploy.local.settings import LocalSettings
+from mesh.console import outlive_the_reader
 
 
 def up(mesh: LocalMesh, _name: str) -> None:
@@ -40,6 +41,8 @@ Try it:
        -d '{{"data":"hello"}}'
 
 or `make demo`; `make status` and `make logs` show how it is, `make down` stops it.""")
+    if warning := mesh.warning():
+        print(f"\n{warning}")
 
 
 def down(mesh: LocalMesh, _name: str) -> None:
@@ -58,6 +61,8 @@ def status(mesh: LocalMesh, _name: str) -> None:
     for name, state in health.items():
         uptime = known[name]["now"] - known[name]["start"]
         print(f"{name:<18}{known[name]['pid']:>8}{uptime:>9}s  {state}")
+    if warning := mesh.warning():
+        print(f"\n{warning}")
     if any(state != "healthy" for state in health.values()):
         sys.exit(1)
 
@@ -78,8 +83,9 @@ def clean(mesh: LocalMesh, _name: str) -> None:
     """
     mesh.stop()
     state = mesh.settings.state
-    made = [state / name for name in ("redis", "influxdb", "logs", "config", "run", "bin")]
-    made += sorted(mesh.settings.reports_dir.glob("alert_*.txt"))
+    made = [state / name for name in CLEANED]
+    for pattern in ("alert_*.txt", "edge/alert_*.txt", ".index.sqlite*", ".key"):
+        made += sorted(mesh.settings.reports_dir.glob(pattern))
     for path in filter(Path.exists, made):
         print(f"Deleting {path}")
         if path.is_dir():
@@ -91,11 +97,10 @@ def clean(mesh: LocalMesh, _name: str) -> None:
 def tools(mesh: LocalMesh, _name: str) -> None:
     """Bring the commands that the README types, for PATH."""
     folder = mesh.settings.state / "bin"
-    for program in (parts.INFLUX, parts.GRPCURL):
-        link_command(folder, program.name, parts.go_program(program, print))
-    link_command(folder, "redis-cli", parts.redis_cli())
+    mesh.link_commands()
+    link_command(folder, parts.GRPCURL.name, parts.go_program(parts.GRPCURL, print))
     link_command(folder, "sluice-scan", Path(__file__).with_name("sluice-scan"))
-    print("grpcurl, influx, redis-cli and sluice-scan are there:")
+    print("grpcurl, influx and sluice-scan are there:")
     print(f'\n  export PATH="{folder}:$PATH"')
 
 
@@ -103,6 +108,8 @@ def scenes(mesh: LocalMesh, _name: str) -> None:
     """Walk the four scenes."""
     demo(mesh)
 
+
+CLEANED = ("redis", "influxdb", "credentials", "logs", "config", "run", "bin")
 
 VERBS = {
     "up": up,
@@ -132,4 +139,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    outlive_the_reader()
     main()

@@ -1,6 +1,6 @@
 """Prepares a fresh clone: environments and generated stubs. Standard library only.
 
-Run by the system's own Python before anything is installed: `python3 deploy/local/bootstrap.py`.
+Run by the system's own Python before anything is installed: `python3 -m deploy.local.bootstrap`.
 What is already there is left alone; a second run takes a moment.
 """
 
@@ -15,6 +15,8 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from mesh.console import outlive_the_reader
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
@@ -108,13 +110,14 @@ def _install(environment: Path, requirements: Path, what: str) -> None:
             "This Python cannot make virtual environments. On Debian and Ubuntu: "
             "apt install python3-venv"
         )
-    print(f"Installing {what} ...", flush=True)
+    print(f"Installing {what} ...")
     shutil.rmtree(environment, ignore_errors=True)
     code, printed = run_showing([sys.executable, "-m", "venv", environment])
     if code == 0:
         pip = (environment / "bin" / "python", "-m", "pip", "install", "--progress-bar", "off")
-        flags = ("--disable-pip-version-check", "--require-hashes", "-r", requirements)
-        code, printed = run_showing((*pip, *flags))
+        # Without a wheel pip would compile, and fail late and at length where there is no compiler.
+        flags = ("--disable-pip-version-check", "--only-binary", ":all:", "--require-hashes")
+        code, printed = run_showing((*pip, *flags, "-r", requirements))
     if code:
         sys.exit(_reason(what, printed))
     (environment / "installed").write_text(f"{PYTHON} {_digest(requirements)}")
@@ -127,6 +130,11 @@ def _reason(what: str, printed: Sequence[str]) -> str:
             "them (PIP_INDEX_URL, PIP_FIND_LINKS), and run the same command again."
         )
     last = next((line for line in reversed(printed) if line.startswith("ERROR")), None)
+    if last and "No matching distribution" in last:
+        last = (
+            f"{last}: there is no wheel of it for {PYTHON} on this machine. Name a Python that has "
+            "them, 3.11 to 3.14, for example: make PYTHON=python3.14 up"
+        )
     return f"The {what} could not be installed. {last or ' '.join(printed[-1:])}"
 
 
@@ -139,7 +147,7 @@ def _generate() -> None:
     """Generate stubs and descriptor set when a contract or the generator has changed."""
     if _generated():
         return
-    print("Generating stubs ...", flush=True)
+    print("Generating stubs ...")
     code, printed = run_showing([VENV / "bin" / "python", ROOT / "protos" / "generate.py"])
     if code:
         sys.exit("\n".join(printed))
@@ -149,7 +157,8 @@ def _generate() -> None:
 def _contracts() -> str:
     protos = ROOT / "protos"
     sources = sorted([*protos.glob("sluice/**/*.proto"), protos / "generate.py"])
-    return _digest(*sources, REQUIREMENTS / "dev.txt")
+    # The generator of a later Python may be a later one, whose stubs the earlier runtime refuses.
+    return f"{PYTHON} {_digest(*sources, REQUIREMENTS / 'dev.txt')}"
 
 
 def _digest(*paths: Path) -> str:
@@ -160,4 +169,5 @@ def _digest(*paths: Path) -> str:
 
 
 if __name__ == "__main__":
+    outlive_the_reader()
     main()

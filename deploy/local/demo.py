@@ -7,14 +7,12 @@ import subprocess
 import sys
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from deploy.local import parts
 from deploy.local.mesh import LocalMesh, MeshError
 
 Seen = TypeVar("Seen")
@@ -36,8 +34,9 @@ def demo(mesh: LocalMesh) -> None:
 
     print("\n2. The log in InfluxDB\n")
     query = "SELECT * FROM interactions ORDER BY time DESC LIMIT 5"
-    print(f"$ influx -database logs -execute '{query}'")
-    rows = _influx(mesh, query)
+    database = mesh.influx_environment()["SLUICE_INFLUX_BUCKET"].partition("/")[0]
+    print(f"$ influx -database {database} -execute '{query}'")
+    rows = _influx(mesh, database, query)
     print(rows)
     _require(receipt["task_id"] in rows, "the interaction is not in InfluxDB")
 
@@ -79,11 +78,9 @@ def _finished(mesh: LocalMesh, task_id: str) -> Any:
     return task if task["state"] == "TASK_STATE_SUCCEEDED" else None
 
 
-def _influx(mesh: LocalMesh, query: str) -> str:
-    influx = parts.go_program(parts.INFLUX, print)
-    where = urllib.parse.urlsplit(mesh.influx_url)
-    command = [str(influx), "-host", where.hostname or "", "-port", str(where.port or 8086)]
-    command += ["-database", "logs", "-precision", "rfc3339", "-execute", query]
+def _influx(mesh: LocalMesh, database: str, query: str) -> str:
+    command = [str(mesh.settings.state / "bin" / "influx")]
+    command += ["-database", database, "-precision", "rfc3339", "-execute", query]
     done = subprocess.run(command, capture_output=True, text=True)
     return done.stdout or done.stderr
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 HOST = "127.0.0.1"
+
+OWN_NAME = "api_gateway"
+"""The gateway's name in a container network; the names of SLUICE_HOSTS take its place."""
 
 TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
 
@@ -13,35 +18,43 @@ TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
 def render(
     config: Any,
     *,
-    admin: int,
+    admin: Path,
+    hosts: Sequence[str],
     listeners: Mapping[str, int],
     clusters: Mapping[str, Sequence[int]],
     descriptors: str,
 ) -> Any:
     """Return `config` with everything on loopback, at the ports given by name.
 
-    Changes addresses and the path of the descriptor set, and nothing else. Raises KeyError when
-    the configuration has a listener or a cluster that no port was given for.
+    `admin` is the socket of the admin interface, `hosts` are names that the gateway goes by beside
+    those of loopback. Changes these, addresses and the path of the descriptor set, and nothing
+    else. Raises KeyError when the configuration has a listener or a cluster that no port was given
+    for.
     """
+    socket = {"pipe": config["admin"]["address"]["pipe"] | {"path": str(admin)}}
+    addresses = {name: [_address(port) for port in ports] for name, ports in clusters.items()}
+    addresses["admin"] = [socket]
     return config | {
-        "admin": {"address": _address(admin)},
+        "admin": {"address": socket},
         "static_resources": {
             "listeners": [
-                _with_descriptors(
-                    listener | {"address": _address(listeners[listener["name"]])}, descriptors
+                _rendered(
+                    listener | {"address": _address(listeners[listener["name"]])},
+                    hosts,
+                    descriptors,
                 )
                 for listener in config["static_resources"]["listeners"]
             ],
             "clusters": [
-                cluster | {"load_assignment": _endpoints(cluster["name"], clusters)}
+                cluster | {"load_assignment": _endpoints(cluster["name"], addresses)}
                 for cluster in config["static_resources"]["clusters"]
             ],
         },
     }
 
 
-def _endpoints(name: str, clusters: Mapping[str, Sequence[int]]) -> Any:
-    endpoints = [{"endpoint": {"address": _address(port)}} for port in clusters[name]]
+def _endpoints(name: str, addresses: Mapping[str, Sequence[Any]]) -> Any:
+    endpoints = [{"endpoint": {"address": address}} for address in addresses[name]]
     return {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]}
 
 
@@ -49,13 +62,18 @@ def _address(port: int) -> Any:
     return {"socket_address": {"address": HOST, "port_value": port}}
 
 
-def _with_descriptors(node: Any, descriptors: str) -> Any:
-    """Return `node` with every transcoder reading `descriptors`."""
+def _rendered(node: Any, hosts: Sequence[str], descriptors: str) -> Any:
+    """Return `node` with every transcoder reading `descriptors`, and `hosts` among our names."""
     if isinstance(node, list):
-        return [_with_descriptors(each, descriptors) for each in node]
+        return [_rendered(each, hosts, descriptors) for each in node]
     if not isinstance(node, dict):
         return node
-    changed = {key: _with_descriptors(value, descriptors) for key, value in node.items()}
+    changed = {key: _rendered(value, hosts, descriptors) for key, value in node.items()}
     if changed.get("name") == TRANSCODER:
         changed["typed_config"] = changed["typed_config"] | {"proto_descriptor": descriptors}
+    if OWN_NAME in changed.get("domains", ()):
+        changed["domains"] = [each for each in changed["domains"] if each != OWN_NAME] + [*hosts]
+    if f"|{OWN_NAME})" in str(changed.get("regex")):
+        names = "".join(f"|{re.escape(host)}" for host in hosts)
+        changed["regex"] = changed["regex"].replace(f"|{OWN_NAME})", f"{names})")
     return changed

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.parse
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
-from deploy.local import parts, ports, programs
+from pydantic import SecretStr
+
+from deploy.local import admin, parts, ports, programs
+from deploy.local.credentials import Role, authorization, credential_file, keep_credentials
 from deploy.local.settings import HOST, LocalSettings
 from deploy.local.supervision import Supervisor
 
@@ -47,14 +51,15 @@ class LocalMesh:
         cls,
         state: Path,
         environment: Mapping[str, str] | None = None,
-        **changes: int | str,
+        **changes: int | str | SecretStr,
     ) -> Self:
         """Return a mesh beside all others, with its data, logs and reports under `state`.
 
         `changes` are settings by name, for example `worker_processes=2`. The mesh ends with the
         thread that starts it, should that not stop it.
         """
-        settings = LocalSettings().model_copy(update={"redis_url": "", "influx_url": "", **changes})
+        none = {"redis_url": "", "influx_url": "", "hosts": ""}
+        settings = LocalSettings().model_copy(update={**none, **changes})
         lengths = {name: 1 for name in LocalSettings.model_fields if name.endswith("_port")}
         for room in ("ingest", "worker"):
             count = getattr(settings, f"{room}_processes")
@@ -92,11 +97,36 @@ class LocalMesh:
         """Where InfluxDB is."""
         return programs.influx_url(self.settings)
 
+    @property
+    def admin_socket(self) -> Path:
+        """Envoy's admin interface."""
+        return admin.socket_path(self.settings.state)
+
+    def influx_headers(self, role: Role = "reader") -> dict[str, str]:
+        """Return the HTTP headers that let one into InfluxDB as `role`."""
+        return authorization(self.settings, role)
+
+    def influx_environment(self, role: Role = "reader") -> dict[str, str]:
+        """Return the variables that lead a process of ours to InfluxDB as `role`."""
+        return programs.influx_environment(self.settings, role)
+
+    def warning(self) -> str | None:
+        """Return what its owner should know of the mesh although it works, None if nothing."""
+        if self.settings.influx_url and programs.influx_is_open(self.settings):
+            return (
+                "Warning: the InfluxDB that SLUICE_INFLUX_URL names lets everybody in, a web page "
+                "in a browser too. Make users there, set auth-enabled, and name one who may write "
+                "`logs` in SLUICE_INFLUX_TOKEN (user:password), one who may read it in "
+                "SLUICE_INFLUX_READ_TOKEN."
+            )
+        return None
+
     def start(self) -> None:
         """Start everything and wait until all of it is healthy; on failure, nothing stays.
 
         Raises MeshError when a port is taken, a named server does not answer or a program does not
-        become healthy, and parts.PartMissing when a part can be neither found nor built.
+        become healthy, parts.PartMissing when a part can be neither found nor built, and
+        admin.AdminError when there is no safe place for Envoy's admin socket.
         """
         if not self.supervisor.running():
             # An earlier stop may still be at work.
@@ -115,8 +145,9 @@ class LocalMesh:
                     f"The server that {variable} names does not answer ({type(error).__name__}). "
                     "Start it, correct the address, or unset the variable."
                 ) from None
+        keep_credentials(self.settings)
         self._write_files()
-        self._link_commands()
+        self.link_commands()
         self._say("Starting ...")
         self.supervisor.start(self._described())
         try:
@@ -176,6 +207,7 @@ class LocalMesh:
             folders |= {*program.folders}
         for folder in sorted(folders | {path.parent for path in files}):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        admin.require_private(self.admin_socket.parent)
         for path, text in files.items():
             path.write_text(text)
 
@@ -183,16 +215,18 @@ class LocalMesh:
     def _settings_file(state: Path) -> Path:
         return state / "config" / "settings.json"
 
-    def _link_commands(self) -> None:
-        """Put the commands that the README types into one folder for PATH."""
+    def link_commands(self) -> None:
+        """Put the commands that talk to the stores of this mesh into one folder for PATH."""
         folder = self.settings.state / "bin"
-        folder.mkdir(exist_ok=True)
-        commands = {
-            "redis-cli": parts.redis_cli(),
-            "influx": parts.go_program(parts.INFLUX, self._say),
-        }
-        for name, target in commands.items():
-            link_command(folder, name, target)
+        influx = parts.go_program(parts.INFLUX, self._say)
+        where = urllib.parse.urlsplit(self.influx_url)
+        options = f"-host {where.hostname} -port {where.port or 8086}"
+        options += " -ssl" if where.scheme == "https" else ""
+        lines = (str(influx), options, str(credential_file(self.settings, "reader")))
+        path = self.settings.state / "config" / "influx"
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.write_text("".join(f"{line}\n" for line in lines))
+        link_command(folder, "influx", Path(__file__).with_name("influx"))
 
 
 def link_command(folder: Path, name: str, target: Path) -> None:

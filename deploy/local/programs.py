@@ -14,8 +14,10 @@ import redis
 import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from deploy.local import gateway, parts
+from deploy.local import admin, gateway, parts
 from deploy.local.bootstrap import ROOT
+from deploy.local.credentials import Role, credential_file, credentials_folder
+from deploy.local.influxd import DATABASE
 from deploy.local.settings import HOST, LocalSettings
 
 PROBE_SECONDS = 2.0
@@ -35,8 +37,8 @@ save ""
 maxmemory {memory}
 maxmemory-policy noeviction
 # The states of a second's jobs lie in one small hash, packed as long as it keeps within these.
-hash-max-ziplist-entries 1000
-hash-max-ziplist-value 128
+hash-max-listpack-entries 1000
+hash-max-listpack-value 128
 # A slow command would be kept with its arguments, and those hold payloads.
 slowlog-max-len 0
 """
@@ -67,7 +69,10 @@ store-enabled = false
 [http]
 bind-address = "{host}:{port}"
 log-enabled = false
-pprof-enabled = false
+auth-enabled = {auth}
+# Together these two keep all of /debug, the counters included, to the admin.
+pprof-enabled = {auth}
+pprof-auth-enabled = true
 """
 
 
@@ -118,6 +123,28 @@ def influx_url(settings: LocalSettings) -> str:
     return settings.influx_url or f"http://{HOST}:{settings.influx_port}"
 
 
+def influx_environment(settings: LocalSettings, role: Role) -> dict[str, str]:
+    """Return the variables that lead a process to InfluxDB; secrets stay in their file."""
+    path = credential_file(settings, role)
+    return {
+        "SLUICE_INFLUX_URL": influx_url(settings),
+        "SLUICE_INFLUX_ORG": settings.influx_org if settings.influx_url else "",
+        "SLUICE_INFLUX_BUCKET": settings.influx_bucket if settings.influx_url else DATABASE,
+        "SLUICE_INFLUX_TOKEN": "",
+        "SLUICE_INFLUX_TOKEN_FILE": str(path) if path.exists() else "",
+    }
+
+
+def influx_is_open(settings: LocalSettings) -> bool:
+    """Tell whether InfluxDB answers queries of anyone, web pages in a browser included."""
+    url = f"{influx_url(settings).rstrip('/')}/query?q=SHOW+DATABASES"
+    try:
+        with urllib.request.urlopen(url, timeout=PROBE_SECONDS):
+            return True
+    except OSError:
+        return False
+
+
 def named_servers(settings: LocalSettings) -> dict[str, Probe]:
     """Return how to probe the servers that are used instead of ones of our own, by variable."""
     named: dict[str, Probe] = {}
@@ -133,12 +160,11 @@ def gateway_sees_services(settings: LocalSettings) -> bool:
 
     It looks for itself, every half second, and answers 503 until then.
     """
-    url = f"http://{HOST}:{settings.admin_port}/clusters"
     try:
-        with urllib.request.urlopen(url, timeout=PROBE_SECONDS) as answer:
-            lines = answer.read().decode().splitlines()
+        told = admin.get(admin.socket_path(settings.state), "/clusters", PROBE_SECONDS)
     except OSError:
         return False
+    lines = told.decode().splitlines()
     return all(line.endswith("::healthy") for line in lines if "::health_flags::" in line)
 
 
@@ -172,13 +198,20 @@ def _influxdb(settings: LocalSettings, say: Callable[[str], None]) -> list[Progr
     folder = settings.state / "influxdb"
     path = settings.state / "config" / "influxdb.conf"
     text = INFLUX_CONF.format(
-        host=HOST, port=settings.influx_port, rpc_port=settings.influx_rpc_port, folder=folder
+        host=HOST,
+        port=settings.influx_port,
+        rpc_port=settings.influx_rpc_port,
+        folder=folder,
+        auth="true",
     )
+    influxd = str(parts.go_program(parts.INFLUXD, say))
+    credentials = str(credentials_folder(settings))
+    start = [sys.executable, "-m", "deploy.local.influxd"]
     return [
         Program(
             "influxdb",
             20,
-            [str(parts.go_program(parts.INFLUXD, say)), "-config", str(path)],
+            [*start, influxd, str(path), str(folder), credentials],
             _http_probe(f"{influx_url(settings)}/ping"),
             files={path: text},
             folders=(folder,),
@@ -196,7 +229,7 @@ def _workers(settings: LocalSettings, extra: Mapping[str, str]) -> list[Program]
             settings.worker_metrics_port + number,
             {
                 "SLUICE_REDIS_URL": redis_url(settings),
-                "SLUICE_INFLUX_URL": influx_url(settings),
+                **influx_environment(settings, "writer"),
                 "SLUICE_ALERT_TARGET": f"{HOST}:{settings.alert_grpc_port}",
                 **extra,
             },
@@ -253,12 +286,20 @@ def _python(
 def _gateway(settings: LocalSettings) -> Program:
     template = yaml.safe_load((ROOT / "api_gateway" / "envoy.yaml").read_text())
     first = settings.ingest_grpc_port
+    ingest = range(first, first + settings.ingest_processes)
+    admin_socket = admin.socket_path(settings.state)
     rendered = gateway.render(
         template,
-        admin=settings.admin_port,
-        listeners={"gateway": settings.gateway_port, "alert_door": settings.alert_port},
+        admin=admin_socket,
+        hosts=[name for name in settings.hosts.split(",") if name],
+        listeners={
+            "gateway": settings.gateway_port,
+            "alert_door": settings.alert_port,
+            "admin": settings.admin_port,
+        },
         clusters={
-            "ingest_service": range(first, first + settings.ingest_processes),
+            "ingest_service": ingest,
+            "ingest_refusals": ingest,
             "alert_service": [settings.alert_grpc_port],
         },
         descriptors=str(ROOT / "protos" / "gen" / "sluice.binpb"),
@@ -272,7 +313,14 @@ def _gateway(settings: LocalSettings) -> Program:
         "--disable-hot-restart",
     ]
     probe = _http_probe(f"http://{HOST}:{settings.admin_port}/ready")
-    return Program("api_gateway", 60, command, probe, files={path: json.dumps(rendered, indent=1)})
+    return Program(
+        "api_gateway",
+        60,
+        command,
+        probe,
+        files={path: json.dumps(rendered, indent=1)},
+        folders=(admin_socket.parent,),
+    )
 
 
 def _redis_probe(url: str) -> Probe:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from deploy.local.bootstrap import ROOT
@@ -16,6 +17,18 @@ HOST = "127.0.0.1"
 Folder = Annotated[Path, AfterValidator(Path.resolve)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=1)]
+
+_HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,251}[a-z0-9])?")
+
+
+def _host_names(text: str) -> str:
+    names = [name.strip().lower() for name in text.split(",") if name.strip()]
+    if not all(_HOST_NAME.fullmatch(name) for name in names):
+        raise ValueError("Send host names without ports, separated by commas.")
+    return ",".join(dict.fromkeys(names))
+
+
+HostNames = Annotated[str, AfterValidator(_host_names)]
 
 
 class LocalSettings(BaseSettings):
@@ -39,7 +52,7 @@ class LocalSettings(BaseSettings):
     influx_rpc_port: Port = 8088
     """InfluxDB's own backup port (SLUICE_INFLUX_RPC_PORT)."""
     admin_port: Port = 9901
-    """Envoy's admin interface (SLUICE_ADMIN_PORT)."""
+    """Envoy's readiness and metrics (SLUICE_ADMIN_PORT)."""
     ingest_grpc_port: Port = 50051
     """First of the ingest processes' ports, one after the other (SLUICE_INGEST_GRPC_PORT)."""
     alert_grpc_port: Port = 50061
@@ -53,6 +66,10 @@ class LocalSettings(BaseSettings):
     worker_metrics_port: Port = 9121
     """First of the workers' metrics ports (SLUICE_WORKER_METRICS_PORT)."""
 
+    hosts: HostNames = ""
+    """Names that the gateway goes by beside localhost, 127.0.0.1 and [::1], separated by commas, as
+    host of a call and of a page that calls (SLUICE_HOSTS)."""
+
     ingest_processes: Count = 1
     """Ingest processes behind the gateway (SLUICE_INGEST_PROCESSES)."""
     worker_processes: Count = 1
@@ -64,6 +81,16 @@ class LocalSettings(BaseSettings):
     """A Redis to use instead of starting one (SLUICE_REDIS_URL)."""
     influx_url: str = ""
     """An InfluxDB to use instead of starting one (SLUICE_INFLUX_URL)."""
+    influx_org: str = ""
+    """The organization of a named 2.x (SLUICE_INFLUX_ORG)."""
+    influx_bucket: str = "logs"
+    """The bucket of a named 2.x, the database of a named 1.8 (SLUICE_INFLUX_BUCKET)."""
+    influx_token: SecretStr = Field(SecretStr(""), exclude=True)
+    """What the named InfluxDB lets the worker write with: a token of 2.x, `user:password` of 1.8,
+    or nothing (SLUICE_INFLUX_TOKEN)."""
+    influx_read_token: SecretStr = Field(SecretStr(""), exclude=True)
+    """What it lets the audit, the demo and `influx` read with, should that be another
+    (SLUICE_INFLUX_READ_TOKEN)."""
     redis_fsync: Literal["always", "everysec"] = "always"
     """Redis' appendfsync: always, or everysec to risk the last second for less disk work
     (SLUICE_REDIS_FSYNC)."""

@@ -8,7 +8,6 @@ import json
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,10 +20,12 @@ from typing import Any
 from deploy.local.bootstrap import ROOT
 from deploy.local.parts import tool
 from deploy.local.programs import Program
+from deploy.local.sockets import SocketConnection
 
 LONGEST_SOCKET_PATH = 100
 LEASH = (sys.executable, "-S", str(Path(__file__).with_name("leash.py")))
 STOP_SECONDS = 20
+ANSWER_SECONDS = 60
 START_SECONDS = 10.0
 
 SUPERVISOR_CONF = """\
@@ -221,23 +222,7 @@ class _SocketTransport(xmlrpc.client.Transport):
         self._path = path
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        connection = _SocketConnection(self._path)
+        connection = SocketConnection(self._path, ANSWER_SECONDS)
         # Kept where the transport looks for what it is to close.
         self._connection = (host, connection)
         return connection
-
-
-class _SocketConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("supervisor", timeout=60)
-        self._path = path
-
-    def connect(self) -> None:
-        connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            connected.settimeout(self.timeout)
-            connected.connect(str(self._path))
-        except OSError:
-            connected.close()
-            raise
-        self.sock = connected

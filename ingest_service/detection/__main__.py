@@ -1,15 +1,16 @@
 """``sluice-scan``: try a policy on real data.
 
 Reads files or standard input and prints one JSON line for each finding: where, what, how sure,
-never the value. A line that is a JSON object or list is scanned as a submission's ``data``; any
-other line as a text. Exits with 0 when nothing would be refused, 1 when something would be, 2 when
-a policy or a file cannot be used.
+never the value; of very many in one value the first few hundred. A line that is a JSON object or
+list is scanned as a submission's ``data``; any other line as a text. Exits with 0 when nothing
+would be refused, 1 when something would be, 2 when a policy or a file cannot be used.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -44,11 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        policy = load_policy(options.policy) if options.policy else Policy.default()
+        scanner = Scanner(load_policy(options.policy) if options.policy else Policy.default())
     except PolicyError as error:
         print(f"sluice-scan: {error}", file=sys.stderr)
         return 2
-    scanner = Scanner(policy)
     refused = False
     try:
         for path in options.files:
@@ -73,11 +73,21 @@ def _scan_file(scanner: Scanner, source: str, name: str, texts: Iterable[str]) -
     for number, text in enumerate(texts, 1):
         if not text.strip():
             continue
-        scan = scanner.scan(walk(_value(text), _DEEPEST), source)
-        refused |= scan.verdict is Verdict.REJECT
+        fields = walk(_value(text), _DEEPEST)
+        scan = scanner.scan(fields, source)
+        refused |= scan.verdict is Verdict.REJECT or fields.unread
         for finding, shadow in _listed(scan):
             print(json.dumps(_line(name, number, finding, shadow)))
+        if fields.unread:
+            _say(name, number, "nested too deeply, or a key is too long; not all of it was scanned")
+        more = scan.finding_count + scan.shadow_count - len(scan.findings) - len(scan.shadow)
+        if more:
+            _say(name, number, f"at least {more} more findings are not listed")
     return refused
+
+
+def _say(name: str, number: int, text: str) -> None:
+    print(f"sluice-scan: {name}: line {number}: {text}", file=sys.stderr)
 
 
 def _listed(scan: Scan) -> Iterable[tuple[Finding, bool]]:
@@ -113,4 +123,6 @@ def _value(text: str) -> struct_pb2.Value:
 
 
 if __name__ == "__main__":
+    # As every filter: nothing is left to do when nobody reads what it finds.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.exit(main())

@@ -8,6 +8,7 @@ import re
 from ingest_service.detection import context
 from ingest_service.detection.document import Document
 from ingest_service.detection.edges import ALPHANUMERIC, DIGITS, LETTERS, clear
+from ingest_service.detection.engine import Pattern
 from ingest_service.detection.findings import Confidence
 from ingest_service.detection.hit import Hit
 
@@ -69,6 +70,11 @@ _NOT_TOP_LEVEL = frozenset(
     )
 )  # fmt: skip
 _HEX_LETTERS = frozenset(b"abcdefABCDEF")
+_PASSWORD_BEFORE = Pattern(
+    r"://[^ \t\r\n\x1f\"'<>/?#@:\[]*:(?:[^ \t\r\n\x1f\"'<>0-9/]"
+    r"|[0-9]+[^ \t\r\n\x1f\"'<>0-9/?#,;]|$)[^ \t\r\n\x1f\"'<>]*$"
+)
+_PUNCTUATION = bytes(set(range(0x80)) - ALPHANUMERIC - set(b'_"'))
 _PORT = re.compile(rb":[0-9]{2,5}\b")
 
 
@@ -85,8 +91,7 @@ def email(doc: Document, start: int, end: int) -> Hit | None:
     cut = max(local.rfind(byte) for byte in (b"=", b"/", b"|", b"{", b"?", b"&", b"#"))
     if cut >= 0:
         local = local[cut + 1 :]
-    while local and local[0] not in ALPHANUMERIC and local[0] < 0x80 and local[0] not in b'_"':
-        local = local[1:]
+    local = local.lstrip(_PUNCTUATION)
     start = start + at - len(local)
     if not local or local.endswith(b".") or len(local) > 128:
         return None
@@ -94,7 +99,7 @@ def email(doc: Document, start: int, end: int) -> Hit | None:
         return None  # the user of a URL, a remote of git
     if domain.startswith(b"@-") or b".." in domain or b"-." in domain:
         return None
-    if raw[start - 1] == 0x3A and _url_before(raw, start):
+    if raw[start - 1] in b":/?#@" and _in_password(raw, start):
         return None
     return start, end, Confidence.MEDIUM
 
@@ -104,9 +109,10 @@ def email_spelled(doc: Document, start: int, end: int) -> Hit | None:
     return start, end, Confidence.MEDIUM
 
 
-def _url_before(raw: bytes, start: int) -> bool:
-    """Tell whether ``user:`` of a URL stands before: the value is then a password and a host."""
-    return raw.find(b"://", max(raw.rfind(b"\x1f", 0, start), start - 64), start) >= 0
+def _in_password(raw: bytes, start: int) -> bool:
+    """Tell whether ``user:`` of a URL stands before: the value is of a password and a host."""
+    before = raw[max(0, start - 128) : start]
+    return b"://" in before and _PASSWORD_BEFORE.occurs(before, 0, len(before))
 
 
 def public_ipv4(doc: Document, start: int, end: int) -> Hit | None:

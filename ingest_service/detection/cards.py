@@ -10,12 +10,18 @@ from ingest_service.detection.document import Document
 from ingest_service.detection.edges import (
     ALPHANUMERIC,
     DIGITS,
+    IN_A_LIST,
+    WRAPPED,
     clear_before,
+    counted,
     digits_of,
+    only_items,
     word_before,
 )
+from ingest_service.detection.engine import Pattern
 from ingest_service.detection.findings import Confidence
 from ingest_service.detection.hit import Hit
+from ingest_service.fields import ROOT
 
 _SEPARATOR = r"[ \t._/-]{1,3}"
 
@@ -23,7 +29,32 @@ CONTIGUOUS = (
     r"(?:\b|[A-Za-z_])(?:(?:5018|5020|5038|5893|6304|6390|6759|676[123])[0-9]{8,15}"
     r"|(?:4|5[0-8]|6[02-57]|2[2-7]|3[0-9]|8[12])[0-9]{11,18}|(?:1800|2131)[0-9]{11}|9792[0-9]{12})"
 )
-FOURS = rf"[0-9]{{4}}(?:{_SEPARATOR}[0-9]{{4}}){{2,}}(?:{_SEPARATOR}[0-9]{{1,3}}\b)?"
+# At most 28 groups of a longer run at once: a run is gone through a few times for each card in it.
+FOURS = (
+    rf"([0-9]{{4}}(?:{_SEPARATOR}[0-9]{{4}}){{27}}){_SEPARATOR}[0-9]{{4}}"
+    rf"|[0-9]{{4}}(?:{_SEPARATOR}[0-9]{{4}}){{2,27}}(?:{_SEPARATOR}[0-9]{{1,3}}\b)?"
+)
+LISTED = "|".join(
+    rf"[0-9]{{4}}{joint}[0-9]{{4}}{joint}[0-9]{{4}}{joint}[0-9]{{4}}(?:{joint}[0-9]{{1,3}}\b)?"
+    rf"|3[0-9]{{3}}{joint}[0-9]{{6}}{joint}[0-9]{{4,5}}|[0-9]{{8}}{joint}[0-9]{{8}}"
+    rf"|[2-689](?:{joint}[0-9]){{12,18}}\b"
+    for joint in (IN_A_LIST, r"\+")
+)
+LISTED_GATE = "|".join(
+    rf"[0-9]{joint}[0-9]{{4}}|\b[0-9]{joint}[0-9]{joint}[0-9]{joint}[0-9]{joint}[0-9]\b"
+    for joint in (IN_A_LIST, r"\+")
+)
+_WRAP = rf"-?{WRAPPED}-?"
+BROKEN = (
+    rf"\b[2-9][0-9]{{2,18}}(?:[ -][0-9]{{2,6}}){{0,3}}{_WRAP}"
+    r"[0-9]{1,16}(?:[ -][0-9]{2,6}){0,3}\b"
+)
+BROKEN_GATE = rf"[0-9]{{2}}{_WRAP}[0-9]{{2}}"
+_BREAK = re.compile(rb"[^0-9]{0,8}\n[^0-9]{0,32}")
+_DAY = re.compile(rb"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])")
+
+_MORE_FOURS = Pattern(rf"(?:{_SEPARATOR}[0-9]{{4}}){{1,4}}(?:{_SEPARATOR}[0-9]{{1,3}}\b)?")
+_LONG_ROW = 140
 OTHER_GROUPS = "|".join(
     (
         rf"3[0-9]{{3}}{_SEPARATOR}[0-9]{{6}}{_SEPARATOR}[0-9]{{4,5}}",  # Amex, Diners
@@ -35,6 +66,18 @@ OTHER_GROUPS = "|".join(
 )
 
 _JOINT = re.compile(rb"[^0-9]+")
+_DAY_OF_EXPIRY = r"(?:[0-9]{1,2} ?[/.-] ?(?:20)?[0-9]{2}|20[0-9]{2}[/-][0-9]{2})\b"
+_CODE_OR_EXPIRY = Pattern(
+    r"(?i:cvv|cvc|cav|csc|cid|security[ _-]?code|card[ _-]?code)2?"
+    r"(?i:[ _-]?(?:code|number|no|is))?[^0-9A-Za-z]{0,6}([0-9]{3,4})\b"
+    r"|(?i:exp|expiry|expires|expiration|valid|good)(?i:[ _-]?(?:date|thru|through|until|to|on))?"
+    rf"[^0-9A-Za-z]{{0,6}}({_DAY_OF_EXPIRY})"
+    r"|\b((?:0[1-9]|1[0-2]) ?[/-] ?(?:20)?[2-9][0-9](?:[ ,;|/]{1,3}[0-9]{3,4})?)\b"
+    r"|\|([0-9]{1,2}\|(?:20)?[0-9]{2}(?:\|[0-9]{3,4})?)\b"
+)
+# How far from a card number they stand in a text.
+_BESIDE = 96
+
 _IBAN_HEAD = re.compile(rb"(?i)[A-Z]{2}[0-9]{2}[ .-]")
 _HEX_GROUP = re.compile(rb"[0-9A-F]{4}|[0-9a-f]{4}")
 _RUN = re.compile(rb"[0-9]+")
@@ -156,14 +199,17 @@ def fours(doc: Document, start: int, end: int) -> Hit | None:
     """
     raw = doc.raw
     digits = digits_of(raw, start, end)
+    if len(digits) == 4 * 28:  # and what a card at the end of the run may have beyond them
+        end = _MORE_FOURS.begins(raw, end, min(end + 32, len(raw))) or end
+        digits = digits_of(raw, start, end)
     count, tail = divmod(len(digits), 4)
     joints = _JOINT.findall(raw[start:end])
     uniform = len(set(joints)) == 1
     if (
         uniform
         and joints[0].isspace()
-        and count not in (3, 4, 5, 8)
-        and (not doc.near(context.CARD, start, start))
+        and (count not in (3, 4, 5, 8) or _in_long_row(raw, start))
+        and not doc.near(context.CARD, start, start)
     ):
         return None
     firsts = set(range(0, count - 2, 4)) | set(range(count % 4, count - 2, 4))
@@ -173,6 +219,7 @@ def fours(doc: Document, start: int, end: int) -> Hit | None:
             for first in range(1, count - 3)
             if joints[first] == joints[first + 1] == joints[first + 2] != joints[first - 1]
         )
+    groups = [(m.start() + start, m.end() + start) for m in _RUN.finditer(raw[start:end])]
     for first in sorted(firsts):
         at = first * 4
         size = 0
@@ -185,7 +232,6 @@ def fours(doc: Document, start: int, end: int) -> Hit | None:
         inner = set(joints[first : first + (size - 1) // 4])
         if inner == {b".", b" "}:
             continue  # decimal numbers side by side
-        groups = [(m.start() + start, m.end() + start) for m in _RUN.finditer(raw[start:end])]
         card_start, card_end = groups[first][0], groups[first + (size - 1) // 4][1]
         if not _stands_alone(raw, card_start, card_end):
             continue
@@ -197,6 +243,55 @@ def fours(doc: Document, start: int, end: int) -> Hit | None:
             continue  # the rest of an IBAN, a wrong one
         return card_start, card_end, Confidence.HIGH
     return None
+
+
+def listed(doc: Document, start: int, end: int) -> Hit | None:
+    """Judge a card number whose groups are the items of a list or the terms of a sum."""
+    raw = doc.raw
+    digits = digits_of(raw, start, end)
+    if not is_card(digits) or not _stands_alone(raw, start, end):
+        return None
+    if not doc.near(context.CARD, start, end):
+        if not only_items(raw, start, end) or doc.before(context.QUANTITY, start):
+            return None
+        if counted([int(group) for group in _RUN.findall(raw[start:end])]):
+            return None
+    return start, end, Confidence.MEDIUM
+
+
+def broken(doc: Document, start: int, end: int) -> Hit | None:
+    """Judge a card number that goes on in the next line."""
+    raw = doc.raw
+    digits = digits_of(raw, start, end)
+    if not is_card(digits) or not _stands_alone(raw, start, end) or _continues(raw, start, end):
+        return None
+    above, below = _BREAK.split(raw[start:end], maxsplit=1)
+    groups = [*_RUN.findall(above), *_RUN.findall(below)]
+    middle = above.count(b" ") + above.count(b"-")
+    joined = [*groups[:middle], groups[middle] + groups[middle + 1], *groups[middle + 2 :]]
+    if not any(_written([len(group) for group in each]) for each in (groups, joined)):
+        return None
+    if len(joined) == 1 and not doc.near(context.CARD, start, end):
+        # Two numbers, one to a line, may be anything: the end of a line and the day of the next.
+        if len(digits) != 16 or _DAY.match(below) or not only_items(raw, start, end):
+            return None
+        if counted([int(above), int(below)]):
+            return None
+    return start, end, Confidence.MEDIUM
+
+
+def _written(lengths: list[int]) -> bool:
+    """Tell whether card numbers are written in groups of these lengths."""
+    return (
+        len(lengths) == 1
+        or lengths in ([4, 6, 5], [4, 6, 4], [8, 8])
+        or (set(lengths[:-1]) == {4} and lengths[-1] <= 4 and len(lengths) > 3)
+    )
+
+
+def _in_long_row(raw: bytes, start: int) -> bool:
+    """Tell whether nothing but digits and blanks stands before, for as long as a run is cut at."""
+    return start > _LONG_ROW and not raw[start - _LONG_ROW : start].strip(b"0123456789 \t")
 
 
 def _stands_alone(raw: bytes, start: int, end: int) -> bool:
@@ -240,3 +335,21 @@ def _called_otherwise(doc: Document, start: int) -> bool:
     return doc.before(context.NOT_A_CARD, start) or doc.named(
         context.NOT_A_CARD, doc.index_at(start)
     )
+
+
+def beside(doc: Document, start: int, end: int) -> tuple[list[tuple[int, int]], list[int]]:
+    """Return where the security code and the expiry stand that belong to a card number: spans
+    before and after it in its own text, and the numbers of values beside it in the same object.
+
+    They are no findings of their own; whoever hides the card hides them too.
+    """
+    index = doc.index_at(start)
+    first, last = doc.bounds(index)
+    spans: list[tuple[int, int]] = []
+    for low, high in ((max(first, start - _BESIDE), start), (end, min(last, end + _BESIDE))):
+        position = low
+        while (match := _CODE_OR_EXPIRY.find(doc.raw, position, high)) is not None:
+            spans.append((match[0], match[1]))
+            position = match[2]
+    owner = doc.object_of(index)
+    return spans, doc.members_named(context.CARD_CODE, owner) if owner != ROOT else []

@@ -132,6 +132,21 @@ NOT_A_PHONE = Words(
     "bestellung", "commande", "pedido",
 )  # fmt: skip
 
+CARD_CODE = Words(
+    "cvv", "cvv2", "cvc", "cvc2", "cav", "csc", "cid", "security code", "card code", "exp",
+    "expiry", "expires", "expiration", "exp date", "exp month", "exp year", "expiry date",
+    "expiry month", "expiry year", "expiration date", "expiration month", "expiration year",
+    "valid thru", "valid until", "valid to", "good thru",
+)  # fmt: skip
+# Words over a list that say its numbers are of many things.
+QUANTITY = Words(
+    "count", "size", "dim", "dims", "dimension", "shape", "range", "bounds", "price", "cost",
+    "amount", "total", "score", "point", "year", "port", "offset", "rgb", "color", "bin", "bucket",
+    "stat", "metric", "histogram", "matrix", "vector", "column", "duration", "latency", "width",
+    "height", "limit", "version", "coordinate", "weight", "percentile", "interval", "measurement",
+    "reading", "quantity", "qty", "page", "resolution", "viewport", "epoch", "timestamp",
+)  # fmt: skip
+
 ALL = (
     SSN, TAXPAYER, CARD, PHONE, BIRTH, PASSPORT, LICENCE, ROUTING, HARDWARE_ADDRESS, NETWORK, AWS,
     TWILIO,    NOT_A_CARD, NOT_AN_ADDRESS, NOT_A_PHONE,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import json
 import re
 from base64 import urlsafe_b64decode
@@ -12,6 +11,7 @@ from math import log2
 from ingest_service.detection import context
 from ingest_service.detection.document import Document
 from ingest_service.detection.edges import ALPHANUMERIC, DIGITS, LETTERS, clear_before, word_before
+from ingest_service.detection.engine import Pattern
 from ingest_service.detection.findings import Confidence
 from ingest_service.detection.hit import Hit
 from ingest_service.detection.normalize import fold
@@ -22,6 +22,7 @@ PRIVATE_KEY = (
 JWT = r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*"
 
 AWS = r"(?:AKIA|ASIA|ABIA|ACCA|A3T[A-Z0-9])[A-Z0-9]{16}|ABSK[A-Za-z0-9+/]{100,}={0,2}"
+AWS_GATE = "A(?:KI|SI|BI|CC|3T|BS)[A-Z0-9]{5}"
 AWS_SECRET = r"[A-Za-z0-9/+]{40}"  # noqa: S105 - a pattern
 GCP = r"AIza[0-9A-Za-z_-]{35}|ya29\.[0-9A-Za-z_-]{20,}|GOCSPX-[A-Za-z0-9_-]{24,}"
 AZURE = (
@@ -78,8 +79,11 @@ OTHER_VENDORS_GATE = (
 )
 
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
+_NOT_IN_URL = r" \t\r\n\x1f\"'<>"
+# A password may hold what should have been encoded, "@" and "/" included, but no second "://".
+_IN_PASSWORD = rf"(?:[^{_NOT_IN_URL}:]|:+/?[^{_NOT_IN_URL}:/])"
 URL_CREDENTIALS = (
-    rf"{_SCHEME}[^ \t\r\n\x1f\"'<>/?#@:]*:([^ \t\r\n\x1f\"'<>@]{{3,}})@"
+    rf"{_SCHEME}[^{_NOT_IN_URL}/?#@:]*:({_IN_PASSWORD}{{2,}})@"
     r"[A-Za-z0-9\[._-]"
 )
 
@@ -106,6 +110,10 @@ ASSIGNMENT_GATE = (
     r"|(?i:bearer|basic)[ \t]+[A-Za-z0-9._~+/-]{8}|(?:-u|-p|--[a-z]{4,8})[ =]|(?i:identified by)"
 )
 NAMED_KEY = rf"{_NAMES}[0-9]?\x1f"
+
+_AWS_ID = Pattern(AWS)
+# How far from the id of an access key its secret stands in a text: a line or two.
+_BESIDE = 256
 
 _PASSWORD_NAMES = re.compile(
     rb"(?i)pass(?:wor[dt]|wd|code|phrase)?|kennwort|contrasen|senha|mdp|wachtwoord|haslo|parola|pwd"
@@ -153,11 +161,11 @@ _PUBLISHED = frozenset(
         b"AIzaSyA8vmApnrHNFE0bApF4hoZ11srVL_n0nvY",
     )
 )
-_PLACEHOLDER = re.compile(
-    rb"(?i)example|sample|dummy|placeholder|change[_-]?me|changeit|replace|insert[_-]|your[_-]?"
-    rb"|redacted|\btodo\b|\bfixme\b|xxxx|\*\*\*|\.\.\.|not[_-]?a[_-]?real|\bfake|fake\b|masked"
-    rb"|hidden|removed|secret[_-]?here|lorem|test[_-]?key|my[_-](?:api|secret|token|password|key)"
-    rb"|goes[_-]?here|<[^>]*>|\$\{|\{\{|%\(|\$\("
+_PLACEHOLDER = Pattern(
+    r"(?i)example|sample|dummy|placeholder|change[_-]?me|changeit|replace|insert[_-]|your[_-]?"
+    r"|redacted|\btodo\b|\bfixme\b|xxxx|\*\*\*|\.\.\.|not[_-]?a[_-]?real|\bfake|fake\b|masked"
+    r"|hidden|removed|secret[_-]?here|lorem|test[_-]?key|my[_-](?:api|secret|token|password|key)"
+    r"|goes[_-]?here|<[^>]*>|\$\{|\{\{|%\(|\$\("
 )
 # Typed by running a finger along the keyboard. A vendor's prefix before it says that it is meant
 # as a key all the same.
@@ -170,17 +178,27 @@ _COMMON_WORDS = frozenset(
     b" undefined required optional string number boolean integer default empty unset missing"
     b" disabled enabled unknown invalid expired incorrect wrong reset hunter".split()
 )
-_CODE = re.compile(
-    rb"^(?:[$%{(<\[@*&:]|os\.|env\.|process\.|self\.|this\.|config\.|settings\.|getenv|request\.|req\."
-    rb"|args\.|https?:|/[a-z]|\./|file:|vault:|ref[:+]|arn:|secret[s]?[./]|var\.|local\.|data\."
-    rb"|new |[A-Za-z_.][A-Za-z0-9_.]*\(|[A-Za-z_]+\[)"
+_CODE = Pattern(
+    r"(?:[$%{(<\[@*&:]|os\.|env\.|process\.|self\.|this\.|config\.|settings\.|getenv|request\.|req\."
+    r"|args\.|https?:|/[a-z]|\./|file:|vault:|ref[:+]|arn:|secret[s]?[./]|var\.|local\.|data\."
+    r"|new |[A-Za-z_.][A-Za-z0-9_.]*\(|[A-Za-z_]+\[)"
 )
-_PORT_AND_PATH = re.compile(rb"[0-9]{1,5}/")
+_PORT_AND_PATH = re.compile(rb"[0-9]{1,5}[/?#,;]")
+_HOST = re.compile(rb"[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?[/?#,;&|]")
 _UUID = re.compile(rb"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_DATE_OR_TIME = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ].*)?|[0-9]{1,2}:[0-9]{2}.*")
-_LONGEST_KEY = 16_384
-_KEY_LINES = re.compile(rb"(?:[A-Za-z-]+: [^\r\n]*[\r\n]|[ \t\r\n]|\\[nr]|[A-Za-z0-9+/=]{12,})*")
-_BASE64_RUN = re.compile(rb"[A-Za-z0-9+/]{12,}")
+_DATE_OR_TIME = Pattern(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ].*)?|[0-9]{1,2}:[0-9]{2}.*")
+_WORDS = Pattern(r"[A-Za-z]+(?:[-_.'][A-Za-z]+)*")
+_NAME_OF_A_THING = Pattern(r"[a-z]+(?:[-_.:/][a-z0-9]{1,12})+")
+_ARMOUR = Pattern(r"-{4,5} ?(?:BEGIN|END) ")
+_FOOTER = Pattern(r"-{4,5} ?END [A-Z0-9 ]{0,64}-{4,5}")
+_KEY_LINES = Pattern(
+    r"(?:[A-Za-z-]+: [^\r\n\x1f]*[\r\n]|[ \t\r\n]|\\{1,8}[nr]|[A-Za-z0-9+/=]{12,}"
+    r"|[A-Za-z0-9+/=]{1,11}[\r\n])*"
+)
+_PUTTY_LINES = Pattern(r"[^\r\n\x1f]*" + _KEY_LINES.source)
+_BASE64_RUN = re.compile(rb"[A-Za-z0-9+/]{12}")
+_BASE64 = ALPHANUMERIC | frozenset(b"+/=")
+_ENDS_A_LINE = frozenset(b"\r\n\\\x1f\"'")
 
 
 def entropy(value: bytes) -> float:
@@ -196,7 +214,12 @@ def published(value: bytes) -> bool:
 
 def placeholder(value: bytes) -> bool:
     """Tell whether ``value`` stands in for a secret rather than being one."""
-    return published(value) or _PLACEHOLDER.search(value) is not None
+    return published(value) or _PLACEHOLDER.occurs(value, 0, len(value))
+
+
+def _code(value: bytes) -> bool:
+    """Tell whether ``value`` begins as code or a reference does: it says where the secret is."""
+    return _CODE.begins(value, 0, len(value)) is not None
 
 
 def typed(value: bytes) -> bool:
@@ -205,18 +228,26 @@ def typed(value: bytes) -> bool:
 
 
 def private_key(doc: Document, start: int, end: int) -> Hit | None:
-    """Judge the first line of a private key; the finding reaches to its last line."""
+    """Judge the first line of a private key; the finding reaches to its last line.
+
+    Of a key that is cut off, that is the last line that can be one of a key. No more is looked at
+    than what lies before the next key, so that many first lines cost no more than one.
+    """
     raw = doc.raw
     last = doc.bounds(doc.index_at(start))[1]
-    body = raw[end : min(end + 400, last)]
+    mark = _ARMOUR.find(raw, end, last)
+    stop = mark[0] if mark else last
+    footer = _FOOTER.begins(raw, stop, last)
+    body = raw[end : stop if footer else min(end + 400, last)]
     if not _BASE64_RUN.search(body.replace(b"\\n", b"\n").replace(b"\\r", b"\n")):
         return None
-    footer = raw.find(b"-----END", end, min(end + _LONGEST_KEY, last))
-    if footer < 0 or raw.find(b"-----BEGIN", end, footer) >= 0:
-        key = _KEY_LINES.match(raw, end, min(end + _LONGEST_KEY, last))
-        return start, key.end() if key else end, Confidence.HIGH
-    closing = raw.find(b"-----", footer + 8, last)
-    return start, (closing + 5 if closing >= 0 else last), Confidence.HIGH
+    if footer:
+        return start, footer, Confidence.HIGH
+    lines = _PUTTY_LINES if raw[start] == 0x50 else _KEY_LINES
+    stop = tail = lines.begins(raw, end, stop) or end
+    while tail - stop < 12 and raw[tail] in _BASE64:
+        tail += 1
+    return start, tail if raw[tail] in _ENDS_A_LINE else stop, Confidence.HIGH
 
 
 def jwt(doc: Document, start: int, end: int) -> Hit | None:
@@ -228,7 +259,7 @@ def jwt(doc: Document, start: int, end: int) -> Hit | None:
     header = value.split(b".", 1)[0]
     try:
         decoded = json.loads(urlsafe_b64decode(header + b"=" * (-len(header) % 4)))
-    except (ValueError, binascii.Error):
+    except (ValueError, RecursionError):
         return None
     if not isinstance(decoded, dict) or not ("alg" in decoded or "typ" in decoded):
         return None
@@ -262,16 +293,28 @@ def assigned(doc: Document, start: int, end: int) -> Hit | None:
 
 
 def aws_secret(doc: Document, start: int, end: int) -> Hit | None:
-    """Judge forty base64 characters near words that name AWS."""
+    """Judge forty base64 characters near words that name AWS, or beside the id of an access key: in
+    the same text, or in the same object or list."""
     raw = doc.raw
     value = raw[start:end]
     if raw[end] in ALPHANUMERIC or raw[start - 1] in ALPHANUMERIC or raw[end] in b"/+=":
         return None
-    if not any(byte in DIGITS for byte in value) or entropy(value) < 4.0 or typed(value):
+    if entropy(value) < 4.0 or typed(value) or not any(0x41 <= byte <= 0x5A for byte in value):
         return None
-    if not any(0x41 <= byte <= 0x5A for byte in value) or not doc.near(context.AWS, start, end):
+    named = any(byte in DIGITS for byte in value) and doc.near(context.AWS, start, end)
+    if not named and not _beside_aws_id(doc, start, end):
         return None
     return start, end, Confidence.MEDIUM
+
+
+def _beside_aws_id(doc: Document, start: int, end: int) -> bool:
+    index = doc.index_at(start)
+    first, last = doc.bounds(index)
+    if _AWS_ID.occurs(doc.raw, max(first, start - _BESIDE), min(last, end + _BESIDE)):
+        return True
+    fields = doc.fields
+    owners = doc.containers_with(_AWS_ID)
+    return index < len(fields.texts) and fields.places[index][0] in owners
 
 
 def twilio_token(doc: Document, start: int, end: int) -> Hit | None:
@@ -298,12 +341,22 @@ def telegram(doc: Document, start: int, end: int) -> Hit | None:
 
 
 def url_credentials(doc: Document, start: int, end: int) -> Hit | None:
-    """Judge the password of ``scheme://user:password@host``."""
-    value = doc.raw[start:end]
-    if typed(value) or _CODE.match(value) or value.lower() in _COMMON_WORDS or len(value) < 3:
-        return None
-    if b"://" in value or _PORT_AND_PATH.match(value):
+    """Judge the password of ``scheme://user:password@host``.
+
+    The candidate reaches to the last "@". Judged is what comes before the first "@" with a host
+    after it; found is all of it, since nobody knows which "@" was meant.
+    """
+    raw = doc.raw
+    value = raw[start:end]
+    authority = raw.rfind(b"//", max(0, start - 64), start)
+    if raw[authority + 2] == 0x5B or _PORT_AND_PATH.match(value):
         return None  # host:port/path and an "@" further on
+    at = value.find(b"@", 2)
+    while at >= 0 and not _HOST.match(value, at + 1):
+        at = value.find(b"@", at + 1)
+    judged = value[:at] if at >= 0 else value
+    if typed(judged) or _code(judged) or judged.lower() in _COMMON_WORDS:
+        return None
     return start, end, Confidence.MEDIUM
 
 
@@ -336,9 +389,9 @@ def keyed(doc: Document, start: int, end: int) -> Hit | None:
 
 def judge_secret(value: bytes, password: bool) -> Confidence | None:
     """Tell how much ``value`` looks like a password, or like a key where not ``password``."""
-    if len(value) < 6 or typed(value) or _CODE.match(value):
+    if len(value) < 6 or typed(value) or _code(value):
         return None
-    if _DATE_OR_TIME.fullmatch(value) or value.lower() in _COMMON_WORDS:
+    if _DATE_OR_TIME.fills(value) or value.lower() in _COMMON_WORDS:
         return None
     digits = sum(byte in DIGITS for byte in value)
     letters = sum(byte in LETTERS for byte in value)
@@ -355,12 +408,12 @@ def judge_secret(value: bytes, password: bool) -> Confidence | None:
         )
         if bits < 2.2 or (mixed < 2 and digits != len(value)):
             return None
-        if not digits and re.fullmatch(rb"[A-Za-z]+(?:[-_.'][A-Za-z]+)*", value):
+        if not digits and _WORDS.fills(value):
             return None
         return Confidence.MEDIUM if bits >= 3 else Confidence.LOW
     if len(value) < 12 or b" " in value or not digits or bits < 3.0:
         return None
-    if re.fullmatch(rb"[a-z]+(?:[-_.:/][a-z0-9]{1,12})+", value) and digits < 6:
+    if digits < 6 and _NAME_OF_A_THING.fills(value):
         return None  # names of things
     if digits + value.count(b".") + value.count(b"-") == len(value):
         return None  # numbers, versions

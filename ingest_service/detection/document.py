@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from itertools import accumulate
 
 from ingest_service.detection.context import Words
-from ingest_service.detection.engine import SENTINEL
+from ingest_service.detection.engine import SENTINEL, Pattern, every
 from ingest_service.detection.normalize import Trace, fold
 from ingest_service.fields import ROOT, Fields, Place
 
@@ -16,6 +17,10 @@ built-in pattern matches it, so a match lies within one text."""
 
 # Every control character but tab, newline, carriage return.
 CONTROLS = bytes({*range(32), 127} - {9, 10, 13})
+
+# Code points of a long text are counted once, by blocks of this many bytes.
+_BLOCK = 1024
+_CONTINUATION = bytes(range(0x80, 0xC0))
 
 # How far from a candidate a word may stand and still say what the candidate is, in bytes.
 _BEFORE = 48
@@ -34,8 +39,14 @@ class Document:
 
     __slots__ = (
         "_children",
+        "_counts",
+        "_holders",
         "_labels",
+        "_members",
         "_named",
+        "_named_members",
+        "_origins",
+        "_said",
         "_starts",
         "_traces",
         "absent",
@@ -46,7 +57,10 @@ class Document:
         "texts",
     )
 
-    def __init__(self, fields: Fields, source: str, derived: list[str]) -> None:
+    def __init__(
+        self, fields: Fields, source: str, derived: list[str], origins: Sequence[int] = ()
+    ) -> None:
+        """Join the texts. ``origins`` are the numbers of the texts that ``derived`` ones are of."""
         texts = [*fields.texts, source, *derived]
         joined = "\x1f".join(texts)
         raw = b""
@@ -65,11 +79,22 @@ class Document:
         self.folded = not plain
         self.raw = SEPARATOR + raw + SENTINEL
         self.source_index = len(fields.texts)
+        self._origins = origins
         self._starts: list[int] | None = None
-        self._traces: dict[int, Trace] = {}
+        self._counts: dict[int, list[int]] = {}
+        self._traces: dict[int, Trace | None] = {}
         self._named: dict[tuple[Words, Place], bool] = {}
+        self._said: dict[tuple[Words, Place], bool] = {}
         self._labels: dict[tuple[Words, int], bool] = {}
+        self._holders: dict[Pattern, frozenset[int]] = {}
+        self._members: dict[int, list[int]] | None = None
+        self._named_members: dict[tuple[Words, int], list[int]] = {}
         self._children: dict[int, list[str]] | None = None
+
+    @property
+    def pieces(self) -> list[bytes]:
+        """Return the texts by themselves as they stand in ``raw``."""
+        return self.raw[1:].split(SEPARATOR)[: len(self.texts)]
 
     @property
     def starts(self) -> list[int]:
@@ -95,15 +120,24 @@ class Document:
         base = self.starts[index]
         if not self.folded:
             return start - base, end - base
-        first = len(self.raw[base:start].decode())
-        last = first + len(self.raw[start:end].decode())
-        text = self.texts[index]
-        if text.isascii() and text.isprintable():
-            return first, last
-        trace = self._traces.get(index)
-        if trace is None:
-            trace = self._traces[index] = Trace(text)
-        return trace.start(first), trace.end(last)
+        first, last = self._characters(index, start), self._characters(index, end)
+        if index not in self._traces:
+            text = self.texts[index]
+            plain = text.isascii() and text.isprintable()
+            self._traces[index] = None if plain else Trace(text)
+        trace = self._traces[index]
+        return (first, last) if trace is None else (trace.start(first), trace.end(last))
+
+    def _characters(self, index: int, position: int) -> int:
+        """Return how many code points text ``index`` has before ``position`` of ``raw``."""
+        base, raw = self.starts[index], self.raw
+        counts = self._counts.get(index)
+        if counts is None:
+            blocks = range(base, self.starts[index + 1], _BLOCK)
+            sizes = (_code_points(raw[first : first + _BLOCK]) for first in blocks)
+            counts = self._counts[index] = [0, *accumulate(sizes)]
+        block = (position - base) // _BLOCK
+        return counts[block] + _code_points(raw[base + block * _BLOCK : position])
 
     def near(self, words: Words, start: int, end: int) -> bool:
         """Tell whether ``words`` stand close to a span, in its own text, or name its place."""
@@ -135,6 +169,8 @@ class Document:
         same object (``{"type": "passport", "number": ...}``).
         """
         fields = self.fields
+        if index > self.source_index:
+            index = self._origins[index - self.source_index - 1]
         if words in self.absent or index >= len(fields.texts) or fields.is_key[index]:
             return False
         return self._place_named(words, fields.places[index])
@@ -146,6 +182,46 @@ class Document:
             return None
         token = fields.places[index][1]
         return token if isinstance(token, str) and fields.places[index][0] != ROOT else None
+
+    def containers_with(self, pattern: Pattern) -> frozenset[int]:
+        """Return the objects and lists that have a value in which ``pattern`` occurs."""
+        known = self._holders.get(pattern)
+        if known is None:
+            fields, owners = self.fields, set()
+            for start, _, _ in every(pattern, self.raw):
+                index = self.index_at(start)
+                if index < len(fields.texts) and fields.places[index][0] != ROOT:
+                    owners.add(fields.places[index][0])
+            known = self._holders[pattern] = frozenset(owners)
+        return known
+
+    def members_named(self, words: Words, container: int) -> list[int]:
+        """Return the numbers of the values that an object has under keys that say ``words``."""
+        if self._members is None:
+            self._members = {}
+            fields = self.fields
+            for index, (owner, token) in enumerate(fields.places):
+                if isinstance(token, str) and not fields.is_key[index]:
+                    self._members.setdefault(owner, []).append(index)
+        known = self._named_members.get((words, container))
+        if known is None:
+            members = self._members.get(container, [])
+            known = self._named_members[words, container] = [
+                index for index in members if says(words, str(self.fields.places[index][1]))
+            ]
+        return known
+
+    def object_of(self, index: int) -> int:
+        """Return the object that a text stands in, lists between them left out, or ROOT."""
+        fields = self.fields
+        if index > self.source_index:
+            index = self._origins[index - self.source_index - 1]
+        if index >= len(fields.texts):
+            return ROOT
+        owner, token = fields.places[index]
+        while owner != ROOT and isinstance(token, int):
+            owner, token = fields.containers[owner]
+        return owner
 
     def _place_named(self, words: Words, place: Place) -> bool:
         # List items share an answer: what names them is the list's place.
@@ -164,7 +240,11 @@ class Document:
         while owner != ROOT and steps < 3:
             if isinstance(token, str):
                 steps += 1
-                if _says(words, token):
+                # Every value below a key asks it, and a key may be long.
+                said = self._said.get((words, (owner, token)))
+                if said is None:
+                    said = self._said[words, (owner, token)] = says(words, token)
+                if said:
                     return True
             owner, token = self.fields.containers[owner]
         return False
@@ -174,7 +254,7 @@ class Document:
         if answer is None:
             if self._children is None:
                 self._children = self._short_values()
-            answer = any(_says(words, text) for text in self._children.get(container, ()))
+            answer = any(says(words, text) for text in self._children.get(container, ()))
             self._labels[words, container] = answer
         return answer
 
@@ -189,6 +269,11 @@ class Document:
         return values
 
 
-def _says(words: Words, text: str) -> bool:
+def _code_points(utf8: bytes) -> int:
+    return len(utf8.translate(None, _CONTINUATION))
+
+
+def says(words: Words, text: str) -> bool:
+    """Tell whether ``words`` occur in a key or a short value."""
     padded = SEPARATOR + fold(text).encode() + SEPARATOR
     return words.occurs(padded, 0, len(padded))

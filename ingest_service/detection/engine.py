@@ -12,6 +12,8 @@ from typing import Protocol, cast
 import re2
 
 _UNANCHORED = re2._Anchor.UNANCHORED
+_AT_START = re2._Anchor.ANCHOR_START
+_WHOLE = re2._Anchor.ANCHOR_BOTH
 _NOWHERE = (-1, -1)
 
 # A set of patterns keeps its automaton in memory and starts it afresh when full: with the built-in
@@ -27,7 +29,8 @@ class EngineError(Exception):
 
 
 class PatternError(ValueError):
-    """RE2 refuses a pattern. The text is RE2's reason, which can quote the pattern."""
+    """RE2 refuses a pattern, or so many at once. The text is RE2's reason, which can quote the
+    pattern."""
 
 
 class _Matcher(Protocol):
@@ -37,13 +40,14 @@ class _Matcher(Protocol):
 class Pattern:
     """One compiled pattern over UTF-8 bytes."""
 
-    __slots__ = ("_match", "group")
+    __slots__ = ("_match", "group", "source")
 
     def __init__(self, source: str) -> None:
         try:
             compiled = re2.compile(source.encode(), _options())
         except re2.error as error:
             raise PatternError(_reason(error)) from None
+        self.source = source
         self.group = 1 if compiled.groups else 0
         # The wrapper's finditer costs twice as much a match as the matcher under it, and the
         # cost of a match is what bounds a hostile text full of candidates.
@@ -52,8 +56,8 @@ class Pattern:
     def find(self, text: bytes, start: int, end: int) -> tuple[int, int, int] | None:
         """Return (start of the part looked for, its end, end of the whole match), or None.
 
-        The part looked for is the first group where the pattern has one that took part, else the
-        whole match. Text outside ``start`` and ``end`` still counts for ``\\b``.
+        The part looked for is the first group that took part and is not empty, else the whole
+        match. Text outside ``start`` and ``end`` still counts for ``\\b``.
         """
         spans = self._match(_UNANCHORED, text, start, end)
         whole = spans[0]
@@ -61,13 +65,22 @@ class Pattern:
             return None
         if self.group:
             for span in spans[1:]:
-                if span != _NOWHERE:
+                if span[0] < span[1]:
                     return span[0], span[1], whole[1]
         return whole[0], whole[1], whole[1]
 
     def occurs(self, text: bytes, start: int, end: int) -> bool:
         """Tell whether the pattern matches anywhere between ``start`` and ``end``."""
         return self._match(_UNANCHORED, text, start, end)[0] != _NOWHERE
+
+    def begins(self, text: bytes, start: int, end: int) -> int | None:
+        """Return where the match ends that begins right at ``start``, or None."""
+        first, last = self._match(_AT_START, text, start, end)[0]
+        return last if first >= 0 else None
+
+    def fills(self, text: bytes) -> bool:
+        """Tell whether the pattern matches the whole of ``text``."""
+        return self._match(_WHOLE, text, 0, len(text))[0] != _NOWHERE
 
 
 class PatternSet:
@@ -83,7 +96,10 @@ class PatternSet:
             except re2.error as error:
                 raise PatternError(_reason(error)) from None
         self._sentinel = self._set.Add(rb"\x1f\x1a\x1f\z")
-        self._set.Compile()
+        try:
+            self._set.Compile()
+        except re2.error as error:
+            raise PatternError(_reason(error)) from None
 
     def matching(self, text: bytes) -> set[int]:
         """Return the numbers of the patterns that occur in ``text``, which ends with SENTINEL.

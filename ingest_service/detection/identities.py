@@ -10,10 +10,14 @@ from ingest_service.detection.document import Document
 from ingest_service.detection.edges import (
     ALPHANUMERIC,
     DIGITS,
+    IN_A_LIST,
     LETTERS,
+    WRAPPED,
     clear,
     clear_before,
+    counted,
     digits_of,
+    only_items,
     word_before,
 )
 from ingest_service.detection.findings import Confidence
@@ -47,6 +51,21 @@ _SSN_PARTS = (
 # Three numbers of a table look the same; the number after them gives it away.
 SSN = _grouped(*_SSN_PARTS, r"(?:[ \t]?[^0-9 \t]|[ \t][^0-9])")
 SSN_IN_TABLE = _grouped(*_SSN_PARTS)
+_BROKEN_DASH = rf"(?:{WRAPPED})?[ \t]?-[ \t]?(?:{WRAPPED})?"
+SSN_LISTED = "|".join(
+    (
+        *(rf"{_LEFT}{joint.join(_SSN_PARTS)}" for joint in (IN_A_LIST, r"\+")),
+        rf"{_LEFT}{_BROKEN_DASH.join(_SSN_PARTS)}",
+        rf"{_LEFT}{WRAPPED.join(_SSN_PARTS)}",
+        rf"{_LEFT}{_SSN_PARTS[0]}[ -]{_SSN_PARTS[1]}{WRAPPED}{_SSN_PARTS[2]}",
+        rf"{_LEFT}{_SSN_PARTS[0]}{WRAPPED}{_SSN_PARTS[1]}[ -]{_SSN_PARTS[2]}",
+    )
+)
+_SSN_JOINT = rf"(?:{IN_A_LIST}|\+|-?{WRAPPED}-?|[ -])"
+SSN_LISTED_GATE = (
+    rf"[0-9]{{3}}(?:{IN_A_LIST}|\+|-?{WRAPPED}-?)[0-9]{{2}}{_SSN_JOINT}[0-9]{{4}}"
+    rf"|[0-9]{{3}}[ -][0-9]{{2}}-?{WRAPPED}-?[0-9]{{4}}"
+)
 NINE_DIGITS = r"\b[0-9]{9}\b|_[0-9]{9}\b"
 SSN_NUMBER = r"[0-9]{7,9}"
 ITIN = _grouped("9[0-9]{2}", "[5-9][0-9]", "[0-9]{4}") + r"|\b9[0-9]{8}\b"
@@ -85,6 +104,8 @@ DATE = fold(
 
 _BLANKS = frozenset(b" \t")
 _CHAINS = frozenset(b"-./_")
+_NUMBER = re.compile(rb"[0-9]+")
+_ENDS_IN_A_NUMBER = re.compile(rb"[0-9][ \t]{0,2}\r?\n[ \t>*#|]{0,24}$")
 _FOUR_DIGITS = re.compile(rb"(?:19[0-9]|20[0-2])[0-9]")
 
 
@@ -129,6 +150,28 @@ def separated_ssn(doc: Document, start: int, end: int) -> Hit | None:
     if not plausible_ssn(digits_of(raw, start, end)):
         return None
     return start, end, Confidence.MEDIUM
+
+
+def listed_ssn(doc: Document, start: int, end: int) -> Hit | None:
+    """Judge a number whose groups are the items of a list, the terms of a sum, or parted by a line
+    break."""
+    raw = doc.raw
+    start = _first_digit(raw, start)
+    if raw[end] in ALPHANUMERIC or not _apart(doc, start, end):
+        return None
+    if not plausible_ssn(digits_of(raw, start, end)):
+        return None
+    if not doc.near(context.SSN, start, end):
+        value = raw[start:end]
+        if b"\n" in value and b"-" not in value and b"," not in value:
+            return None  # numbers at the ends of lines
+        if _FOUR_DIGITS.fullmatch(value[-4:]) and _ENDS_IN_A_NUMBER.search(value[:-4]):
+            return None  # a line that starts with a year
+        if not only_items(raw, start, end) or doc.before(context.QUANTITY, start):
+            return None
+        if counted([int(group) for group in _NUMBER.findall(value)]):
+            return None
+    return start, end, Confidence.LOW
 
 
 def bare_ssn(doc: Document, start: int, end: int) -> Hit | None:
@@ -230,7 +273,7 @@ def birth_date(doc: Document, start: int, end: int) -> Hit | None:
 
 def _can_be_born(text: bytes) -> bool:
     """Tell whether the numbers of a date can be a day, a month and a year."""
-    numbers = [int(n) for n in re.findall(rb"[0-9]+", text)]
+    numbers = [int(n) for n in _NUMBER.findall(text)]
     if len(numbers) == 1:
         return True  # yyyymmdd, held to by the pattern
     return sum(n > 31 for n in numbers) <= 1 and 0 not in numbers[:2]

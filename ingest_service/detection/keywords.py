@@ -14,9 +14,10 @@ def keyword_pattern(keyword: str) -> str:
     ``top-secret`` and ``topSecret``. A keyword with no ASCII letter or digit at an end needs no
     boundary there.
     """
-    parts = [_quote(part) for part in fold(keyword).split()]
+    keyword = fold(keyword).strip()
+    parts = [_quote(part) for part in keyword.split()]
     any_case = "(?i:" + "[ \\t_.-]{0,3}".join(parts) + ")"
-    first, last = keyword.strip()[0], keyword.strip()[-1]
+    first, last = keyword[0], keyword[-1]
     if not first.isascii() or not last.isascii():
         return f"({any_case})"
     before, after = _outside(first), _outside(last)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from google.protobuf import struct_pb2
@@ -11,8 +12,15 @@ from ingest_service.fields import ROOT, Fields, Place
 _LONGEST_RUN = 16
 """Runs of characters longer than this are masked to this length: what stays is a length class."""
 
+_LINE = re.compile(r"[^\r\n]+")
+
 Span = tuple[int, int, bool]
 """Start and end in a text, in code points, and whether punctuation is to be hidden too."""
+
+
+def mask_whole(text: str) -> str:
+    """Return what is kept of a text that is hidden whole: its lines, and their length class."""
+    return _LINE.sub(lambda line: "*" * min(len(line.group()), _LONGEST_RUN), text)
 
 
 def mask_text(text: str, spans: Iterable[Span]) -> str:
@@ -41,12 +49,9 @@ def mask_text(text: str, spans: Iterable[Span]) -> str:
 
 
 def mask_data(
-    data: struct_pb2.Value,
-    fields: Fields,
-    spans: Mapping[int, list[Span]],
-    renamed: Mapping[Place, str],
+    data: struct_pb2.Value, fields: Fields, masked: Mapping[int, str]
 ) -> struct_pb2.Value:
-    """Return a copy of ``data`` with the texts in ``spans`` masked and keys ``renamed``.
+    """Return a copy of ``data`` in which ``masked`` texts, named by their indices, stand masked.
 
     A number that is masked becomes a string of asterisks. ``fields`` is what the walk over the
     same ``data`` returned.
@@ -69,9 +74,10 @@ def mask_data(
             return container(owner).struct_value.fields[token]
         return container(owner).list_value.values[token]
 
-    for index, text_spans in spans.items():
+    for index, text in masked.items():
         if not fields.is_key[index]:
-            member(fields.places[index]).string_value = mask_text(fields.texts[index], text_spans)
+            member(fields.places[index]).string_value = text
+    renamed = masked_keys(fields, masked)
     # Innermost first: renaming copies a member, and what was reached through it goes stale. A
     # container's number is above its owner's, so nothing stale is asked for again.
     for place in sorted(renamed, key=lambda place: place[0], reverse=True):
@@ -82,9 +88,9 @@ def mask_data(
     return copy
 
 
-def masked_keys(fields: Fields, spans: Mapping[int, list[Span]]) -> dict[Place, str]:
-    """Return new names for the object keys in ``spans``, different from all keys beside them."""
-    affected = [index for index in spans if fields.is_key[index]]
+def masked_keys(fields: Fields, masked: Mapping[int, str]) -> dict[Place, str]:
+    """Return new names for the object keys among ``masked``, different from all beside them."""
+    affected = [index for index in masked if fields.is_key[index]]
     owners = {fields.places[index][0] for index in affected}
     names: dict[int, set[str]] = {owner: set() for owner in owners}
     if affected:
@@ -95,12 +101,12 @@ def masked_keys(fields: Fields, spans: Mapping[int, list[Span]]) -> dict[Place, 
     used: dict[tuple[int, str], int] = {}
     for index in affected:
         owner, key = fields.places[index]
-        masked = name = mask_text(str(key), spans[index])
-        count = used.get((owner, masked), 0)
+        stem = name = masked[index]
+        count = used.get((owner, stem), 0)
         while not count or name in names[owner]:
             count += 1
-            name = masked if count == 1 else f"{masked}~{count}"
-        used[owner, masked] = count
+            name = stem if count == 1 else f"{stem}~{count}"
+        used[owner, stem] = count
         names[owner].add(name)
         renamed[owner, key] = name
     return renamed

@@ -14,8 +14,18 @@ from itertools import accumulate
 
 _DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2043\u207b\u2212\u2796\u30fc\ufe58\ufe63\uff0d"
 _DOTS = "\u00b7\u2022\u2024\u2027\u2219\u22c5\u30fb\u3002\uff0e\uff61\u06d4"
-# Shown as nothing, though not all of them are in the category of format characters.
-_INVISIBLE = "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0\ufe00\ufe0f\u180e\u2800"
+# Shown as nothing, assigned or not: Default_Ignorable_Code_Point of Unicode's
+# DerivedCoreProperties, and the blank of Braille.
+_INVISIBLE = frozenset(
+    chr(point)
+    for first, last in (
+        (0x00AD, 0x00AD), (0x034F, 0x034F), (0x061C, 0x061C), (0x115F, 0x1160), (0x17B4, 0x17B5),
+        (0x180B, 0x180F), (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0x2800, 0x2800),
+        (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF0, 0xFFF8),
+        (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
+    )
+    for point in range(first, last + 1)
+)  # fmt: skip
 _PLAIN_CONTROLS = "\t\n\r"
 
 

@@ -49,6 +49,11 @@ class Rule:
     patience: int = NO_LIMIT
 
 
+BESIDE: dict[str, Callable[[Document, int, int], tuple[list[tuple[int, int]], list[int]]]] = {
+    "payment_card": cards.beside
+}
+"""What belongs to a detector's findings and is hidden with them: spans, and numbers of texts."""
+
 KINDS: dict[str, Kind] = {
     **dict.fromkeys(
         (
@@ -120,6 +125,8 @@ RULES: tuple[Rule, ...] = (
     Rule("payment_card", _LONG_NUMBER, cards.CONTIGUOUS, cards.contiguous),
     Rule("payment_card", _FOURS, cards.FOURS, cards.fours),
     Rule("payment_card", _CARD_GROUPS, cards.OTHER_GROUPS, cards.grouped),
+    Rule("payment_card", cards.LISTED_GATE, cards.LISTED, cards.listed),
+    Rule("payment_card", cards.BROKEN_GATE, cards.BROKEN, cards.broken),
     Rule("iban", ibans.GATE, ibans.PATTERN, ibans.check, step=4, patience=300),
     Rule("us_ssn", _THREE_TWO_FOUR, identities.SSN, identities.separated_ssn),
     Rule(
@@ -130,6 +137,7 @@ RULES: tuple[Rule, ...] = (
         patience=1000,
     ),
     Rule("us_ssn", context.SSN.source, identities.SSN_NUMBER, identities.bare_ssn, patience=500),
+    Rule("us_ssn", identities.SSN_LISTED_GATE, identities.SSN_LISTED, identities.listed_ssn),
     Rule("us_itin", context.TAXPAYER.source, identities.ITIN, identities.itin),
     Rule("us_routing_number", context.ROUTING.source, identities.NINE_DIGITS, identities.routing),
     Rule("crypto_wallet", wallets.BASE58_GATE, wallets.BASE58, wallets.base58, patience=400),
@@ -158,10 +166,12 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("phone", context.PHONE.source, phones.NAMED, phones.named),
     Rule("ip_address", _QUAD, addresses.IPV4, addresses.public_ipv4),
-    Rule("ip_address", _COLONS, addresses.IPV6, addresses.public_ipv6, patience=600),
-    Rule("ip_address", _SMALL_QUAD, addresses.IPV4_SMALL, addresses.small_ipv4, patience=1000),
+    # No end of patience here: what one of these refuses the other one may take, and either check
+    # is quick. Thousands of private addresses are none that is public.
+    Rule("ip_address", _COLONS, addresses.IPV6, addresses.public_ipv6),
+    Rule("ip_address", _SMALL_QUAD, addresses.IPV4_SMALL, addresses.small_ipv4),
     Rule("private_ip_address", _QUAD, addresses.IPV4_PRIVATE, addresses.private_ipv4),
-    Rule("private_ip_address", _COLONS, addresses.IPV6, addresses.private_ipv6, patience=600),
+    Rule("private_ip_address", _COLONS, addresses.IPV6, addresses.private_ipv6),
     Rule("mac_address", _OCTETS, addresses.MAC, addresses.mac),
     Rule(
         "passport", context.PASSPORT.source, identities.PASSPORT, identities.passport, patience=1000
@@ -184,8 +194,13 @@ RULES: tuple[Rule, ...] = (
         patience=200,
     ),
     Rule("jwt", "eyJ[A-Za-z0-9_-]{8}", credentials.JWT, credentials.jwt, patience=400),
-    Rule("aws_key", "A(?:KI|SI|BI|CC|3T|BS)[A-Z0-9]{5}", credentials.AWS, credentials.exact),
-    Rule("aws_key", context.AWS.source, credentials.AWS_SECRET, credentials.aws_secret),
+    Rule("aws_key", credentials.AWS_GATE, credentials.AWS, credentials.exact),
+    Rule(
+        "aws_key",
+        f"{context.AWS.source}|{credentials.AWS_GATE}",
+        credentials.AWS_SECRET,
+        credentials.aws_secret,
+    ),
     Rule("gcp_key", rf"AIza{_WORD}{{4}}|ya29\.|GOCSPX-", credentials.GCP, credentials.vendor),
     Rule("azure_key", credentials.AZURE_GATE, credentials.AZURE, credentials.assigned),
     Rule(

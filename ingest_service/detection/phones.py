@@ -17,6 +17,7 @@ from ingest_service.detection.edges import (
     digits_of,
     word_before,
 )
+from ingest_service.detection.engine import Pattern
 from ingest_service.detection.findings import Confidence
 from ingest_service.detection.hit import Hit
 
@@ -90,11 +91,10 @@ _DATE = re.compile(
     rb"|(?:19|20)[0-9]{2}[./ -](?:0?[1-9]|1[0-2])[./ -](?:0?[1-9]|[12][0-9]|3[01])"
     rb"|(?:0?[1-9]|[12][0-9]|3[01])[./-](?:0?[1-9]|1[0-2])[./-][0-9]{2})(?![0-9])"
 )
-_DOTTED = re.compile(
-    rb"(?:[0-9]+\.)+[0-9]|(?:[0-9]+\.)*[0-9]\.[0-9.]+|(?![0-9]{3,4}\.[0-9]{4}$)[0-9]+\.[0-9]+"
-)
+_DOTTED = Pattern(r"(?:[0-9]+\.)+[0-9]|(?:[0-9]+\.)*[0-9]\.[0-9.]+|[0-9]+\.[0-9]+")
+_SEVEN_DIGITS = re.compile(rb"[0-9]{3,4}\.[0-9]{4}")
 _YEARS = re.compile(rb"(?:19|20)[0-9]{2} ?- ?(?:19|20)[0-9]{2}")
-_COORDINATE = re.compile(rb"\+[0-9]{1,3}\.[0-9]{3,}[-+]")
+_COORDINATE = re.compile(rb"\+[0-9]{1,3}\.[0-9]{3,20}[-+]")
 _COUNTING = re.compile(rb"[0-9]+")
 _LABELS = frozenset((b"tel", b"phone", b"call", b"fax", b"mobile", b"t", b"p", b"m", b"ph"))
 
@@ -228,7 +228,7 @@ def named(doc: Document, start: int, end: int) -> Hit | None:
     if (
         _DATE.match(raw, start)
         or _YEARS.fullmatch(raw, start, end)
-        or _DOTTED.fullmatch(raw, start, end)
+        or (_DOTTED.fills(raw[start:end]) and not _SEVEN_DIGITS.fullmatch(raw, start, end))
         or not doc.near(context.PHONE, start, end)
     ):
         return None

@@ -6,10 +6,12 @@ use cannot fail; errors name the line and the reason and never quote a value.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -18,6 +20,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     StringConstraints,
     ValidationError,
 )
@@ -25,9 +28,20 @@ from pydantic import (
 from ingest_service.detection.engine import Pattern, PatternError
 from ingest_service.detection.findings import Action, Confidence, Kind
 from ingest_service.detection.keywords import keyword_pattern
+from ingest_service.detection.normalize import fold
 from ingest_service.detection.patterns import KINDS
 
 PACKAGED_POLICY = Path(__file__).with_name("policy.yaml")
+
+MAX_POLICY_BYTES = 1024 * 1024
+_DEEPEST = 16
+
+_ESCAPE = re.compile(r"\\(?:x\{0*([0-9A-Fa-f]{1,6})\}|x([0-9A-Fa-f]{2})|([0-7]{2,3})|.)", re.DOTALL)
+_RANGE = re.compile(r"[^\x00-\x7f]-|-[^\x00-\x7f]")
+
+
+# The parser in C where PyYAML has it: in Python a large file takes many seconds.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class PolicyError(ValueError):
@@ -47,27 +61,84 @@ def _known_detector(name: str) -> str:
     return name
 
 
+def _plain(pattern: str) -> str:
+    """Return a pattern in the characters that texts are folded to. Raises ValueError.
+
+    A letter with an accent becomes the letter, as it does in texts; what would become something
+    else, an operator for one, cannot be written in a pattern.
+    """
+    composed = unicodedata.normalize("NFC", pattern)
+    folded = [fold(character) for character in composed if fold(character) != character]
+    if (
+        any(len(plain) != 1 or not plain.isalnum() for plain in folded)
+        or (folded and _RANGE.search(composed))
+        or any(fold(character) != character for character in _written_as_numbers(composed))
+    ):
+        raise ValueError(
+            "texts are matched without accents, control characters and look-alikes of letters, "
+            "digits, dashes and dots: write the plain character"
+        )
+    return fold(composed)
+
+
+def _written_as_numbers(pattern: str) -> Iterator[str]:
+    """Yield the characters beyond ASCII and controls that stand as numbers in a pattern."""
+    for found in _ESCAPE.finditer(pattern):
+        hexadecimal, octal = found[1] or found[2], found[3]
+        if hexadecimal or octal:
+            point = int(hexadecimal, 16) if hexadecimal else int(octal, 8)
+            if 0xA0 <= point <= 0x10FFFF:
+                yield chr(point)
+
+
+def runnable(pattern: str) -> str:
+    """Return the pattern that finds in a folded text what the author of ``pattern`` means.
+
+    ``^`` and ``$`` stand for the bounds of a line, so that nothing hides behind a line end.
+    """
+    return "(?m)" + _plain(pattern)
+
+
+def gate_of(pattern: str) -> str:
+    """Return a pattern that matches in lines whenever ``runnable`` matches in one of them.
+
+    Where a pattern asks for more than lines, everything passes.
+    """
+    asks_more = re.search(r"\\[Az]|\(\?[A-Za-z]*-", pattern)
+    return "" if asks_more else runnable(pattern)
+
+
 def _usable_pattern(pattern: str) -> str:
+    plain = _plain(pattern)
+    if any(found[0] == r"\C" for found in _ESCAPE.finditer(pattern)):
+        raise ValueError("\\C matches parts of characters: use . instead")
     try:
-        compiled = Pattern(pattern)
+        compiled = Pattern(plain)
     except PatternError:
         raise ValueError("RE2 refuses this pattern (no look-around, no back-references)") from None
-    if compiled.occurs(b"", 0, 0):
+    if any(_matches_nothing(compiled, text) for text in (b"", b"a", b" ")):
         raise ValueError("this pattern matches the empty text")
     return pattern
 
 
+def _matches_nothing(pattern: Pattern, text: bytes) -> bool:
+    found = pattern.find(text, 0, len(text))
+    return found is not None and found[0] == found[1]
+
+
 def _usable_keyword(word: str) -> str:
+    if not fold(word).strip():
+        raise ValueError("not usable as a keyword: nothing of it can be seen")
     try:
         Pattern(keyword_pattern(word))
-    except (PatternError, IndexError):
+    except PatternError:
         raise ValueError("not usable as a keyword") from None
     return word
 
 
 def _usable_path(path: str) -> str:
-    if not path.startswith("/"):
-        raise ValueError("a path starts with /, such as /data/user/* or /source")
+    if path.split("/")[:2] not in (["", "data"], ["", "source"]):
+        raise ValueError("a path starts with /data or /source, such as /data/user/*")
     return path
 
 
@@ -121,10 +192,16 @@ class Keyword(_Strict):
 
 
 class ExtraPattern(_Strict):
-    """One pattern of the team's own, in RE2 syntax; a first group, if any, is the finding."""
+    """One pattern of the team's own, in RE2 syntax; a first group, if any, is the finding.
+
+    It runs over each text by itself: ``^`` and ``$`` are the bounds of a line, ``\\A`` and ``\\z``
+    those of the text. In each of ``matches`` it must find something, in each of ``not`` nothing.
+    """
 
     name: OwnName
     pattern: PatternText
+    matches: tuple[str, ...] = ()
+    not_: tuple[str, ...] = Field(default=(), alias="not")
     kind: KindName = "pii"
     confidence: ConfidenceName = "medium"
     action: ActionName | None = None
@@ -160,6 +237,13 @@ class Policy(_Strict):
     split_values: bool = True
     decode_base64: bool = False
 
+    _lines: dict[int, int] = PrivateAttr(default_factory=dict)
+
+    def whereabouts(self, number: int) -> str:
+        """Return where pattern ``number`` stands, for a message."""
+        place = f"patterns.{number}"
+        return f"line {self._lines[number]}: {place}" if number in self._lines else place
+
     @classmethod
     def default(cls) -> Policy:
         """Return the packaged policy."""
@@ -173,22 +257,46 @@ def _packaged() -> Policy:
 
 def load_policy(path: Path | str) -> Policy:
     """Read and check a policy file. Raises PolicyError."""
+    return decode_policy(read_policy(path))
+
+
+def read_policy(path: Path | str) -> bytes:
+    """Return the content of a policy file. Raises PolicyError."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        with Path(path).open("rb") as file:
+            content = file.read(MAX_POLICY_BYTES + 1)
+    except OSError as error:
         raise PolicyError(f"cannot read the policy file: {type(error).__name__}") from None
-    return parse_policy(text)
+    if len(content) > MAX_POLICY_BYTES:
+        raise PolicyError("the policy file is too long: more than 1 MiB")
+    return content
+
+
+def decode_policy(content: bytes) -> Policy:
+    """Check the content of a policy file. Raises PolicyError."""
+    try:
+        return parse_policy(content.decode())
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise PolicyError(f"line {line}: not UTF-8") from None
 
 
 def parse_policy(text: str) -> Policy:
     """Check the text of a policy file. Raises PolicyError."""
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
+        _require_a_flat_tree(text)
+        root = yaml.compose(text, Loader=_Loader)
+        content = yaml.load(text, Loader=_Loader)  # noqa: S506 - safe, either of them
+    except yaml.constructor.ConstructorError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise PolicyError(f"line {line}: not YAML of texts, numbers, lists and mappings") from None
+    except yaml.MarkedYAMLError as error:
+        # What ends too early is found on the line behind the last.
+        line = min(error.problem_mark.line + 1 if error.problem_mark else 1, text.count("\n") + 1)
         raise PolicyError(f"line {line}: not YAML: {error.problem or 'cannot be read'}") from None
-    except (yaml.YAMLError, ValueError):
+    except PolicyError:
+        raise
+    except (yaml.YAMLError, ValueError, TypeError):
         raise PolicyError("not YAML") from None
     if content is None:
         return Policy()
@@ -201,6 +309,8 @@ def parse_policy(text: str) -> Policy:
         policy = Policy.model_validate(content)
     except ValidationError as error:
         raise PolicyError(_explain(error, root)) from None
+    for number in range(len(policy.patterns)):
+        policy._lines[number] = _locate(root, ["patterns", number])[0]
     names = [pattern.name for pattern in policy.patterns]
     for name in names:
         if names.count(name) > 1 or name in KINDS or name == "keyword":
@@ -296,13 +406,29 @@ def _locate(root: yaml.Node | None, steps: list[str | int]) -> tuple[int, list[s
     return line, shown
 
 
+def _require_a_flat_tree(text: str) -> None:
+    """Raise PolicyError where what is to come is nested deeply or used twice by an alias: a few
+    aliases of aliases stand for more than any memory holds."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        line = event.start_mark.line + 1 if event.start_mark else 1
+        if isinstance(event, yaml.AliasEvent):
+            raise PolicyError(f"line {line}: aliases are not for policies; write it out instead")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise PolicyError(f"line {line}: nested too deeply for a policy")
+
+
 def _repeated_keys(node: yaml.Node | None) -> Iterator[yaml.Node]:
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
-            if key.value in seen:
-                yield key
-            seen.add(key.value)
+            # A key that is no scalar is refused later: no setting is called so.
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    yield key
+                seen.add(key.value)
             yield from _repeated_keys(value)
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:

@@ -4,38 +4,76 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ingest_service.detection.policy import PolicyError, load_policy
+from ingest_service.detection.policy import (
+    Policy,
+    PolicyError,
+    decode_policy,
+    read_policy,
+)
 from ingest_service.detection.scanner import Scanner
 
 
 class PolicyFile:
     """The scanner of a policy file, renewed by `refresh`. Starts no thread of its own.
 
-    Reading ``scanner`` is safe from any thread; call `refresh` from one at a time.
+    Reading ``scanner`` and ``refused`` is safe from any thread; call `refresh` from one at a time.
     """
 
     def __init__(self, path: Path | str) -> None:
         """Load the file. Raises PolicyError: there is no old policy to fall back on."""
         self._path = Path(path)
-        self._stamp = self._read_stamp()
-        self.scanner = Scanner(load_policy(self._path))
+        content = read_policy(self._path)
+        self.scanner = Scanner(_said(content))
+        self._tried: bytes | PolicyError = content
+        self._seen: bytes | PolicyError = content
+        self.refused: str | None = None
+        """Why what the file holds now is not in force, or None when it is."""
 
     def refresh(self) -> bool:
-        """Load the file again if it has changed; return whether a new policy is now in use.
+        """Look at the file again; return whether it is newly in force.
 
-        Raises PolicyError when the changed file is bad; the old policy stays in use, and the same
-        bad file is not tried again.
+        What counts is what the file holds, however it came there: by writing, renaming or another
+        link. It is taken up when it is the same in two looks, since it may be half written in one.
+        Raises PolicyError, once for each change, when it cannot be used; the old policy stays.
         """
-        stamp = self._read_stamp()
-        if stamp == self._stamp:
+        try:
+            content: bytes | PolicyError = read_policy(self._path)
+        except PolicyError as error:
+            content = error
+        seen, self._seen = self._seen, content
+        if not _same(content, seen) or _same(content, self._tried):
             return False
-        self._stamp = stamp
-        self.scanner = Scanner(load_policy(self._path))
+        self._tried = content
+        try:
+            self.scanner = _scanner(content)
+        except PolicyError as error:
+            self.refused = str(error)
+            raise
+        except Exception as error:
+            # Whatever it was: the old policy is the best there is.
+            self.refused = f"the policy cannot be used: {type(error).__name__}"
+            raise PolicyError(self.refused) from error
+        self.refused = None
         return True
 
-    def _read_stamp(self) -> tuple[int, int, int]:
-        try:
-            status = self._path.stat()
-        except OSError as error:
-            raise PolicyError(f"cannot read the policy file: {type(error).__name__}") from None
-        return status.st_mtime_ns, status.st_size, status.st_ino
+
+def _same(one: bytes | PolicyError, other: bytes | PolicyError) -> bool:
+    return one == other or (isinstance(one, PolicyError) and str(one) == str(other))
+
+
+def _scanner(content: bytes | PolicyError) -> Scanner:
+    if isinstance(content, PolicyError):
+        raise content
+    policy = _said(content)
+    if not content.endswith(b"\n"):
+        raise PolicyError("the last line of the policy file has no end: it may be cut off")
+    return Scanner(policy)
+
+
+def _said(content: bytes) -> Policy:
+    """Return the policy. Nothing at all is what a full disk or a stopped program leaves of a file;
+    whoever means it says so: ``version: 1``."""
+    policy = decode_policy(content)
+    if not policy.model_fields_set:
+        raise PolicyError("the policy file says nothing: write at least `version: 1`")
+    return policy

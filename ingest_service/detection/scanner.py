@@ -2,35 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import compress, pairwise
 
 from google.protobuf import struct_pb2
 
 from ingest_service.detection import context, masking
-from ingest_service.detection.derived import Derived, base64_texts, split_values
+from ingest_service.detection.derived import (
+    ENCODED,
+    Decoded,
+    Derived,
+    base64_texts,
+    decoded_texts,
+    split_values,
+)
 from ingest_service.detection.document import CONTROLS, SEPARATOR, Document
-from ingest_service.detection.engine import SENTINEL, Pattern, PatternSet
+from ingest_service.detection.engine import (
+    SENTINEL,
+    EngineError,
+    Pattern,
+    PatternError,
+    PatternSet,
+)
 from ingest_service.detection.findings import Action, Confidence, Finding, Kind, Verdict
 from ingest_service.detection.hit import Hit
 from ingest_service.detection.keywords import keyword_pattern
 from ingest_service.detection.normalize import fold
-from ingest_service.detection.patterns import KINDS, NO_LIMIT, RULES, Check
+from ingest_service.detection.patterns import BESIDE, KINDS, NO_LIMIT, RULES, Check
 from ingest_service.detection.policy import (
     CONFIDENCES,
     KIND_NAMES,
     Policy,
+    PolicyError,
     SourcePolicy,
     Treatment,
+    gate_of,
+    runnable,
     treatment,
 )
-from ingest_service.fields import Fields, Place
+from ingest_service.fields import ROOT, Fields, Place, Token
 
 SOURCE_POINTER = "/source"
 
-MOST_FINDINGS = 256
-"""How many findings of one detector are listed; beyond it everything is masked instead."""
+MAX_LISTED = 256
+MAX_LISTED_BYTES = 20 * 1024
+"""Of the pointers of the findings that are listed. There may be more: they are counted."""
+
+ENOUGH = MAX_LISTED + 1
+"""So many findings of one rule that refuses are enough to look for the certainty that the
+submission is refused; the search ends there, so that a text made of findings costs little."""
+
+_OWN = 1 << 20
+"""Added to the number of a gate of the team's own patterns, which have a set of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +66,9 @@ class _Detector:
     rank: int
     number: int
     pattern: Pattern
-    check: Check
+    check: Check | Confidence
+    """For a team's own pattern how sure it is: it runs over each text by itself, and every match is
+    a hit."""
     step: int
     patience: int
     treatment: Treatment
@@ -58,6 +84,8 @@ class _Candidate:
     start: int
     end: int
     confidence: Confidence
+    guessed: bool
+    """It was not checked, since too many before it were refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,33 +94,68 @@ class Scan:
 
     verdict: Verdict
     findings: tuple[Finding, ...]
+    """In the order of their places: at most MAX_LISTED, of the strictest actions."""
+    finding_count: int
+    """How many there are; at least so many when ``masked_widely``."""
     shadow: tuple[Finding, ...]
-    """What rules in shadow would have found; no part of the verdict."""
-    truncated: bool
-    """There was more than is listed. The verdict stands; a masked copy hides every text."""
+    """What rules in shadow would have found; no part of the verdict. Cut like ``findings``."""
+    shadow_count: int
+    """At least so many: after ENOUGH of a rule no more are looked for."""
+    detectors: tuple[str, ...]
+    """Names of all that found something, in the order of the places."""
+    masked_widely: bool
+    """There was too much to tell apart: the masked copy may hide more than was found."""
     checked: int = field(repr=False)
     """How many candidates were checked: the work that was done."""
+    shown: dict[Place, str] = field(repr=False)
+    """What stands in pointers for the keys that must not be shown."""
     _fields: Fields = field(repr=False)
     _source: str = field(repr=False)
     _spans: dict[int, list[masking.Span]] = field(repr=False)
+    _held: frozenset[int] = field(repr=False)
+    """Numbers of the texts that hold a finding."""
 
     @property
     def redacted(self) -> bool:
-        """Tell whether an accepted submission may only be kept masked."""
-        return bool(self._spans) or self.truncated
-
-    def mask(self, data: struct_pb2.Value) -> struct_pb2.Value:
-        """Return the copy of ``data`` to keep: every finding masked where it was refused, else
-        those to redact. ``data`` must be the value whose fields were scanned; it is not changed."""
-        spans = {index: s for index, s in self._spans.items() if index < len(self._fields.texts)}
-        renamed = masking.masked_keys(self._fields, spans)
-        return masking.mask_data(data, self._fields, spans, renamed)
+        """Tell whether only a masked copy may be kept."""
+        return self.verdict is Verdict.REJECT or bool(self._spans)
 
     @property
-    def masked_source(self) -> str:
-        """Return ``source`` with its findings masked as `mask` does."""
-        spans = self._spans.get(len(self._fields.texts), [])
-        return masking.mask_text(self._source, spans)
+    def held_texts(self) -> set[str]:
+        """Return the texts of the fields that hold a finding."""
+        texts = self._fields.texts
+        return {texts[index] for index in self._held if index < len(texts)}
+
+    @property
+    def in_source(self) -> bool:
+        """Tell whether something was found in ``source``."""
+        return len(self._fields.texts) in self._held
+
+    def mask(self, data: struct_pb2.Value) -> struct_pb2.Value:
+        """Return the copy of ``data`` to keep: where it is refused every text that holds a finding
+        is hidden altogether, else what is to be redacted. ``data`` must be the value whose fields
+        were scanned; it is not changed."""
+        texts = self._fields.texts
+        if self.verdict is Verdict.REJECT:
+            masked = {
+                index: masking.mask_whole(texts[index])
+                for index in sorted(self._held)
+                if index < len(texts)
+            }
+        else:
+            masked = {
+                index: masking.mask_text(texts[index], spans)
+                for index, spans in self._spans.items()
+                if index < len(texts)
+            }
+        return masking.mask_data(data, self._fields, masked)
+
+    def masked_source(self, *, refused: bool) -> str:
+        """Return ``source`` masked as `mask` does, for a submission that may be refused for other
+        reasons than the verdict."""
+        if refused:
+            return masking.mask_whole(self._source) if self.in_source else self._source
+        return masking.mask_text(self._source, self._spans.get(len(self._fields.texts), []))
 
 
 class Scanner:
@@ -100,18 +163,34 @@ class Scanner:
     scanner serves all threads."""
 
     def __init__(self, policy: Policy) -> None:
-        """Compile every pattern of ``policy``, which `parse_policy` has found usable."""
+        """Compile every pattern of ``policy`` and try it on its examples. Raises PolicyError."""
         self.policy = policy
+        try:
+            self._compile(policy)
+            self.scan(Fields(), "")
+        except (PatternError, EngineError):
+            raise PolicyError("the patterns are too large to run together") from None
+        for number, extra in enumerate(policy.patterns):
+            where = policy.whereabouts(number)
+            if any(not self._finds(extra.name, example) for example in extra.matches):
+                raise PolicyError(f"{where}: {extra.name} does not find one of its `matches`")
+            if any(self._finds(extra.name, example) for example in extra.not_):
+                raise PolicyError(f"{where}: {extra.name} finds one of its `not`")
+
+    def _compile(self, policy: Policy) -> None:
         numbers: dict[str, int] = {words.source: n for n, words in enumerate(context.ALL)}
         self._patterns: dict[str, Pattern] = {}
         self._plans: dict[str | None, tuple[_Detector, ...]] = {
             name: self._plan(numbers, source)
             for name, source in ((None, None), *policy.sources.items())
         }
+        self._encoded = numbers.setdefault(ENCODED, len(numbers))
         self._set = PatternSet(list(numbers))
+        own = [gate_of(extra.pattern) for extra in policy.patterns]
+        self._own_set = PatternSet(own) if own else None
         self._gates = frozenset(
             detector.number for plan in self._plans.values() for detector in plan
-        )
+        ) | {self._encoded}
 
     def stirs(self, texts: list[str]) -> bool:
         """Tell whether any pattern may occur in ``texts``, whoever sent them, in one pass.
@@ -129,29 +208,67 @@ class Scanner:
             return True
         if not joined.isascii():
             raw = "\x1f".join([text if text.isascii() else fold(text) for text in texts]).encode()
-        return not self._gates.isdisjoint(self._set.matching(SEPARATOR + raw + SENTINEL))
+        return not self._gates.isdisjoint(self._matching(SEPARATOR + raw + SENTINEL))
 
-    def scan(self, fields: Fields, source: str) -> Scan:
+    def scan(self, fields: Fields, source: str, *, as_source: str | None = None) -> Scan:
         """Look for everything the policy names in the texts of ``fields`` and in ``source``.
 
-        Raises EngineError, or whatever a check raises: nothing is known then, and the submission
-        must be refused. Time is linear in the size of the texts.
+        What the policy says about a source is taken from ``as_source``, where that is given. Raises
+        EngineError, or whatever a check raises: nothing is known then, and the submission must be
+        refused. Time is linear in the size of the texts.
         """
+        sender = source if as_source is None else as_source
         derived: list[Derived] = []
         if self.policy.split_values:
             derived = split_values(fields)
         if self.policy.decode_base64:
             derived += base64_texts(fields, source)
-        doc = Document(fields, source, [item.text for item in derived])
-        matching = self._set.matching(doc.raw)
+        doc = _document(fields, source, derived)
+        matching = self._matching(doc.raw)
+        if self._encoded in matching:
+            derived += decoded_texts(doc)
+            doc = _document(fields, source, derived)
+            matching = self._matching(doc.raw)
         doc.absent = frozenset(
             [words for number, words in enumerate(context.ALL) if number not in matching]
         )
-        plan = self._plans.get(source, self._plans[None])
+        plan = self._plans.get(sender, self._plans[None])
         plan = tuple([detector for detector in plan if detector.number in matching])
         if not plan:
-            return Scan(Verdict.ACCEPT, (), (), False, 0, fields, source, {})
-        return _Run(doc, source, derived).run(plan)
+            return Scan(
+                Verdict.ACCEPT, (), 0, (), 0, (), False, 0, {}, fields, source, {}, frozenset()
+            )
+
+        def names() -> Scan:
+            # Of names only, ``source`` is what is left to look through.
+            fewer = Fields() if all(fields.is_key) else _names(fields)
+            return self.scan(fewer, source, as_source=sender)
+
+        return _Run(doc, source, derived, names).run(plan)
+
+    def _matching(self, raw: bytes) -> set[int]:
+        """Return the numbers of the gates that are open in joined texts."""
+        numbers = self._set.matching(raw)
+        if self._own_set is not None:
+            # Each text a line of its own, so that ^ and $ hold at its bounds.
+            lines = raw[: -len(SENTINEL)].replace(SEPARATOR, b"\n") + b"\n" + SENTINEL
+            numbers |= {_OWN + number for number in self._own_set.matching(lines)}
+        return numbers
+
+    def _finds(self, name: str, text: str) -> bool:
+        """Tell whether the pattern of that name, wherever it is not off, finds something."""
+        if not self.stirs([text]):
+            return False
+        doc = Document(_one(text), "", [])
+        matching = self._matching(doc.raw)
+        detectors = {
+            detector.number: detector
+            for plan in self._plans.values()
+            for detector in plan
+            if detector.name == name and detector.number in matching
+        }
+        run = _Run(doc, "", [], lambda: self.scan(Fields(), ""))
+        return any(run.finds(detector) for detector in detectors.values())
 
     def _plan(self, numbers: dict[str, int], source: SourcePolicy | None) -> tuple[_Detector, ...]:
         policy = self.policy
@@ -162,9 +279,9 @@ class Scanner:
         def add(
             name: str,
             kind: Kind,
-            gate: str,
+            gate: str | int,
             pattern: str,
-            check: Check,
+            check: Check | Confidence,
             treated: Treatment,
             step: int = 0,
             patience: int = NO_LIMIT,
@@ -176,7 +293,7 @@ class Scanner:
                     name,
                     kind,
                     ranks.get(name, -1),
-                    numbers.setdefault(gate, len(numbers)),
+                    numbers.setdefault(gate, len(numbers)) if isinstance(gate, str) else gate,
                     self._patterns[pattern],
                     check,
                     step,
@@ -203,64 +320,136 @@ class Scanner:
                     keyword.name, Kind.KEYWORD, pattern, pattern,
                     _as_found(Confidence.MEDIUM), treated,
                 )  # fmt: skip
-        for extra in policy.patterns:
+        for number, extra in enumerate(policy.patterns):
             treated = treatment(policy, source, extra, None)
             if treated is not None:
-                confidence = CONFIDENCES[extra.confidence]
-                pattern = fold(extra.pattern)  # as the texts are that it runs over
                 add(
                     extra.name,
                     KIND_NAMES[extra.kind],
-                    pattern,
-                    pattern,
-                    _as_found(confidence),
+                    _OWN + number,
+                    runnable(extra.pattern),
+                    CONFIDENCES[extra.confidence],
                     treated,
                 )
-        # The strictest first: once a submission is refused, the rest may be cut short.
-        plan.sort(key=lambda d: (d.treatment.shadow, -d.treatment.action))
+        # Those that refuse come last: what may explain away their findings is known by then, and
+        # once a submission is surely refused the rest may be cut short.
+        plan.sort(key=_refuses)
         return tuple(plan)
+
+
+def _document(fields: Fields, source: str, derived: list[Derived]) -> Document:
+    if not derived:
+        return Document(fields, source, [])
+    origins = [item.parts[0][0] for item in derived]
+    return Document(fields, source, [item.text for item in derived], origins)
+
+
+def _refuses(detector: _Detector) -> bool:
+    return detector.treatment.action is Action.REJECT and not detector.treatment.shadow
 
 
 def _as_found(confidence: Confidence) -> Callable[[Document, int, int], Hit | None]:
     def check(doc: Document, start: int, end: int) -> Hit | None:
-        # A team's own pattern may have matched a separator; no value is there.
-        return (start, end, confidence) if b"\x1f" not in doc.raw[start:end] else None
+        return start, end, confidence
 
     return check
+
+
+def _one(text: str) -> Fields:
+    return Fields(texts=[text], places=[(ROOT, "")], is_key=[False], nodes=1)
+
+
+def _names(fields: Fields) -> Fields:
+    """Return the object keys alone, each once."""
+    keys = list(
+        dict.fromkeys([text for text, key in zip(fields.texts, fields.is_key, strict=True) if key])
+    )
+    return Fields(
+        texts=keys,
+        places=[(0, key) for key in keys],
+        is_key=[True] * len(keys),
+        containers=[(ROOT, "")],
+    )
 
 
 class _Run:
     """One scan under way."""
 
-    def __init__(self, doc: Document, source: str, derived: list[Derived]) -> None:
+    def __init__(
+        self, doc: Document, source: str, derived: list[Derived], names: Callable[[], Scan]
+    ) -> None:
         self._doc = doc
         self._source = source
         self._derived = derived
+        self._names = names
         self._checked = 0
-        self._truncated = False
+        self._cut = False
+        self._guessed = False
+        self._paths: dict[int, tuple[str, ...]] = {ROOT: ()}
 
     def run(self, plan: tuple[_Detector, ...]) -> Scan:
         found: list[_Candidate] = []
         for detector in plan:
-            before = len(found)
             self._search(detector, found)
-            if len(found) - before >= MOST_FINDINGS and not detector.treatment.shadow:
-                self._truncated = True
-                if detector.treatment.action is Action.REJECT:
-                    break
+            if self._cut:
+                break
+        if any(isinstance(each, Decoded) for each in self._derived):
+            found = self._once(found)
         return self._conclude(found)
 
+    def _once(self, found: list[_Candidate]) -> list[_Candidate]:
+        """Drop what was found in a text and again in what the text was decoded to."""
+        unique: dict[object, _Candidate] = {}
+        for candidate in found:
+            place = (candidate.detector, *self._parts(candidate))
+            unique.setdefault(place, candidate)
+        return list(unique.values())
+
+    def finds(self, detector: _Detector) -> bool:
+        """Tell whether one detector finds anything."""
+        found: list[_Candidate] = []
+        self._search(detector, found)
+        return bool(found)
+
     def _search(self, detector: _Detector, found: list[_Candidate]) -> None:
-        doc, check, step = self._doc, detector.check, detector.step
-        minimum = detector.treatment.minimum_confidence
+        treated = detector.treatment
         restricted = bool(detector.allowed_values or detector.allowed_paths)
+        before, enough = len(found), ENOUGH
+        if isinstance(detector.check, Confidence):
+            hits = self._matches(detector, detector.check)
+        else:
+            hits = self._hits(detector, detector.check)
+        for start, end, confidence, guessed in hits:
+            if confidence < treated.minimum_confidence:
+                continue
+            if restricted and self._allowed(detector, start, end):
+                continue
+            found.append(_Candidate(detector, start, end, confidence, guessed))
+            if len(found) - before < enough:
+                continue
+            if treated.shadow:
+                return
+            if treated.action is Action.REJECT and any(map(_stops, _real(found))):
+                self._cut = True
+                return
+            enough *= 2
+
+    def _hits(
+        self, detector: _Detector, check: Check
+    ) -> Iterator[tuple[int, int, Confidence, bool]]:
+        doc, step = self._doc, detector.step
         raw, find = doc.raw, detector.pattern.find
         end = len(raw)
-        position = checked = refused = kept = 0
+        position = refused = 0
         while (match := find(raw, position, end)) is not None:
-            checked += 1
+            self._checked += 1
             first, last, _ = match
-            if refused >= detector.patience:
+            guessed = refused >= detector.patience
+            if guessed:
+                # What only notes must not note what it did not see.
+                if detector.treatment.shadow or detector.treatment.action is Action.TAG:
+                    return
+                self._guessed = True
                 hit: Hit | None = (first, last, Confidence.HIGH)
             else:
                 hit = check(doc, first, last)
@@ -269,13 +458,23 @@ class _Run:
                 position = first + step if step else max(last, position + 1)
                 continue
             position = max(hit[1], first + 1)
-            if hit[2] < minimum or (restricted and self._allowed(detector, hit[0], hit[1])):
-                continue
-            found.append(_Candidate(detector, hit[0], hit[1], hit[2]))
-            kept += 1
-            if kept >= MOST_FINDINGS:
-                break
-        self._checked += checked
+            yield *hit, guessed
+
+    def _matches(
+        self, detector: _Detector, confidence: Confidence
+    ) -> Iterator[tuple[int, int, Confidence, bool]]:
+        """Run a team's own pattern over each text by itself, as its author expects."""
+        doc, find = self._doc, detector.pattern.find
+        # Not over lists put together: nobody wrote such a text.
+        whole = [True] * (doc.source_index + 1) + [len(each.parts) == 1 for each in self._derived]
+        for text, base in compress(zip(doc.pieces, doc.starts, strict=False), whole):
+            position, size = 0, len(text)
+            while (match := find(text, position, size)) is not None:
+                start, end, _ = match
+                self._checked += 1
+                if start < end:
+                    yield base + start, base + end, confidence, False
+                position = max(end, position + 1)
 
     def _allowed(self, detector: _Detector, start: int, end: int) -> bool:
         doc = self._doc
@@ -288,88 +487,195 @@ class _Run:
                 return True
         if not detector.allowed_paths:
             return False
-        places = [part[0] for part in self._parts(index, start, end)]
         return all(
             any(_covers(path, self._steps(place)) for path in detector.allowed_paths)
-            for place in places
+            for place in self._indices(start)
         )
 
-    def _steps(self, index: int) -> list[str]:
+    def _steps(self, index: int) -> tuple[str, ...]:
+        """Return the steps of a text's pointer. Those of containers are kept and shared."""
+        fields = self._doc.fields
         if index == self._doc.source_index:
-            return ["source"]
-        return self._doc.fields.pointer(index).split("/")[1:]
-
-    def _parts(self, index: int, start: int, end: int) -> list[tuple[int, int, int]]:
-        """Return the spans of the caller's own texts that a span of the joined bytes is of."""
-        doc = self._doc
-        if index > doc.source_index:
-            return list(self._derived[index - doc.source_index - 1].parts)
-        return [(index, *doc.span(index, start, end))]
+            return ("source",)
+        paths = self._paths
+        owner, token = fields.places[index]
+        pending: list[int] = []
+        while owner not in paths:
+            pending.append(owner)
+            owner = fields.containers[owner][0]
+        for container in reversed(pending):
+            above, name = fields.containers[container]
+            paths[container] = (*paths[above], _escaped(name)) if above != ROOT else ("data",)
+        owner = fields.places[index][0]
+        return (*paths[owner], _escaped(token)) if owner != ROOT else ("data",)
 
     def _conclude(self, found: list[_Candidate]) -> Scan:
-        doc = self._doc
+        doc, fields = self._doc, self._doc.fields
         shadow = [c for c in found if c.detector.treatment.shadow]
-        real = _without_overlaps([c for c in found if not c.detector.treatment.shadow])
-        verdict = Verdict.ACCEPT
-        if any(c.detector.treatment.action is Action.REJECT for c in real):
-            verdict = Verdict.REJECT
+        real = _real(found)
+        real.sort(key=_place)
+        shadow.sort(key=_place)
+        verdict = Verdict.REJECT if any(map(_stops, real)) else Verdict.ACCEPT
+        held: set[int] = set()
+        hidden: set[int] = set()
         spans: dict[int, list[masking.Span]] = {}
-        keys: dict[int, list[masking.Span]] = {}
-        real_parts = [(c, self._parts(doc.index_at(c.start), c.start, c.end)) for c in real]
-        shadow_parts = [(c, self._parts(doc.index_at(c.start), c.start, c.end)) for c in shadow]
-        for candidate, parts in (*real_parts, *shadow_parts):
+        count = 0
+        for candidate in real:
+            indices = self._indices(candidate.start)
+            count += len(indices)
+            here = [index for index in indices if not self._names_a_field(candidate, index)]
+            held.update(here)
             detector = candidate.detector
-            secret = detector.kind is Kind.SECRET
-            for index, start, end in parts:
-                is_key = index < doc.source_index and doc.fields.is_key[index]
-                # A keyword in a key is the name of a field: it says what is there, not what is in
-                # it, and every pointer shows it.
-                if is_key and detector.kind is Kind.KEYWORD:
-                    continue
-                if is_key:
-                    keys.setdefault(index, []).append((start, end, secret))
-                masked = verdict is Verdict.REJECT or detector.treatment.action is Action.REDACT
-                if masked and not detector.treatment.shadow:
+            if verdict is Verdict.REJECT:
+                held.update([index for index, _, _ in self._beside(candidate)])
+            elif detector.treatment.action is Action.REDACT:
+                own = [part for part in self._parts(candidate) if part[0] in here]
+                for index, start, end in (*own, *self._beside(candidate)):
+                    secret = detector.kind is Kind.SECRET
                     spans.setdefault(index, []).append((start, end, secret))
-        if self._truncated:
-            spans = {index: [(0, len(text), True)] for index, text in enumerate(doc.texts)}
-        names: dict[Place, str] = masking.masked_keys(doc.fields, keys) if keys else {}
-        shown = {(owner, str(key)): name for (owner, key), name in names.items()}
+        shadow_count = 0
+        for candidate in shadow:
+            indices = self._indices(candidate.start)
+            shadow_count += len(indices)
+            hidden.update(i for i in indices if not self._names_a_field(candidate, i))
+        hidden |= held
+        if self._cut:
+            # What was not looked for may be anywhere. Names are few: they are looked through.
+            held.update(range(doc.source_index))
+            hidden |= self._hold_names(held)
+        keys = {
+            index: masking.mask_whole(fields.texts[index])
+            for index in sorted(hidden)
+            if index < doc.source_index and fields.is_key[index]
+        }
+        shown = masking.masked_keys(fields, keys)
         return Scan(
             verdict,
-            tuple(self._findings(real_parts, shown)),
-            tuple(self._findings(shadow_parts, shown)),
-            self._truncated,
+            tuple(self._findings(real, shown)),
+            count,
+            tuple(self._findings(shadow, shown)),
+            shadow_count,
+            tuple(dict.fromkeys([candidate.detector.name for candidate in real])),
+            self._cut or self._guessed,
             self._checked,
-            doc.fields,
+            shown,
+            fields,
             self._source,
             spans,
+            frozenset(held),
         )
 
-    def _findings(
-        self,
-        candidates: list[tuple[_Candidate, list[tuple[int, int, int]]]],
-        shown: dict[tuple[int, str], str],
-    ) -> list[Finding]:
+    def _hold_names(self, held: set[int]) -> set[int]:
+        """Return the keys with a finding, and add ``source`` to ``held`` if it has one."""
+        fields, source = self._doc.fields, self._doc.source_index
+        if not fields.texts:
+            held.add(source)
+            return set()
+        names = self._names()
+        if names.in_source:
+            held.add(source)
+        keys = [index for index, key in enumerate(fields.is_key) if key]
+        if len(keys) == len(fields.texts):
+            # These are nothing but names, and were too many.
+            return set(keys)
+        named = names.held_texts
+        return {index for index in keys if fields.texts[index] in named}
+
+    def _indices(self, start: int) -> list[int]:
+        """Return the numbers of the caller's own texts that a candidate lies in."""
         doc = self._doc
+        index = doc.index_at(start)
+        if index > doc.source_index:
+            return [part[0] for part in self._derived[index - doc.source_index - 1].parts]
+        return [index]
+
+    def _parts(self, candidate: _Candidate) -> list[tuple[int, int, int]]:
+        """Return the spans of the caller's own texts that a candidate is of."""
+        return self._written(candidate.start, candidate.end)
+
+    def _written(self, start: int, end: int) -> list[tuple[int, int, int]]:
+        """Return the spans of the caller's own texts that a span of the joined bytes is of."""
+        doc = self._doc
+        index = doc.index_at(start)
+        first, last = doc.span(index, start, end)
+        if index > doc.source_index:
+            return list(self._derived[index - doc.source_index - 1].spans(first, last))
+        return [(index, first, last)]
+
+    def _beside(self, candidate: _Candidate) -> list[tuple[int, int, int]]:
+        """Return the spans of the caller's own texts that are hidden with a candidate."""
+        find = BESIDE.get(candidate.detector.name)
+        if find is None:
+            return []
+        spans, members = find(self._doc, candidate.start, candidate.end)
+        texts = self._doc.texts
+        return [part for span in spans for part in self._written(*span)] + [
+            (index, 0, len(texts[index])) for index in members
+        ]
+
+    def _names_a_field(self, candidate: _Candidate, index: int) -> bool:
+        """Tell whether a finding is a keyword in a key: it says what is there, not what is in it,
+        and every pointer shows it."""
+        doc = self._doc
+        return (
+            candidate.detector.kind is Kind.KEYWORD
+            and index < doc.source_index
+            and doc.fields.is_key[index]
+        )
+
+    def _findings(self, candidates: list[_Candidate], shown: dict[Place, str]) -> list[Finding]:
+        """List findings, the strictest first as long as there is room, then by place."""
+        doc = self._doc
+        pointers: dict[int, str] = {}
+        chosen: list[_Candidate] = []
+        count, room = 0, MAX_LISTED_BYTES
+        for candidate in sorted(candidates, key=lambda c: -c.detector.treatment.action):
+            for index in self._indices(candidate.start):
+                if index not in pointers:
+                    at_source = index == doc.source_index
+                    pointers[index] = (
+                        SOURCE_POINTER if at_source else doc.fields.pointer(index, shown)
+                    )
+                count += 1
+                room -= len(pointers[index].encode())
+            if room < 0 or count > MAX_LISTED:
+                break
+            chosen.append(candidate)
+        chosen.sort(key=_place)
         findings: list[tuple[int, int, Finding]] = []
-        for candidate, parts in candidates:
+        for candidate in chosen:
             detector = candidate.detector
-            for index, start, end in parts:
-                at_source = index == doc.source_index
+            for index, start, end in self._parts(candidate):
                 finding = Finding(
                     detector.name,
                     detector.kind,
-                    SOURCE_POINTER if at_source else doc.fields.pointer(index, shown),
+                    pointers[index],
                     start,
                     end,
                     candidate.confidence,
                     detector.treatment.action,
-                    not at_source and doc.fields.is_key[index],
+                    index != doc.source_index and doc.fields.is_key[index],
                 )
                 findings.append((index, start, finding))
         findings.sort(key=lambda entry: entry[:2])
         return [finding for _, _, finding in findings]
+
+
+def _place(candidate: _Candidate) -> int:
+    return candidate.start
+
+
+def _stops(candidate: _Candidate) -> bool:
+    return candidate.detector.treatment.action is Action.REJECT
+
+
+def _real(found: Iterable[_Candidate]) -> list[_Candidate]:
+    """Return what counts for the verdict."""
+    return _without_overlaps([c for c in found if not c.detector.treatment.shadow])
+
+
+def _escaped(token: Token) -> str:
+    return str(token).replace("~", "~0").replace("/", "~1")
 
 
 def _without_overlaps(found: list[_Candidate]) -> list[_Candidate]:
@@ -377,11 +683,11 @@ def _without_overlaps(found: list[_Candidate]) -> list[_Candidate]:
 
     Of two built-in detectors on the same characters the surer one stays, of two as sure the longer
     one, then the one that comes first in the table, unless the other one's action is stricter.
-    Keywords and a team's own patterns neither drop others nor are dropped.
+    Keywords, a team's own patterns and what was not checked neither drop others nor are dropped.
     """
-    own = [c for c in found if c.detector.rank < 0]
+    own = [c for c in found if c.detector.rank < 0 or c.guessed]
     ranked = sorted(
-        (c for c in found if c.detector.rank >= 0),
+        (c for c in found if c.detector.rank >= 0 and not c.guessed),
         key=lambda c: (-c.confidence, c.start - c.end, c.detector.rank),
     )
     kept: list[_Candidate] = []
@@ -411,7 +717,7 @@ def _without_overlaps(found: list[_Candidate]) -> list[_Candidate]:
     return own + kept
 
 
-def _covers(path: tuple[str, ...], steps: list[str]) -> bool:
+def _covers(path: tuple[str, ...], steps: tuple[str, ...]) -> bool:
     if path and path[-1] == "**":
         return len(steps) >= len(path) - 1 and _covers(path[:-1], steps[: len(path) - 1])
     return len(path) == len(steps) and all(

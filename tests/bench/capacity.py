@@ -16,7 +16,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from ingest_service.jobs import FULL_SHARE
+from ingest_service.jobs import FULL_SHARE, REQUEST_WINDOWS
 from ingest_service.settings import IngestSettings
 from tests.bench.cases import RATES, SATURATED
 
@@ -32,6 +32,8 @@ BUSY = 0.5
 """Which part of a core a process is planned to use: the rest is headroom for peaks."""
 FILLED = FULL_SHARE
 """Which part of the memory is planned to be used. Beyond it ingest takes nothing more."""
+REQUEST_ID_BYTES = 70
+"""What a request id takes of Redis; tests/integration/test_jobs.py measures and bounds it."""
 OUTAGE_SECONDS = 3600
 """How long InfluxDB may be away while Redis keeps everything."""
 DAY_SECONDS = 86_400
@@ -61,6 +63,7 @@ class Costs:
 class Plan:
     """What a number of users needs.
 
+    `request_ids_gb` is what Redis needs besides when every submission has a request id of its own,
     `waiting_jobs` is what an outage leaves, `redis_busy` is cores, without headroom.
     """
 
@@ -71,6 +74,7 @@ class Plan:
     cores: float
     memory_gb: float
     redis_gb: float
+    request_ids_gb: float
     waiting_jobs: int
     influx_gb_a_day: float
     redis_busy: float
@@ -125,6 +129,9 @@ def plan(measured: Sequence[Costs], users: int, per_user: float) -> Plan:
         if name != "redis"
     )
     kept = found.pending * OUTAGE_SECONDS + found.done * max(retention - OUTAGE_SECONDS, 0)
+    # The ids of a window expire together, so the oldest are a window older than they have to be.
+    remembered = IngestSettings.model_fields["request_retention_seconds"].default
+    remembered *= 1 + 1 / REQUEST_WINDOWS
     return Plan(
         users=users,
         ingest=ingest,
@@ -133,6 +140,7 @@ def plan(measured: Sequence[Costs], users: int, per_user: float) -> Plan:
         cores=sum(busy.values()) / BUSY,
         memory_gb=resident * 2**20 / 1e9 / FILLED,
         redis_gb=kept * rate / 1e9 / FILLED,
+        request_ids_gb=REQUEST_ID_BYTES * remembered * rate / 1e9 / FILLED,
         waiting_jobs=ceil(rate * OUTAGE_SECONDS / found.job_interactions),
         influx_gb_a_day=found.database * rate * DAY_SECONDS / 1e9,
         redis_busy=busy["redis"],
@@ -145,14 +153,15 @@ def markdown(results: Mapping[str, Any], per_user: float) -> str:
     measured = costs(results)
     plans = [plan(measured, users, per_user) for users in USERS]
     lines = [
-        "| users | ingest | workers | gateway threads | cores | memory | Redis | InfluxDB a day | "
-        "first estimate |",
-        "|--:|--:|--:|--:|--:|--:|--:|--:|---|",
+        "| users | ingest | workers | gateway threads | cores | memory | Redis | request ids | "
+        "InfluxDB a day | first estimate |",
+        "|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|",
     ]
     lines += [
         f"| {each.users:,} | {each.ingest} | {each.workers} | {each.gateway_threads} | "
         f"{_short(each.cores)} | {_short(each.memory_gb)} GB | {_short(each.redis_gb)} GB | "
-        f"{_short(each.influx_gb_a_day)} GB | {_estimate(each.users)} |"
+        f"+ {_short(each.request_ids_gb)} GB | {_short(each.influx_gb_a_day)} GB | "
+        f"{_estimate(each.users)} |"
         for each in plans
     ]
     hours = f"{OUTAGE_SECONDS / 3600:g} h"
@@ -172,7 +181,10 @@ def markdown(results: Mapping[str, Any], per_user: float) -> str:
         f"`Redis` is `SLUICE_REDIS_MEMORY`: {hours} of backlog, for when InfluxDB is away, and "
         "every job's state for a day, or for as long as `SLUICE_STATUS_RETENTION_SECONDS` says. "
         "InfluxDB is what lies on its disk shortly after, before it compacts it. Longer "
-        "submissions take their length more of both, and each request id a record of its own.",
+        "submissions take their length more of both. `request ids` is what Redis needs besides "
+        f"when every submission has one of its own: {REQUEST_ID_BYTES} bytes for "
+        "`SLUICE_REQUEST_RETENTION_SECONDS`, a day, and up to a quarter longer. A batch needs one "
+        "for all its submissions.",
     ]
     most_jobs = IngestSettings.model_fields["max_queued_jobs"].default
     if many := [each for each in plans if each.waiting_jobs > most_jobs]:

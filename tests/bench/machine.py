@@ -34,7 +34,10 @@ def describe() -> dict[str, object]:
         "load_average": os.getloadavg()[0],
         "sluice": {name: version(name) for name in OURS},
         "reference": {name: pinned[name] for name in THEIRS},
-        "redis": _first(r"v=([\d.]+)", [str(parts.redis_server()), "--version"]),
+        # Redis or Valkey, which names itself.
+        "redis": _first(r"(\w+ server v=[\d.]+)", [str(parts.redis_server()), "--version"]).replace(
+            " server v=", " "
+        ),
         "influxdb": parts.INFLUXD.version,
         "envoy": _first(r"/(\d+\.\d+\.\d+)/", [str(parts.envoy()), "--version"]),
     }

@@ -14,7 +14,7 @@ from typing import Any
 import redis
 import yaml
 
-from deploy.local import gateway, parts, programs
+from deploy.local import admin, gateway, parts, programs
 from deploy.local.bootstrap import ROOT
 from deploy.local.mesh import LocalMesh
 from deploy.local.programs import Program
@@ -126,7 +126,7 @@ class Sluice(Stack):
 
     def rows(self) -> int:
         """Return how many rows the database holds."""
-        return _rows(self.mesh.influx_url)
+        return _rows(self.mesh.influx_url, self.mesh.influx_headers())
 
     def _counts(self) -> dict[str, int]:
         names = ("accepted", "written", "failed")
@@ -151,12 +151,20 @@ class Noop(Stack):
         spare = self._settings
         config = _config_folder(spare)
         template = yaml.safe_load((ROOT / "api_gateway" / "envoy.yaml").read_text())
+        admin_socket = admin.socket_path(spare.state)
+        admin_socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         rendered = gateway.render(
             template,
-            admin=spare.admin_port,
-            listeners={"gateway": spare.gateway_port, "alert_door": spare.alert_port},
+            admin=admin_socket,
+            hosts=[],
+            listeners={
+                "gateway": spare.gateway_port,
+                "alert_door": spare.alert_port,
+                "admin": spare.admin_port,
+            },
             clusters={
                 "ingest_service": [spare.ingest_grpc_port],
+                "ingest_refusals": [spare.ingest_grpc_port],
                 "alert_service": [spare.ingest_grpc_port],
             },
             descriptors=str(ROOT / "protos" / "gen" / "sluice.binpb"),
@@ -234,6 +242,8 @@ class Reference(Stack):
                 port=spare.influx_port,
                 rpc_port=spare.influx_rpc_port,
                 folder=_folder(spare, "influxdb"),
+                # As its users have it.
+                auth="false",
             )
         )
         influxd = str(parts.go_program(parts.INFLUXD, print))
@@ -272,7 +282,7 @@ class Reference(Stack):
 
     def rows(self) -> int:
         """Return how many rows the database holds."""
-        return _rows(self._influx_url)
+        return _rows(self._influx_url, {})
 
     def backlog(self) -> int:
         # Celery's Redis transport: the queue, and what a worker has fetched.
@@ -308,9 +318,10 @@ def _await_answer(url: str) -> None:
         time.sleep(LOOK_SECONDS)
 
 
-def _rows(influx_url: str) -> int:
+def _rows(influx_url: str, headers: dict[str, str]) -> int:
     query = urllib.parse.urlencode({"db": "logs", "q": "SELECT COUNT(task_id) FROM interactions"})
-    with urllib.request.urlopen(f"{influx_url}/query?{query}", timeout=COUNT_SECONDS) as answer:
+    request = urllib.request.Request(f"{influx_url}/query?{query}", headers=headers)
+    with urllib.request.urlopen(request, timeout=COUNT_SECONDS) as answer:
         (result,) = json.load(answer)["results"]
     return sum(series["values"][0][1] for series in result.get("series", []))
 

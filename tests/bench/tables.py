@@ -37,7 +37,7 @@ def circumstances(results: Results) -> str:
     machine = results["machine"]
     return (
         f"{machine['cores']} cores of {machine['processor']}, {machine['memory_gib']} GiB, Linux "
-        f"{machine['kernel']}, Python {machine['python']}, Redis {machine['redis']} with "
+        f"{machine['kernel']}, Python {machine['python']}, {machine['redis']} with "
         f"appendfsync {results['settings']['redis_fsync']}, InfluxDB {machine['influxdb']}, Envoy "
         f"{machine['envoy']}. The load generator ran on the same cores; the load average at the "
         f"start was {machine['load_average']:.1f}. {results['settings']['rounds']} alternated "

@@ -19,9 +19,8 @@ import pytest
 import redis
 
 from deploy.local.mesh import LocalMesh
-from ingest_service.jobs import Jobs
-from ingest_service.recorder import Decided, Recorder
-from ingest_service.times import UniqueTimes
+from ingest_service.jobs import Jobs, Receipt
+from ingest_service.recorder import Decided, Recorder, entry
 from mesh.queue import connect, use_envelopes
 from sluice.ingest.v1.ingest_service_pb2 import SubmitBatchRequest
 from sluice.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
@@ -60,7 +59,9 @@ class Mesh:
     def counts(self) -> Counts:
         books: Any = self.redis.hgetall("sluice:counts")
         scripts: Any = self.redis.info("commandstats")
-        with urllib.request.urlopen(f"{self._local.influx_url}/debug/vars", timeout=10) as answer:
+        url, headers = f"{self._local.influx_url}/debug/vars", self._local.influx_headers("admin")
+        request = urllib.request.Request(url, headers=headers)
+        with urllib.request.urlopen(request, timeout=10) as answer:
             variables = json.load(answer)
         (http,) = [value for name, value in variables.items() if name.startswith("httpd:")]
         return Counts(
@@ -127,15 +128,17 @@ async def test_what_comes_together_shares_a_job(mesh: Mesh) -> None:
     submission = as_submission("20 B")
     jobs = Jobs(connect(mesh.redis_url), record_seconds=60, request_seconds=60)
     recorder = Recorder(jobs, max_items=5000, max_bytes=1 << 20, max_waiting_bytes=1 << 20)
-    recorder.start(UniqueTimes(jobs.take_slot()))
     before = mesh.counts()
 
     receipts = await asyncio.gather(
-        *[recorder.record([Decided(submission, submission.data, "")]) for _ in range(1000)]
+        *[recorder.record([entry([Decided(submission.data, "")])]) for _ in range(1000)]
     )
     await recorder.close()
 
-    assert len({receipt.task_id for (receipt,) in receipts}) == 1000
+    assert (
+        len({(each.job_id, each.first) for (each,) in receipts if isinstance(each, Receipt)})
+        == 1000
+    )
     mesh.settle(before.accepted + 1000)
     took = mesh.counts().since(before)
     assert (took.accepted, took.points) == (1000, 1000)

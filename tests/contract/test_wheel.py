@@ -20,7 +20,7 @@ CHECKER = ["mypy", "types-grpcio", "types-protobuf"]
 def pins() -> list[str]:
     """Return our pins as constraints, so that the clean environment gets no surprises."""
     lines = (ROOT / "requirements" / "dev.txt").read_text().splitlines()
-    return [match[1] for line in lines if (match := re.match(r"([a-z0-9-]+==[^ \\]+)", line))]
+    return [match[1] for line in lines if (match := re.match(r"([a-z0-9-]+==.*) \\$", line))]
 
 
 def run(*command: str | Path) -> str:
@@ -43,26 +43,43 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(sys.executable, "-m", "venv", folder / "clean")
     python = folder / "clean" / "bin" / "python"
     constraints = folder / "constraints.txt"
-    # Python 3.14 has another grpcio; the environment marker of the pin decides there.
-    constraints.write_text("\n".join(pin for pin in pins() if not pin.startswith("grpcio==")))
+    constraints.write_text("\n".join(pins()))
     run(python, "-m", "pip", "install", "--quiet", "-c", constraints, wheel, *CHECKER)
     return python
 
 
+def type_check(python: Path) -> list[str | Path]:
+    # Not every user may write to where `run` is.
+    cache = python.parents[2] / "types"
+    return [python, "-m", "mypy", "--strict", "--config-file=", f"--cache-dir={cache}"]
+
+
 def test_the_sample_client_type_checks_strictly(python: Path) -> None:
-    assert "Success" in run(python, "-m", "mypy", "--strict", "--config-file=", SAMPLE)
+    assert "Success" in run(*type_check(python), SAMPLE)
 
 
 def test_a_wrong_use_does_not_type_check(python: Path, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.py"
     wrong.write_text(SAMPLE.read_text().replace('source="sample-client"', "source=5"))
     with pytest.raises(AssertionError, match='incompatible type "int"'):
-        run(python, "-m", "mypy", "--strict", "--config-file=", wrong)
+        run(*type_check(python), wrong)
 
 
 def test_the_sample_client_runs(python: Path, mesh: LocalMesh) -> None:
     printed = run(python, SAMPLE, mesh.gateway).split()
     assert printed[-1] == "TASK_STATE_SUCCEEDED"
+
+
+def test_the_wheel_asks_for_runtimes_as_new_as_its_generator(python: Path) -> None:
+    (folder,) = python.parents[1].glob("lib/python*/site-packages")
+    metadata = (next(folder.glob("sluice_protos-*.dist-info")) / "METADATA").read_text()
+    asked = dict(re.findall(r"^Requires-Dist: ([a-z0-9-]+)(.*)$", metadata, re.MULTILINE))
+    stub = (folder / "sluice" / "ingest" / "v1" / "ingest_service_pb2_grpc.py").read_text()
+    (generator,) = re.findall(r"GRPC_GENERATED_VERSION = '(.*)'", stub)
+    message = (folder / "sluice" / "ingest" / "v1" / "ingest_service_pb2.py").read_text()
+    (protobuf,) = re.findall(r"^# Protobuf Python Version: (.*)$", message, re.MULTILINE)
+    assert asked["grpcio"] == f">={generator}"
+    assert f">={protobuf}" in asked["protobuf"]
 
 
 def test_the_wheel_holds_our_contracts_only(python: Path) -> None:

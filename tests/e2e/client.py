@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from deploy.local.mesh import LocalMesh
+from deploy.local.supervision import Supervisor
 
 Seen = TypeVar("Seen")
 
@@ -51,8 +52,10 @@ def eventually(look: Callable[[], Seen | None], seconds: float = 20.0) -> Seen:
 class Client:
     """Talks to one mesh and looks at what it left behind."""
 
-    def __init__(self, mesh: LocalMesh) -> None:
+    def __init__(self, mesh: LocalMesh, database: Supervisor | None = None) -> None:
         self.mesh = mesh
+        self.database = database or mesh.supervisor
+        """Whoever supervises InfluxDB."""
 
     def call(
         self,
@@ -104,7 +107,10 @@ class Client:
         query = urllib.parse.urlencode(
             {"db": "logs", "q": f"SELECT * FROM interactions WHERE {where}", "epoch": "ns"}
         )
-        with urllib.request.urlopen(f"{self.mesh.influx_url}/query?{query}", timeout=10) as answer:
+        request = urllib.request.Request(
+            f"{self.mesh.influx_url}/query?{query}", headers=self.mesh.influx_headers()
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
             (result,) = json.load(answer)["results"]
         return [
             dict(zip(series["columns"], values, strict=True))
@@ -117,8 +123,18 @@ class Client:
         folder = self.mesh.settings.reports_dir
         return {
             json.loads(path.read_text())["alert"]["alert_id"]: path
-            for path in folder.glob("alert_*.txt")
+            for path in folder.rglob("alert_*.txt")
         }
+
+    def refused_at_edge(self) -> int:
+        """Return how many refusals of the gateway are counted in the newest alerts."""
+        alerts = self.get("/alerts?event_type=INVALID_INPUT&page_size=500").json["alerts"]
+        return sum(alert["count"] for alert in alerts if alert["report"].startswith("edge/"))
+
+    def await_reports(self, count: int) -> None:
+        """Wait until there are so many report files: late ones would disturb the next test."""
+        folder = self.mesh.settings.reports_dir
+        eventually(lambda: len(list(folder.rglob("alert_*.txt"))) >= count or None, 60)
 
     def log_lines(self, program: str, event: str) -> list[dict[str, Any]]:
         """Return a program's log lines about one event."""

@@ -50,6 +50,14 @@ def test_grpcurl_lists_and_describes_every_public_method(client: Client) -> None
         assert set(listed) == {f"{service}.{method}" for method in methods}
         described = grpcurl(client, client.mesh.gateway, "describe", service)
         assert all(f"rpc {method} " in described for method in methods)
+    for service, methods in METHODS.items():
+        for method in methods:
+            told = grpcurl(client, client.mesh.gateway, "describe", f"{service}.{method}")
+            assert told.startswith(f"{service}.{method} is a method:")
+    for version in ("v1", "v1alpha"):
+        name = f"grpc.reflection.{version}.ServerReflection"
+        assert name in services
+        assert f"{name} is a service:" in grpcurl(client, client.mesh.gateway, "describe", name)
     assert "google.protobuf.Value data = 1" in grpcurl(
         client, client.mesh.gateway, "describe", "sluice.ingest.v1.SubmitRequest"
     )
@@ -114,6 +122,51 @@ def test_text_that_is_not_utf8_is_an_invalid_argument(channel: grpc.Channel, fie
     error: Any = caught.value
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "CANARY" not in str(error)
+
+
+def test_the_answer_to_a_batch_with_many_refusals_can_be_sent(
+    client: Client, channel: grpc.Channel
+) -> None:
+    reports = len(client.reports())
+    submissions = [submission("fine")] * 2500
+    for number in range(2200):
+        request = ingest.SubmitRequest()
+        request.data.struct_value.update({f"<é{'n' * 100}{number}": "ssn 123-45-6789"})
+        submissions.append(request)
+    batch = ingest.SubmitBatchRequest(submissions=submissions)
+    answer = IngestServiceStub(channel).SubmitBatch(batch, timeout=30)
+    assert (answer.accepted, answer.rejected) == (2500, 2200)
+    assert answer.results[-1].error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    client.await_reports(reports + 2200)
+
+
+def test_an_error_with_long_paths_is_told(channel: grpc.Channel) -> None:
+    request = ingest.SubmitRequest()
+    request.data.struct_value.update(
+        {"й" * 110 + str(number): "my ssn is 123-45-6789" for number in range(20)}
+    )
+    with pytest.raises(grpc.RpcError) as caught:
+        IngestServiceStub(channel).Submit(request, timeout=5)
+    error: Any = caught.value
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "grpc-status-details-bin" in dict(error.trailing_metadata())
+
+
+def test_a_piece_with_a_request_id_is_recorded_once_on_any_stream(
+    client: Client, channel: grpc.Channel
+) -> None:
+    piece = ingest.SubmitStreamRequest(
+        submissions=[submission("a"), submission("ssn 123-45-6789")], request_id="piece-e2e-1"
+    )
+    pieces = [piece, piece]
+    answers = [
+        *IngestServiceStub(channel).SubmitStream(iter(pieces), timeout=20),
+        *IngestServiceStub(channel).SubmitStream(iter(pieces), timeout=20),
+    ]
+    first, *others = [[(each.verdict, each.task_id) for each in one.results] for one in answers]
+    assert others == [first] * 3
+    client.finished(first[0][1])
+    assert len(client.rows("request_id = 'piece-e2e-1'")) == 2
 
 
 def test_a_stream_answers_each_piece_in_order(client: Client, channel: grpc.Channel) -> None:

@@ -5,16 +5,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.local.mesh import LocalMesh
 from tests.e2e.client import Answer, Client, eventually
+from tests.e2e.meshes import mesh_with_database
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    mesh = LocalMesh.on_free_ports(tmp_path_factory.mktemp("outages"))
-    mesh.start()
-    yield Client(mesh)
-    mesh.stop()
+    with mesh_with_database(tmp_path_factory.mktemp("outages")) as (mesh, database):
+        mesh.start()
+        yield Client(mesh, database)
+        mesh.stop()
 
 
 def test_alert_service_down_refuses_still_and_reports_later(client: Client) -> None:
@@ -29,7 +29,7 @@ def test_alert_service_down_refuses_still_and_reports_later(client: Client) -> N
 
 
 def test_influxdb_down_accepts_and_says_retrying_and_writes_later(client: Client) -> None:
-    client.mesh.supervisor.stop_program("influxdb")
+    client.database.stop_program("influxdb")
     answer = client.submit("written late")
     assert answer.status == 200
     task_id = answer.json["task_id"]
@@ -39,7 +39,7 @@ def test_influxdb_down_accepts_and_says_retrying_and_writes_later(client: Client
         return task if task and task["state"] == "TASK_STATE_RETRYING" else None
 
     assert eventually(retrying)["last_error"]
-    client.mesh.supervisor.start_program("influxdb")
+    client.database.start_program("influxdb")
     task = client.finished(task_id, seconds=40)
     assert task["state"] == "TASK_STATE_SUCCEEDED"
     assert task["attempts"] > 1

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from deploy.local.mesh import LocalMesh
-from ingest_service.detection import parse_policy
+from ingest_service.detection import Scanner, parse_policy
+from tests.e2e.meshes import mesh_with_database
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -35,6 +36,11 @@ class Reader:
         } | {
             "SLUICE_STATE": str(settings.state),
             "SLUICE_REPORTS_DIR": str(settings.reports_dir),
+            "SLUICE_INFLUX_URL": settings.influx_url,
+            "SLUICE_INFLUX_ORG": settings.influx_org,
+            "SLUICE_INFLUX_BUCKET": settings.influx_bucket,
+            "SLUICE_INFLUX_TOKEN": settings.influx_token.get_secret_value(),
+            "SLUICE_INFLUX_READ_TOKEN": settings.influx_read_token.get_secret_value(),
         }  # fmt: skip
 
     def type(self, commands: str) -> str:
@@ -43,7 +49,6 @@ class Reader:
         for here, there in {
             "localhost:8001": self.mesh.gateway,
             "localhost:5001": self.mesh.alert_door,
-            "influx -database": f"influx -port {settings.influx_port} -database",
             "$PWD/.sluice": str(settings.state),
             ".sluice/": f"{settings.state}/",
             "alert_service/error_reports/": f"{settings.reports_dir}/",
@@ -63,12 +68,12 @@ class Reader:
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    mesh = LocalMesh.on_free_ports(tmp_path_factory.mktemp("readme"))
-    reader = Reader(mesh)
-    assert "Sluice is up" in reader.type(START)
-    reader.type("make tools")
-    yield reader
-    mesh.stop()
+    with mesh_with_database(tmp_path_factory.mktemp("readme")) as (mesh, _):
+        reader = Reader(mesh)
+        assert "Sluice is up" in reader.type(START)
+        reader.type("make tools")
+        yield reader
+        mesh.stop()
 
 
 def test_the_two_commands_come_first() -> None:
@@ -94,7 +99,9 @@ def test_stop_and_clean_up(reader: Reader) -> None:
     assert "healthy" in printed
     assert "Sluice is down" in printed
     assert not reader.mesh.supervisor.running()
-    assert not list(reader.mesh.settings.reports_dir.glob("alert_*"))
+    left = [each for each in reader.mesh.settings.reports_dir.rglob("*") if each.is_file()]
+    assert left == []
+    assert not (reader.mesh.settings.state / "credentials").exists()
 
 
 def test_the_python_example_runs(mesh: LocalMesh) -> None:
@@ -112,4 +119,5 @@ def test_the_python_example_runs(mesh: LocalMesh) -> None:
 def test_the_policy_example_is_a_policy() -> None:
     (example,) = re.findall(r"^```yaml\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
     policy = parse_policy(example)
+    Scanner(policy)
     assert [keyword.word for keyword in policy.keywords] == ["project nightjar"]

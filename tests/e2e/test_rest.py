@@ -1,6 +1,7 @@
 """What callers of the JSON interface are promised, on the real mesh."""
 
 import json
+import socket
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.client import JSON, Answer, Client, eventually, marker
+
+CHUNKED = "Transfer-Encoding: chunked"
 
 
 @pytest.mark.parametrize(
@@ -89,6 +92,26 @@ def test_what_must_not_be_sent_is_refused_reported_and_recorded_masked(
         assert value not in answer.body.decode() + json.dumps(row)
 
 
+def test_many_findings_that_are_only_noted_are_kept_as_sent(client: Client) -> None:
+    data = [f"10.1.{n // 250}.{n % 250 + 1}" for n in range(3_000)]
+    task_id = client.post("/submit", {"data": data, "source": "e2e"}).json["task_id"]
+    (row,) = eventually(lambda: client.rows(f"task_id = '{task_id}'") or None)
+    assert json.loads(row["payload"]) == data
+    assert (row["source"], row["detectors"]) == ("e2e", "private_ip_address")
+    assert not row.get("masked_widely")
+
+
+def test_where_more_is_masked_than_was_found_the_row_says_so(client: Client) -> None:
+    body = {"data": ["bob@example.com"] * 3_000 + ["harmless"], "source": "e2e"}
+    answer = client.post("/submit", body)
+    assert answer.status == 400
+    alert_id = answer.detail("ErrorInfo")["metadata"]["alert_id"]
+    (row,) = eventually(lambda: client.rows(f"alert_id = '{alert_id}'") or None)
+    assert row["masked_widely"] is True
+    assert set(row["payload"]) == set('[*",]')
+    assert row["source"] == "e2e"
+
+
 @pytest.mark.parametrize(
     ("body", "path", "reason"),
     [
@@ -163,6 +186,7 @@ def test_what_the_gateway_refuses_has_the_same_shape_and_alerts(
     code: int,
     reason: str,
 ) -> None:
+    before = client.refused_at_edge()
     answer = client.call(method, path, body, headers)
     assert answer.status == status
     assert answer.headers["content-type"] == "application/json"
@@ -171,9 +195,65 @@ def test_what_the_gateway_refuses_has_the_same_shape_and_alerts(
     assert answer.detail("ErrorInfo")["reason"] == reason
     assert answer.detail("RequestInfo")["request_id"] == answer.headers["x-request-id"]
     assert b"CANARY" not in answer.body
-    alert = alert_of(client, answer)
+    # Those of one rule are one alert, which counts them.
+    eventually(lambda: client.refused_at_edge() > before or None)
+    assert b"CANARY" not in client.get("/alerts?event_type=INVALID_INPUT").body
+
+
+@pytest.mark.parametrize("door", ["gateway", "alert_door"])
+@pytest.mark.parametrize(
+    ("query", "body", "headers", "status", "rule"),
+    [
+        ("", b'{"data":"CANARY"', JSON, 400, "MALFORMED_JSON"),
+        ("", b'["CANARY"]', JSON, 400, "MALFORMED_JSON"),
+        ("", b'{"source":["CANARY"]}', JSON, 400, "MALFORMED_JSON"),
+        ("?CANARY=1", b"{}", JSON, 400, "BAD_QUERY"),
+        ("", b"CANARY" * 800_000, JSON, 413, "BODY_TOO_LARGE"),
+        ("", b'"CANARY"', {"Content-Type": "text/plain"}, 415, "UNSUPPORTED_MEDIA_TYPE"),
+    ],
+)
+def test_what_the_gateway_refuses_has_its_alert_and_its_row_when_the_caller_is_told(
+    client: Client,
+    door: str,
+    query: str,
+    body: bytes,
+    headers: dict[str, str],
+    status: int,
+    rule: str,
+) -> None:
+    path = {"gateway": "/submit", "alert_door": "/alert"}[door]
+    address = getattr(client.mesh, door)
+    answer = client.call("POST", path + query, body, headers, address=address)
+    assert answer.status == status
+    assert not any(name.startswith("x-refused") for name in answer.headers)
+    alert_id = answer.detail("ErrorInfo")["metadata"]["alert_id"]
+    alert = client.get(f"/alerts/{alert_id}").json["alert"]
     assert alert["event_type"] == "INVALID_INPUT"
-    assert "CANARY" not in json.dumps(alert)
+    assert [each["rule"] for each in alert["violations"]] == [rule]
+    rows = eventually(lambda: client.rows(f"alert_id = '{alert_id}'") or None)
+    assert {row["verdict"] for row in rows} == {"rejected"}
+    assert {row["payload"] for row in rows} == {json.dumps(f"[{rule.lower()}]")}
+    assert "CANARY" not in json.dumps([alert, rows]) + answer.body.decode()
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_there(client: Client) -> None:
+    host, port = client.mesh.gateway.split(":")
+    piece = b"x" * 100_000
+    for length, chunk in (("Content-Length: 3000000", b"%s"), (CHUNKED, b"186a0\r\n%s\r\n")):
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            head = f"POST /submit HTTP/1.1\r\nHost: {host}\r\n{length}\r\n"
+            connection.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode())
+            for _ in range(11):
+                connection.sendall(chunk % piece)
+            answer = connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert b'"alert_id":"' in answer
+
+
+def test_after_a_refusal_a_client_can_go_on(client: Client) -> None:
+    for body in (b"{", b'{"data":1}', b'{"data":"' + b"x" * 1_100_000 + b'"}', b'{"data":1}'):
+        answer = client.call("POST", "/submit", body, JSON)
+        assert answer.status == (200 if body == b'{"data":1}' else 413 if len(body) > 9 else 400)
 
 
 @pytest.mark.parametrize(
@@ -223,6 +303,56 @@ def test_a_batch_has_one_to_five_thousand(client: Client, count: int) -> None:
     assert answer.detail("BadRequest")["field_violations"][0]["field"] == "/submissions"
 
 
+def test_the_answer_to_a_batch_with_many_refusals_can_be_sent(client: Client) -> None:
+    note, reports = "<é" + "n" * 100, len(client.reports())
+    refused = [{"data": {f"{note}{number}": "ssn 123-45-6789"}} for number in range(2200)]
+    answer = client.post("/submit:batch", {"submissions": [{"data": 1}] * 2500 + refused})
+    assert answer.status == 200
+    assert (answer.json["accepted"], answer.json["rejected"]) == (2500, 2200)
+    named = str(answer.json["results"][-1]["error"]["details"])
+    assert "alert_id" in named
+    assert "CONTENT_REFUSED" in named
+    client.await_reports(reports + 2200)
+
+
+def test_an_error_with_long_paths_is_told(client: Client) -> None:
+    data = {"й" * 110 + str(number): "my ssn is 123-45-6789" for number in range(20)}
+    answer = client.submit(data)
+    assert answer.status == 400
+    assert answer.detail("ErrorInfo")["reason"] == "CONTENT_REFUSED"
+    assert answer.detail("ErrorInfo")["metadata"]["field_count"]
+    assert answer.detail("BadRequest")["field_violations"]
+
+
+def test_a_batch_with_a_request_id_is_recorded_once(client: Client) -> None:
+    request_id = marker().replace(" ", "-")
+    texts = ["a", "my ssn is 123-45-6789", "b" * 600_000, "c"]
+    body = {"submissions": [{"data": text} for text in texts], "request_id": request_id}
+    first, again = client.post("/submit:batch", body), client.post("/submit:batch", body)
+    assert first.status == 200
+
+    def without_request_ids(answer: Answer) -> list[Any]:
+        results: list[Any] = answer.json["results"]
+        for result in results:
+            for detail in result.get("error", {}).get("details", []):
+                detail.pop("request_id", None)
+        return results
+
+    assert without_request_ids(again) == without_request_ids(first)
+    for result in first.json["results"]:
+        if result["task_id"]:
+            client.finished(result["task_id"])
+    where = f"request_id = '{request_id}'"
+    rows = eventually(lambda: found if len(found := client.rows(where)) >= len(texts) else None)
+    assert len(rows) == len(texts)
+    other = client.post("/submit:batch", {**body, "submissions": [{"data": "ssn 123-45-6789"}]})
+    assert other.status == 409
+    assert other.detail("ErrorInfo")["reason"] == "REQUEST_ID_REUSED"
+    body["submissions"] = [{"data": 1, "request_id": "own"}]
+    assert client.post("/submit:batch", body).status == 400
+    assert len(client.rows(where)) == len(texts)
+
+
 @pytest.mark.parametrize("data", ["a fine text", "my ssn is 123-45-6789"])
 def test_a_repeated_request_id_gives_the_same_answer_one_row_and_one_report(
     client: Client, data: str
@@ -237,6 +367,8 @@ def test_a_repeated_request_id_gives_the_same_answer_one_row_and_one_report(
     else:
         alerts = {answer.detail("ErrorInfo")["metadata"]["alert_id"] for answer in answers}
         assert len(alerts & set(client.reports())) == len(alerts) == 1
+        fields = [answer.detail("BadRequest") for answer in answers]
+        assert fields == [fields[0]] * len(fields)
     rows = eventually(lambda: client.rows(f"request_id = '{request_id}'") or None)
     assert len(rows) == 1
 

@@ -6,8 +6,8 @@ import argparse
 import sys
 import time
 
-from tests.faults.faults import ROWS
 from tests.faults.runner import Outcome, run_rows, table
+from tests.faults.table import ROWS
 
 
 def main() -> int:

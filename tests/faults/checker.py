@@ -14,7 +14,7 @@ import sys
 import urllib.parse
 import urllib.request
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -72,21 +72,23 @@ class Places:
 
     redis_url: str
     influx_url: str
+    influx_headers: Mapping[str, str]
+    """What lets one read it."""
     reports: Path
     logs: Path
 
     def write(self, state: Path) -> None:
         """Leave them in a state directory for the checker."""
-        text = json.dumps({name: str(value) for name, value in asdict(self).items()})
-        (state / "faults.json").write_text(text)
+        path = state / "faults.json"
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(asdict(self), default=str))
 
     @classmethod
     def read(cls, state: Path) -> Places:
         """Return what `write` left."""
         found = json.loads((state / "faults.json").read_text())
-        return cls(
-            found["redis_url"], found["influx_url"], Path(found["reports"]), Path(found["logs"])
-        )
+        paths = {name: Path(found[name]) for name in ("reports", "logs")}
+        return cls(**(found | paths))
 
 
 def check(places: Places, path: Path, dead_letters: int | None) -> Verdict:
@@ -94,8 +96,9 @@ def check(places: Places, path: Path, dead_letters: int | None) -> Verdict:
     told = history.read(path)
     verdict = Verdict(surprises=told.surprises)
     client = redis.Redis.from_url(places.redis_url, socket_timeout=10)
-    rows = recorded(places.influx_url)
+    rows = recorded(places.influx_url, places.influx_headers)
     _check_rows(told, rows, set(_dead_keys(client)), verdict)
+    _check_times(rows, verdict)
     _check_reports(told, places.reports, verdict)
     _check_receipts(told, verdict)
     _check_queues(client, dead_letters, verdict)
@@ -143,6 +146,12 @@ def _misfits(row: dict[str, Any], submission: history.Submission) -> Iterator[st
         receipt = row.get("alert_id")
     if submission.is_promised and receipt not in submission.receipts:
         yield "recorded under another receipt"
+
+
+def _check_times(rows: list[dict[str, Any]], verdict: Verdict) -> None:
+    """Of one verdict two rows of one time are one; of two they are there, and still must not be."""
+    if shared := len(rows) - len({row["time"] for row in rows}):
+        verdict.books.append(f"{shared} rows share the time of another")
 
 
 def _check_reports(told: history.Told, folder: Path, verdict: Verdict) -> None:
@@ -230,7 +239,7 @@ def _dead_keys(client: redis.Redis) -> Iterator[str]:
             yield fields["key"].string_value
 
 
-def recorded(influx_url: str) -> list[dict[str, Any]]:
+def recorded(influx_url: str, headers: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return every recorded interaction."""
     query = urllib.parse.urlencode(
         {
@@ -239,7 +248,8 @@ def recorded(influx_url: str) -> list[dict[str, Any]]:
             "epoch": "ns",
         }
     )
-    with urllib.request.urlopen(f"{influx_url}/query?{query}", timeout=30) as answer:
+    request = urllib.request.Request(f"{influx_url}/query?{query}", headers=dict(headers))
+    with urllib.request.urlopen(request, timeout=30) as answer:
         (result,) = json.load(answer)["results"]
     return [
         dict(zip(series["columns"], values, strict=True))

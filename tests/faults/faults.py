@@ -251,24 +251,28 @@ def cut_redis_connections(scene: Scene) -> None:
 
 def tear_redis_log(scene: Scene) -> None:
     """No byte more fits into the append-only file: a write is torn and Redis exits."""
-    path = scene.stage.state / "redis" / "appendonly.aof"
     pid = scene.supervisor.pid("redis")
-    _limit_files(pid, path.stat().st_size + scene.random.randrange(100, 5000))
+    _limit_files(pid, _log_size(scene) + scene.random.randrange(100, 5000))
     scene.until(lambda: scene.supervisor.pid("redis") not in (0, pid), "Redis did not restart")
     scene.lift()
 
 
 def fill_redis_disk(scene: Scene) -> None:
     """As above, but with everysec, which keeps Redis up: it refuses writes until there is room."""
-    path = scene.stage.state / "redis" / "appendonly.aof"
     pid = scene.supervisor.pid("redis")
-    _limit_files(pid, path.stat().st_size + scene.random.randrange(100, 5000))
+    _limit_files(pid, _log_size(scene) + scene.random.randrange(100, 5000))
     port = scene.mesh.settings.ingest_grpc_port
     scene.until(lambda: not scene.is_serving(port), "ingest serves, though nothing is durable")
     _expect_reason(scene, "could not write its append-only file")
     scene.a_moment(1.0, 2.0)
     _limit_files(pid, resource.RLIM_INFINITY)
     scene.lift()
+
+
+def _log_size(scene: Scene) -> int:
+    """Return the size of the file that Redis appends to, the newest part of its log."""
+    parts = (scene.stage.state / "redis" / "appendonlydir").glob("*.incr.aof")
+    return max(parts, key=lambda part: part.stat().st_mtime_ns).stat().st_size
 
 
 def misconfigure_redis(scene: Scene) -> None:
@@ -300,6 +304,25 @@ def fill_redis(scene: Scene) -> None:
     errors = scene.redis.info("errorstats")
     scene.expect("errorstat_OOM" not in errors, "Redis ran out of memory")
     scene.supervisor.start_program("influxdb")
+    scene.lift()
+
+
+def limit_redis(scene: Scene) -> None:
+    """Take Redis to its memory limit with jobs in it: nothing more goes in, and all comes out."""
+    scene.supervisor.stop_program("influxdb")
+    scene.until(lambda: scene.redis.hlen("dramatiq:interactions.msgs") >= 20, "no backlog grew")
+    (limit,) = scene.redis.config_get("maxmemory").values()
+    scene.redis.config_set("maxmemory", 1)
+    try:
+        caller = scene.caller()
+        scene.until(lambda: caller.submit(caller.body()).status == 429, "submissions are taken")
+        caller.close()
+        scene.supervisor.start_program("influxdb")
+        scene.until(
+            lambda: not scene.redis.exists("dramatiq:interactions.msgs"), "the workers are stuck"
+        )
+    finally:
+        scene.redis.config_set("maxmemory", str(limit))
     scene.lift()
 
 
@@ -411,7 +434,7 @@ def conflict_in_influxdb(scene: Scene) -> None:
         scene.mesh.influx_url.removeprefix("http://"), timeout=10
     )
     line = f"interactions,verdict=stranger source=1 {time.time_ns()}"
-    connection.request("POST", "/write?db=logs", line)
+    connection.request("POST", "/write?db=logs", line, scene.mesh.influx_headers("writer"))
     scene.expect(connection.getresponse().status == 204, "the conflict could not be made")
     connection.close()
     scene.start_load(80.0)
@@ -493,7 +516,7 @@ def no_half_state(scene: Scene, _verdict: dict[str, Any]) -> None:
     """Nobody died, so whatever has a report must be on record, and the other way round."""
     rows = {
         str(data.get("key"))
-        for row in recorded(scene.mesh.influx_url)
+        for row in recorded(scene.mesh.influx_url, scene.mesh.influx_headers())
         if row["verdict"] == "rejected" and isinstance(data := json.loads(row["payload"]), dict)
     }
     reports = set(reported(scene.mesh.settings.reports_dir))
@@ -669,10 +692,10 @@ def _give_up(
     except grpc.RpcError as error:
         call = cast(grpc.Call, error)
         refused = call.code() is grpc.StatusCode.INVALID_ARGUMENT
-        caller.note(body, 400 if refused else 0, {"details": _details(call)})
+        caller.note(body, 400 if refused else 0, {"details": details_of(call)})
 
 
-def _details(call: grpc.Call) -> list[dict[str, Any]]:
+def details_of(call: grpc.Call) -> list[dict[str, Any]]:
     """Return the error details of a gRPC call as JSON has them."""
     for key, value in call.trailing_metadata() or ():
         if key == "grpc-status-details-bin":
@@ -809,6 +832,7 @@ ROWS = (
         kind=LITTLE_MEMORY,
         rate=10,
     ),
+    Row("redis-at-limit", "Redis at its memory limit with a backlog", 15, limit_redis),
     Row(
         "queue-bound",
         "as many jobs waiting as may, while nothing drains",

@@ -29,6 +29,8 @@ class Kind:
     """Whether the rooms reach Redis and InfluxDB through a proxy."""
     clocked: bool = False
     """Whether the rooms' clocks can be set."""
+    policy: str = ""
+    """What ingest's policy file holds at first; empty for the packaged policy."""
 
 
 TWO_OF_EACH = Kind("two of each", {"ingest_processes": 2, "worker_processes": 2})
@@ -52,6 +54,11 @@ class Stage:
             environment["PYTHONPATH"] = f"{CLOCK}:{ROOT}:{ROOT / 'protos' / 'gen'}"
             for room in ("ingest_service", "worker"):
                 self.set_clock(room, 0.0)
+        self.policy = state / "policy.yaml"
+        if kind.policy:
+            state.mkdir(parents=True, exist_ok=True)
+            self.policy.write_text(kind.policy)
+            environment["SLUICE_POLICY_FILE"] = str(self.policy)
         self.mesh = LocalMesh.on_free_ports(state, environment, **kind.settings)
         if self.redis_proxy and self.influx_proxy:
             self.redis_proxy.upstream = self.mesh.settings.redis_port
@@ -67,6 +74,7 @@ class Stage:
         Places(
             self.mesh.redis_url,
             self.mesh.influx_url,
+            self.mesh.influx_headers(),
             self.mesh.settings.reports_dir,
             self.mesh.supervisor.logs,
         ).write(self.state)

@@ -15,8 +15,9 @@ from dramatiq.brokers.redis import RedisBroker
 
 from mesh.queue import use_envelopes
 from sluice.job.v1.job_pb2 import LogInteractions
-from worker.lines import line
+from worker.lines import line, time_unix_nano
 from worker.records import Records
+from worker.settings import WorkerSettings
 
 WRITE_SECONDS = 2.0
 
@@ -24,6 +25,7 @@ WRITE_SECONDS = 2.0
 def main(redis_url: str, influx_url: str) -> None:
     """Work until killed."""
     use_envelopes()
+    headers = {"Authorization": f"Token {WorkerSettings().influx_token.get_secret_value()}"}
     records = Records(redis.Redis.from_url(redis_url))
     broker = RedisBroker(  # type: ignore[no-untyped-call]
         url=redis_url, heartbeat_timeout=4000, maintenance_chance=1_000_000
@@ -39,9 +41,13 @@ def main(redis_url: str, influx_url: str) -> None:
     )
     def log_interactions(payload: bytes) -> None:
         job = LogInteractions.FromString(payload)
-        lines = [line(each, f"{job.job_id}-{n}") for n, each in enumerate(job.interactions)]
+        lines = [
+            line(each, f"{job.job_id}-{n}", time_unix_nano(job, n))
+            for n, each in enumerate(job.interactions)
+        ]
         url = f"{influx_url}/write?db=logs"
-        with urllib.request.urlopen(url, b"\n".join(lines), timeout=WRITE_SECONDS):
+        request = urllib.request.Request(url, b"\n".join(lines), headers)
+        with urllib.request.urlopen(request, timeout=WRITE_SECONDS):
             records.finish(job.job_id, records.read(job.job_id).record, 0)
 
     dramatiq.Worker(broker, worker_threads=2, worker_timeout=100).start()

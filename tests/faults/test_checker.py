@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -15,13 +14,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from google.protobuf.struct_pb2 import Value
 
 from deploy.local.bootstrap import ROOT
+from deploy.local.credentials import Role
 from ingest_service.jobs import Jobs
-from ingest_service.recorder import Decided, Recorder
-from ingest_service.times import UniqueTimes
+from ingest_service.recorder import Decided, entry
 from mesh.queue import connect, use_envelopes
-from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
 from tests.faults.checker import recorded
 from tests.faults.proxy import HOST, InfluxProxy
 from tests.faults.runner import judge
@@ -66,7 +65,7 @@ def verdict_on(scene: Scene) -> dict[str, Any]:
 def one_row(scene: Scene) -> dict[str, Any]:
     return next(
         row
-        for row in recorded(scene.mesh.influx_url)
+        for row in recorded(scene.mesh.influx_url, scene.mesh.influx_headers())
         if row["verdict"] == "accepted" and scene.prefix in row["payload"]
     )
 
@@ -79,16 +78,20 @@ def write(scene: Scene, row: dict[str, Any]) -> None:
         f"interactions,verdict={row['verdict']} payload={quoted(row['payload'])},"
         f"task_id={quoted(row['task_id'])} {row['time']}"
     )
-    url = f"{scene.mesh.influx_url}/write?db=logs"
-    with urllib.request.urlopen(url, line.encode(), timeout=10):
-        pass
+    ask_influxdb(scene, "/write?db=logs", line, "writer")
 
 
 def delete(scene: Scene, time_unix_nano: int) -> None:
     query = urllib.parse.urlencode(
         {"db": "logs", "q": f"DELETE FROM interactions WHERE time = {time_unix_nano}"}
     )
-    with urllib.request.urlopen(f"{scene.mesh.influx_url}/query", query.encode(), timeout=10):
+    ask_influxdb(scene, "/query", query, "admin")
+
+
+def ask_influxdb(scene: Scene, path: str, body: str, role: Role) -> None:
+    url, headers = f"{scene.mesh.influx_url}{path}", scene.mesh.influx_headers(role)
+    request = urllib.request.Request(url, body.encode(), headers)
+    with urllib.request.urlopen(request, timeout=10):
         pass
 
 
@@ -101,6 +104,16 @@ def test_a_row_that_is_there_twice(loaded: Scene) -> None:
     assert verdict["books"]
     assert not verdict["green"]
     assert verdict_on(loaded)["green"]
+
+
+def test_two_rows_of_one_time(loaded: Scene) -> None:
+    row = one_row(loaded)
+    write(loaded, row | {"verdict": "rejected", "payload": '"stranger"'})
+    verdict = verdict_on(loaded)
+    delete(loaded, row["time"])
+    write(loaded, row)
+    assert "1 rows share the time of another" in verdict["books"]
+    assert not verdict["green"]
 
 
 def test_a_row_that_is_gone(loaded: Scene) -> None:
@@ -200,35 +213,23 @@ def test_times_that_are_not_unique(scene: Scene) -> None:
 
     From here on the books of this mesh do not balance.
     """
-
-    class Milliseconds(UniqueTimes):
-        def next(self) -> int:
-            return super().next() // 1_000_000 * 1_000_000
-
     caller = scene.caller()
     bodies = [caller.body() for _ in range(50)]
-    decided = []
-    for body in bodies:
-        caller.invoke(body)
-        submission = SubmitRequest()
-        submission.data.struct_value.update(body["data"])
-        decided.append(Decided(submission, submission.data, ""))
     use_envelopes()
     client = connect(scene.mesh.redis_url)
-
-    async def record() -> list[str]:
-        recorder = Recorder(
-            Jobs(client, record_seconds=1000, request_seconds=1000),
-            max_items=5000,
-            max_bytes=10**6,
-            max_waiting_bytes=10**6,
-        )
-        recorder.start(Milliseconds(999))
-        receipts = await recorder.record(decided)
-        await recorder.close()
-        return [receipt.task_id for receipt in receipts]
-
-    for body, task_id in zip(bodies, asyncio.run(record()), strict=True):
+    jobs = Jobs(client, record_seconds=1000, request_seconds=1000)
+    whole = (ROOT / "ingest_service" / "commit.lua").read_text()
+    broken = whole.replace("'<I8', first)", "'<I8', first - first % 60000000)")
+    assert broken != whole
+    jobs._commit = client.register_script(broken)
+    task_ids = []
+    for body in bodies:
+        caller.invoke(body)
+        data = Value()
+        data.struct_value.update(body["data"])
+        (receipt,) = jobs.commit([entry([Decided(data, "")])])
+        task_ids.append(f"{receipt.job_id}-{receipt.first}")
+    for body, task_id in zip(bodies, task_ids, strict=True):
         caller.note(body, 200, {"task_id": task_id})
     client.close()
     scene.until(scene.is_drained, "the queues did not drain")
@@ -247,7 +248,7 @@ def test_stock_retries_while_redis_is_away(scene: Scene) -> None:
     stock = subprocess.Popen(
         [*command, scene.mesh.redis_url, f"http://{HOST}:{influxdb.port}"],
         cwd=ROOT,
-        env=ENVIRONMENT,
+        env=ENVIRONMENT | scene.mesh.influx_environment("writer"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.faults import ROWS, Row
+from tests.faults.faults import Row
 from tests.faults.runner import run_row
 from tests.faults.stage import Stage
+from tests.faults.table import ROWS
 
 # Rows of one kind follow each other, so that they can share a mesh.
 MANDATORY = sorted((row for row in ROWS if row.in_tests), key=lambda row: row.kind.name)

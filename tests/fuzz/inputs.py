@@ -67,11 +67,13 @@ json_values = st.one_of(
 )
 
 
-def _list_value(values: Sequence[struct_pb2.Value]) -> struct_pb2.Value:
+def list_value(values: Sequence[struct_pb2.Value]) -> struct_pb2.Value:
+    """Return a list."""
     return struct_pb2.Value(list_value=struct_pb2.ListValue(values=values))
 
 
-def _struct_value(members: dict[str, struct_pb2.Value]) -> struct_pb2.Value:
+def struct_value(members: dict[str, struct_pb2.Value]) -> struct_pb2.Value:
+    """Return an object."""
     value = struct_pb2.Value()
     value.struct_value.SetInParent()
     for key, member in members.items():
@@ -82,7 +84,7 @@ def _struct_value(members: dict[str, struct_pb2.Value]) -> struct_pb2.Value:
 def _deep_value(depth: int) -> struct_pb2.Value:
     value = struct_pb2.Value(string_value="x")
     for _ in range(depth):
-        value = _list_value([value])
+        value = list_value([value])
     return value
 
 
@@ -96,8 +98,8 @@ values: st.SearchStrategy[struct_pb2.Value] = st.one_of(
             texts.map(lambda text: struct_pb2.Value(string_value=text)),
         ),
         lambda inner: st.one_of(
-            st.lists(inner, max_size=5).map(_list_value),
-            st.dictionaries(texts, inner, max_size=5).map(_struct_value),
+            st.lists(inner, max_size=5).map(list_value),
+            st.dictionaries(texts, inner, max_size=5).map(struct_value),
         ),
         max_leaves=12,
     ),

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.local.mesh import LocalMesh
-from tests.fuzz.fuzzing import MAX_GROWTH_BYTES, Fuzzer, fuzzer_of
+from tests.fuzz.fuzzing import MAX_GROWTH_BYTES, Fuzzer, fuzzer_of, mesh_to_fuzz
 
 START = 20261124
 """The same inputs every time, so that a failure means a change."""
@@ -15,7 +14,7 @@ START = 20261124
 
 @pytest.fixture(scope="module")
 def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzer]:
-    mesh = LocalMesh.on_free_ports(tmp_path_factory.mktemp("fuzz"))
+    mesh = mesh_to_fuzz(tmp_path_factory.mktemp("fuzz"))
     mesh.start()
     with fuzzer_of(mesh) as fuzzer:
         memory, started = fuzzer.memory(), fuzzer.restarts()
@@ -39,3 +38,15 @@ def test_value_trees(fuzzer: Fuzzer) -> None:
 
 def test_streams(fuzzer: Fuzzer) -> None:
     fuzzer.streams(50, START)
+
+
+def test_repetitions(fuzzer: Fuzzer) -> None:
+    fuzzer.repetitions(60, START)
+
+
+def test_odd_submissions(fuzzer: Fuzzer) -> None:
+    fuzzer.odd_submissions(225, START)
+
+
+def test_large_batches(fuzzer: Fuzzer) -> None:
+    fuzzer.large_batches(1, START)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,7 +19,8 @@ from typing import Any, TypeVar, cast
 import grpc
 import redis
 
-from deploy.local.parts import INFLUXD, go_program, redis_server
+from deploy.local import parts
+from deploy.local.parts import INFLUXD, go_program
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,14 +86,29 @@ class Redis:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.client = redis.Redis(port=self.port, socket_timeout=2)
+        self._directory = directory
         directory.mkdir()
-        command = [str(redis_server()), "--port", str(self.port), "--dir", str(directory)]
+        command = [str(parts.redis_server()), "--port", str(self.port), "--dir", str(directory)]
         command += ["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
         self.process = Process(command, directory / "redis.log", {})
 
     def start(self) -> None:
         self.process.start()
         eventually(self.client.ping)
+
+    def copy(self) -> Path:
+        """Return a copy of its append-only file, as a backup has it."""
+        # It is written before the answer, and everysec waits for the disk only.
+        self.client.ping()
+        target = self._directory.with_name(f"{self._directory.name}-{time.monotonic_ns()}")
+        return Path(shutil.copytree(self._directory, target))
+
+    def restore(self, copy: Path) -> None:
+        """Start anew from a copy."""
+        self.process.stop()
+        shutil.rmtree(self._directory)
+        shutil.copytree(copy, self._directory)
+        self.start()
 
 
 class Influx:

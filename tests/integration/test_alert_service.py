@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import signal
 import stat
@@ -11,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
@@ -21,107 +20,28 @@ import pytest
 from envoy.data.accesslog.v3.accesslog_pb2 import HTTPAccessLogEntry
 from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage, StreamAccessLogsResponse
 from google.protobuf.struct_pb2 import Value
-from google.rpc import error_details_pb2, status_pb2
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from sluice.alert.v1 import alert_service_pb2 as contract
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
-from sluice.alert.v1.alert_service_pb2_grpc import AlertServiceStub
-from sluice.verdict.v1.verdict_pb2 import Finding
-from tests.integration.processes import ROOT, eventually, free_port
-
-CANARY = "CANARY-7e2d"
-DEADLINE = 10
-
-
-class Service:
-    """The process and a client of it."""
-
-    def __init__(self, directory: Path) -> None:
-        self.path = directory / "error_reports"
-        self.log = directory / "log"
-        self.port = free_port()
-        self.metrics = f"http://127.0.0.1:{free_port()}/metrics"
-        self._environment = os.environ | {
-            "PYTHONPATH": f"{ROOT}:{ROOT / 'protos/gen'}",
-            "SLUICE_LISTEN": f"127.0.0.1:{self.port}",
-            "SLUICE_METRICS_LISTEN": self.metrics.split("/")[2],
-            "SLUICE_REPORTS_DIR": str(self.path),
-            "SLUICE_DRAIN_SECONDS": "0.2",
-            "SLUICE_MAX_REPORTS": "40",
-        }
-        self.process: subprocess.Popen[bytes] | None = None
-        self.channel = grpc.insecure_channel(
-            f"127.0.0.1:{self.port}",
-            options=[
-                ("grpc.initial_reconnect_backoff_ms", 50),
-                ("grpc.min_reconnect_backoff_ms", 50),
-                ("grpc.max_reconnect_backoff_ms", 100),
-            ],
-        )
-        self.stub = AlertServiceStub(self.channel)
-
-    def start(self) -> None:
-        with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "alert_service"],
-                stdout=output,
-                stderr=output,
-                env=self._environment,
-                cwd=ROOT,
-            )
-        eventually(self.serves)
-
-    def stop(self, number: int) -> int:
-        assert self.process is not None
-        self.process.send_signal(number)
-        return self.process.wait(20)
-
-    def serves(self) -> bool:
-        answer = health_pb2_grpc.HealthStub(self.channel).Check(
-            health_pb2.HealthCheckRequest(service="sluice.alert.v1.AlertService"),
-            timeout=2,
-            wait_for_ready=True,
-        )
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
-
-    def raise_alert(self, **fields: Any) -> contract.RaiseAlertResponse:
-        request = RaiseAlertRequest(**({"event_type": "PII"} | fields))
-        return self.stub.RaiseAlert(request, timeout=DEADLINE)
-
-    def reports(self) -> list[str]:
-        return sorted(each.name for each in self.path.glob("alert_*.txt"))
-
-    def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
-
-    def refused(self, call: Callable[[], object]) -> tuple[grpc.StatusCode, str, list[str]]:
-        """Return code, reason and fields of the error that `call` ends with."""
-        with pytest.raises(grpc.RpcError) as caught:
-            call()
-        error: Any = caught.value
-        trailers = dict(error.trailing_metadata())
-        status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
-        reason, fields = "", []
-        for packed in status.details:
-            info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-            if packed.Unpack(info):
-                reason = info.reason
-            if packed.Unpack(bad):
-                fields = [each.field for each in bad.field_violations]
-        return error.code(), reason, fields
+from sluice.verdict.v1.verdict_pb2 import Finding, Violation
+from tests.integration.alert_service import CANARY, DEADLINE, Service
+from tests.integration.processes import ROOT, eventually
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    service = Service(tmp_path)
+def service(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Service]:
+    """The service; a test may give it settings by an indirect parameter."""
+    service = Service(tmp_path, **getattr(request, "param", {}))
     service.start()
     yield service
-    service.channel.close()
-    if service.process is not None and service.process.poll() is None:
-        service.stop(signal.SIGKILL)
+    service.close()
     # Whatever a test did, no log holds what was sent.
     assert CANARY not in service.log.read_text()
+
+
+def with_settings(**environment: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("service", [environment], indirect=True, ids=[""])
 
 
 def test_concurrent_calls_with_one_id_make_one_report(service: Service) -> None:
@@ -151,7 +71,8 @@ def test_concurrent_calls_with_one_id_make_one_report(service: Service) -> None:
     with urllib.request.urlopen(service.metrics) as answer:
         metrics = answer.read().decode()
     assert 'sluice_alerts_total{event_type="PII"} 1.0' in metrics
-    assert "sluice_reports 1.0" in metrics
+    assert 'sluice_reports{store="alerts"} 1.0' in metrics
+    assert 'sluice_alert_reports_share{store="alerts"} 0.025' in metrics
 
 
 def test_a_killed_process_forgets_nothing(service: Service) -> None:
@@ -233,6 +154,7 @@ def test_an_id_and_a_time_are_given_to_alerts_that_have_none(service: Service) -
         RaiseAlertRequest(event_type="BACKUP_FAILED"), timeout=DEADLINE, metadata=metadata
     )
     assert len(answer.alert_id) == 26
+    assert answer.alert_id != "gateway-1"
     alert = service.stub.GetAlert(contract.GetAlertRequest(alert_id=answer.alert_id)).alert
     assert abs(alert.raise_time.ToSeconds() - time.time()) < 60
     assert alert.http_request_id == "gateway-1"
@@ -246,10 +168,205 @@ def test_a_full_directory_refuses_and_still_reads(service: Service) -> None:
     for number in range(40):
         service.raise_alert(alert_id=f"alert-{number:03}")
     code, reason, _ = service.refused(lambda: service.raise_alert(alert_id="one-too-many"))
-    assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "REPORTS_FULL")
+    assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "REPORTS_FULL")
     assert service.raise_alert(alert_id="alert-000").report
     assert service.serves()
     assert len(service.stub.ListAlerts(contract.ListAlertsRequest()).alerts) == 40
+
+
+def test_little_room_is_told_before_there_is_none(service: Service) -> None:
+    for number in range(31):
+        service.raise_alert(alert_id=f"alert-{number:03}")
+    eventually(lambda: service.serves("reports_room"))
+    service.raise_alert(alert_id="alert-031")
+    eventually(lambda: not service.serves("reports_room"))
+    assert service.serves()
+    with urllib.request.urlopen(service.metrics) as answer:
+        assert 'sluice_alert_reports_share{store="alerts"} 0.8' in answer.read().decode()
+    (alarm,) = [line for line in service.lines() if line["event"] == "little room for reports"]
+    assert alarm["level"] == "error"
+
+
+@with_settings(SLUICE_REPORT_DAYS="30", SLUICE_MAX_REPORTS="1000")
+def test_old_reports_are_removed_at_the_start(service: Service) -> None:
+    old = Timestamp(seconds=int(time.time()) - 31 * 86400)
+    for number in range(250):
+        service.raise_alert(alert_id=f"old-alert-{number}", raise_time=old)
+    new = service.raise_alert(alert_id="new-alert-1")
+    assert service.stop(signal.SIGTERM) == 0
+    service.start()
+
+    def swept() -> list[int]:
+        return [line["reports"] for line in service.lines() if line["event"] == "reports swept"]
+
+    eventually(lambda: sum(swept()) == 250)
+    assert max(swept()) <= 100
+    assert service.reports() == [new.report]
+
+
+def from_outside(service: Service, **fields: Any) -> contract.RaiseAlertResponse:
+    """Raise an alert as the gateway passes it on."""
+    return service.stub.RaiseAlert(
+        RaiseAlertRequest(**({"event_type": "DRILL"} | fields)),
+        timeout=DEADLINE,
+        metadata=(("x-request-id", "4120b07c-6bcf-4344-aa64-2faea0eebb48"),),
+    )
+
+
+def test_an_id_from_outside_only_makes_repeats_harmless(service: Service) -> None:
+    first = from_outside(service, alert_id="backup-01", source="ops")
+    assert first.alert_id != "backup-01"
+    for _ in range(2):
+        assert from_outside(service, alert_id="backup-01", source="ops") == first
+        assert service.stop(signal.SIGKILL) == -signal.SIGKILL
+        service.start()
+    other = from_outside(service, alert_id="backup-01", source="stranger")
+    inside = service.raise_alert(alert_id="backup-01")
+    # Who sends the id of another's alert gets one of his own.
+    taken = from_outside(service, alert_id=inside.alert_id)
+    again = from_outside(service, alert_id=first.alert_id, source="ops")
+    answers = [first, other, inside, taken, again]
+    assert len({each.alert_id for each in answers}) == len({each.report for each in answers}) == 5
+    for answer in answers:
+        alert = service.stub.GetAlert(contract.GetAlertRequest(alert_id=answer.alert_id)).alert
+        assert alert.report == answer.report
+
+
+def test_odd_alerts_from_outside_break_no_list(service: Service) -> None:
+    watch = service.stub.WatchAlerts(contract.WatchAlertsRequest(), timeout=DEADLINE)
+    watch.initial_metadata()
+    odd: list[dict[str, Any]] = [
+        {"raise_time": Timestamp(seconds=253_370_764_799)},
+        {"raise_time": Timestamp(seconds=-62_135_596_800)},
+        {"findings": [Finding(detector="x" * 100, path="/" + "y" * 200)] * 12_000},
+        {"violations": [Violation(path="y" * 3_900_000)]},
+        {"message": "\0\x1b[2J\u202e\U0001f4a9"},
+        {"client": "x", "at_edge": True, "cut": True, "finding_count": 2**32 - 1},
+        {"payload": Value(string_value="z" * 3_900_000)},
+    ]
+    raised = [from_outside(service, **fields).alert_id for fields in odd]
+    raised.append(service.raise_alert().alert_id)
+    for size in (1, 500):
+        seen: list[contract.Alert] = []
+        token = ""
+        while not seen or token:
+            page = service.stub.ListAlerts(
+                contract.ListAlertsRequest(page_size=size, page_token=token), timeout=DEADLINE
+            )
+            seen += page.alerts
+            token = page.next_page_token
+        assert [each.alert_id for each in seen] == raised[::-1]
+    assert [next(watch).alert.alert_id for _ in raised] == raised
+    for alert in seen:
+        assert abs(alert.raise_time.seconds - time.time()) < 60
+        assert service.stub.GetAlert(contract.GetAlertRequest(alert_id=alert.alert_id)).alert
+    by_id = {each.alert_id: each for each in seen}
+    assert (by_id[raised[2]].cut, by_id[raised[2]].finding_count) == (True, 12_000)
+    assert (by_id[raised[3]].cut, by_id[raised[3]].violation_count) == (True, 1)
+    assert (by_id[raised[5]].cut, by_id[raised[5]].finding_count) == (False, 0)
+
+
+def test_alerts_are_listed_by_what_they_are(service: Service) -> None:
+    for number in range(4):
+        service.raise_alert(
+            alert_id=f"alert-{number:02}",
+            event_type=("PII", "DRILL")[number % 2],
+            source=("web", "batch")[number // 2],
+            findings=[Finding(detector=("us_ssn", "email")[number % 2])],
+            raise_time=Timestamp(seconds=int(time.time()) - 100 + number),
+        )
+
+    def listed(**fields: Any) -> list[str]:
+        page = service.stub.ListAlerts(contract.ListAlertsRequest(**fields), timeout=DEADLINE)
+        return [each.alert_id[-1] for each in page.alerts]
+
+    assert listed(event_type="PII") == ["2", "0"]
+    assert listed(detector="email", source="batch") == ["3"]
+    between = Timestamp(seconds=int(time.time()) - 90)
+    assert listed(start_time=between) == []
+    assert listed(end_time=between) == ["3", "2", "1", "0"]
+    code, reason, fields = service.refused(
+        lambda: listed(event_type="x", detector="a b", source="*", start_time=Timestamp(nanos=-1))
+    )
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT")
+    assert fields == ["/event_type", "/detector", "/source", "/start_time"]
+
+
+def at_edge(service: Service, number: int, client: str = "192.0.2.7") -> Any:
+    return service.stub.RaiseAlert.future(
+        RaiseAlertRequest(
+            alert_id=f"edge-{number:06}",
+            event_type="INVALID_INPUT",
+            violations=[Violation(rule="MALFORMED_JSON")],
+            client=client,
+            at_edge=True,
+        ),
+        timeout=DEADLINE,
+    )
+
+
+def test_noise_drowns_no_alert(service: Service) -> None:
+    """Refusals of the gateway, by its log and by ingest, all the time that alerts are raised."""
+    logged = told = 0
+    is_over = False
+
+    def log() -> Iterator[bytes]:
+        nonlocal logged
+        while not is_over:
+            yield message_of(*[refusal(logged + number) for number in range(200)])
+            logged += 200
+
+    def tell() -> set[str]:
+        nonlocal told
+        reports = set()
+        while not is_over:
+            calls = [at_edge(service, told + n, f"2001:db8::{told + n:x}") for n in range(50)]
+            reports |= {call.result().report for call in calls}
+            told += 50
+        return reports
+
+    logging = stream_logs(service).future(log(), timeout=60)
+    with ThreadPoolExecutor(1) as pool:
+        telling = pool.submit(tell)
+        eventually(lambda: logged and told)
+        before = logged, told
+        alerts = [service.raise_alert(alert_id=f"alert-{number:03}") for number in range(30)]
+        eventually(lambda: logged > before[0] and told > before[1])
+        is_over = True
+    assert logging.result() == StreamAccessLogsResponse()
+    assert service.reports() == sorted(each.report for each in alerts)
+    # Two rules, in one minute or two.
+    assert len(telling.result()) <= 2
+    assert telling.result() <= {f"edge/{name}" for name in service.reports("edge")}
+    assert len(service.reports("edge")) <= 4
+    eventually(lambda: count_of(service, "MALFORMED_JSON") == told)
+    eventually(lambda: count_of(service, "UNKNOWN_PATH") == logged)
+    for report in telling.result():
+        alert = json.loads((service.path / report).read_text())["alert"]
+        assert alert["client"] == "2001:db8::/64"
+        assert alert["last_time"] > alert["raise_time"]
+
+
+def test_a_count_survives_a_stop_whole_and_a_kill_but_for_the_last_second(
+    service: Service,
+) -> None:
+    for each in [at_edge(service, number) for number in range(100)]:
+        each.result()
+    assert service.stop(signal.SIGTERM) == 0
+    service.start()
+    assert count_of(service, "MALFORMED_JSON") == 100
+    for each in [at_edge(service, number) for number in range(100, 150)]:
+        each.result()
+    eventually(lambda: count_of(service, "MALFORMED_JSON") == 150)
+    at_edge(service, 150).result()
+    assert service.stop(signal.SIGKILL) == -signal.SIGKILL
+    service.start()
+    assert 150 <= count_of(service, "MALFORMED_JSON") <= 151
+    # The call that began a fold is known again.
+    before = len(service.reports("edge"))
+    assert at_edge(service, 100).result().report.startswith("edge/")
+    assert len(service.reports("edge")) == before
+    assert not list((service.path / "edge").glob(".*.tmp"))
 
 
 def test_a_disk_that_takes_no_more_is_told_by_call_and_health(service: Service) -> None:
@@ -308,6 +425,14 @@ def refusal(number: int, status: int = 404) -> HTTPAccessLogEntry:
     return entry
 
 
+def count_of(service: Service, rule: str) -> int:
+    """Return how many alerts are counted of a rule, over all reports."""
+    page = service.stub.ListAlerts(contract.ListAlertsRequest(page_size=500), timeout=DEADLINE)
+    return sum(
+        each.count for each in page.alerts if rule in {broken.rule for broken in each.violations}
+    )
+
+
 def message_of(*entries: HTTPAccessLogEntry) -> bytes:
     message = StreamAccessLogsMessage()
     message.http_logs.log_entry.extend(entries)
@@ -336,11 +461,15 @@ def test_what_the_gateway_refuses_becomes_alerts(service: Service) -> None:
     page = service.stub.ListAlerts(contract.ListAlertsRequest(), timeout=DEADLINE)
     assert sorted((each.http_request_id[-1], each.violations[0].rule) for each in page.alerts) == [
         ("1", "UNKNOWN_PATH"),
-        ("2", "UNKNOWN_PATH"),
         ("4", "BODY_TOO_LARGE"),
     ]
-    for name in service.reports():
-        assert CANARY not in (service.path / name).read_text()
+    # The first one told is repeated twice, the second one is counted with it.
+    counts = {each.violations[0].rule: each.count for each in page.alerts}
+    assert counts["BODY_TOO_LARGE"] == 1
+    eventually(lambda: count_of(service, "UNKNOWN_PATH") == 2)
+    assert service.reports() == []
+    for name in service.reports("edge"):
+        assert CANARY not in (service.path / "edge" / name).read_text()
     reasons = [line["reason"] for line in service.lines() if "without an alert" in line["event"]]
     assert reasons == ["UNDECODABLE", "BAD_ENTRY"]
 
@@ -357,7 +486,7 @@ def test_a_drain_loses_no_call_and_ends_streams(service: Service) -> None:
             time.sleep(0.02)
 
     logging = stream_logs(service).future(endless(), timeout=DEADLINE)
-    eventually(lambda: len(service.reports()) == 1)
+    eventually(lambda: len(service.reports("edge")) == 1)
     assert service.process is not None
 
     def call(number: int) -> str:

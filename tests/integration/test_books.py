@@ -11,15 +11,27 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
+from redis.connection import Connection
 
 from ingest_service.jobs import Entry, Jobs
 from mesh.queue import connect, use_envelopes
-from sluice.job.v1.job_pb2 import Interaction, JobRecord, LogInteractions
+from sluice.job.v1.job_pb2 import (
+    JOB_STATE_FAILED,
+    JOB_STATE_PENDING,
+    Interaction,
+    ItemFailure,
+    JobRecord,
+    LogInteractions,
+)
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_UNSPECIFIED, Verdict
 from tests.integration.processes import ROOT, Influx, Process, Redis, eventually, free_port
+from worker.books import balance, queued
 from worker.books.__main__ import BALANCED, DIFFERENT, UNKNOWN, main
+from worker.books.queued import QueueReader
 from worker.records import place
 
 CANARY = "CANARY-77b0"
@@ -41,17 +53,15 @@ class Mesh:
         }
         self.worker = Process([sys.executable, "-m", "worker"], directory / "worker.log", self.env)
         self._jobs = Jobs(connect(redis.url), record_seconds=600, request_seconds=600)
-        self._last_time = time.time_ns()
 
     def accept(self, *verdicts: Verdict.ValueType) -> str:
         """Store a job with interactions of these verdicts as ingest does; return its id."""
         entries = []
         for verdict in verdicts:
-            self._last_time += 1000
-            interaction = Interaction(time_unix_nano=self._last_time, verdict=verdict)
+            interaction = Interaction(verdict=verdict)
             interaction.data.string_value = CANARY
             entries.append(Entry(LogInteractions(interactions=[interaction]).SerializeToString()))
-        return self._jobs.commit(entries)[0].task_id.rpartition("-")[0]
+        return self._jobs.commit(entries)[0].job_id
 
     def drain(self) -> None:
         """Let a worker write everything, and stop it."""
@@ -207,6 +217,187 @@ def test_books_balance_while_the_mesh_works(mesh: Mesh, audit: Audit) -> None:
     eventually(mesh.is_drained, 60)
     assert audit() == BALANCED, audit.out
     assert audit.number("jobs compared") == audit.number("failed") > 0
+
+
+def test_books_balance_while_many_jobs_move(
+    mesh: Mesh, audit: Audit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than a piece of everything, so that all of it moves while it is read."""
+    monkeypatch.setattr(queued, "CHUNK", 10)
+    monkeypatch.setattr(balance, "CHUNK", 10)
+    monkeypatch.setattr(balance, "SUSPECTS", 5)
+    enough = threading.Event()
+    for _ in range(600):
+        # Little is read at once only from what is too large to be packed.
+        mesh.accept(VERDICT_ACCEPTED, VERDICT_UNSPECIFIED)
+
+    def load() -> None:
+        while not enough.is_set():
+            if mesh.redis.client.llen("dramatiq:interactions") < 600:
+                mesh.accept(VERDICT_ACCEPTED, VERDICT_UNSPECIFIED, VERDICT_ACCEPTED)
+
+    mesh.worker.start()
+    loading = threading.Thread(target=load)
+    loading.start()
+    try:
+        for number in range(8):
+            assert audit() == BALANCED, audit.out
+            assert audit.number("difference") == 0
+            if number == 4:
+                mesh.worker.stop(signal.SIGKILL)
+                mesh.worker.start()
+    finally:
+        enough.set()
+        loading.join()
+    eventually(mesh.is_drained, 60)
+    assert audit() == BALANCED, audit.out
+    assert audit.number("jobs compared") == audit.number("failed") >= 600
+
+
+def fill(client: redis.Redis, count: int, dead: int = 0) -> list[str]:
+    """Let so many jobs wait, and so many have failed; return the ids of those that wait."""
+    now = time.time()
+    pending = JobRecord(state=JOB_STATE_PENDING, size=1)
+    pending.accept_time.FromSeconds(int(now) - 60)
+    failed = JobRecord(state=JOB_STATE_FAILED, size=1, failures=[ItemFailure()])
+    failed.accept_time.FromSeconds(int(now) - 60)
+    failed.end_time.FromSeconds(int(now) - 50)
+    ids = [f"{number // 5000:08X}{number:018X}" for number in range(count + dead)]
+    for start in range(0, count + dead, 1000):
+        with client.pipeline(transaction=False) as pipeline:
+            for number in range(start, min(start + 1000, count + dead)):
+                job_id = ids[number]
+                record = pending if number < count else failed
+                key, field = place(job_id)
+                pipeline.hset(key, field, record.SerializeToString())
+                message = b"m" * (100_000 if number % 1000 == 0 else 200)
+                if number < count:
+                    pipeline.hset("sluice:open", job_id, 1)
+                    pipeline.hset("dramatiq:interactions.msgs", job_id, message)
+                    pipeline.rpush("dramatiq:interactions", job_id)
+                else:
+                    pipeline.hset("sluice:dead", job_id, "1 REFUSED")
+                    pipeline.hset("dramatiq:interactions.XQ.msgs", job_id, message)
+                    pipeline.zadd("dramatiq:interactions.XQ", {job_id: number})
+            pipeline.execute()
+    client.hset("sluice:counts", mapping={"accepted": count + dead, "failed": dead})
+    return ids[:count]
+
+
+class Replies:
+    """Counts what the audit's connections read from Redis."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.most_elements = 0
+        self.most_bytes = 0
+        reads = Connection.read_response
+
+        def read_response(connection: Connection, *args: Any, **options: Any) -> Any:
+            reply = reads(connection, *args, **options)
+            elements, size = self._measured(reply)
+            self.most_elements = max(self.most_elements, elements)
+            self.most_bytes = max(self.most_bytes, size)
+            return reply
+
+        monkeypatch.setattr(Connection, "read_response", read_response)
+
+    def _measured(self, reply: Any) -> tuple[int, int]:
+        if isinstance(reply, list):
+            parts = [self._measured(each) for each in reply]
+            return sum(count for count, _ in parts), sum(size for _, size in parts)
+        return 1, len(reply) if isinstance(reply, bytes) else 8
+
+
+def test_redis_is_asked_for_little_at_a_time(
+    mesh: Mesh, audit: Audit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = mesh.redis.client
+    waiting = fill(client, 30_000, dead=10_000)
+    with client.pipeline() as pipeline:
+        pipeline.ltrim("dramatiq:interactions", 5000, -1)
+        pipeline.sadd("dramatiq:__acks__.w.interactions", *waiting[:5000])
+        pipeline.zadd("dramatiq:__heartbeats__", {"w": time.time() * 1000})
+        pipeline.execute()
+    client.config_set("slowlog-max-len", 128)
+    client.config_set("slowlog-log-slower-than", 5000)
+    replies = Replies(monkeypatch)
+
+    def slow() -> set[bytes]:
+        client.slowlog_reset()
+        assert audit() == BALANCED, audit.out
+        return {entry["command"] for entry in client.slowlog_get(128)}
+
+    # On a busy machine any command may be slow once, but not the same one each time.
+    found = slow()
+    for _ in range(3):
+        found = found and found & slow()
+    assert not found
+    assert audit.number("in flight") == 30_000
+    assert "jobs: 25,000 waiting, 5,000 fetched, 0 dead" in audit.out
+    assert audit.number("jobs compared") == audit.number("failed") == 10_000
+    # A piece, perhaps a little more, of pairs or of three facts about each.
+    assert replies.most_elements < 4 * queued.CHUNK
+    assert replies.most_bytes < 100_000
+
+
+def test_a_waiting_job_is_found_wherever_it_moves(
+    mesh: Mesh, audit: Audit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker gives back what it had fetched after the end of the queue was read, and more is
+    added behind it than one look shows.
+    """
+    client = mesh.redis.client
+    first, lost, *_ = fill(client, 2000)
+    later = [f"later{number}" for number in range(1200)]
+    client.lpop("dramatiq:interactions", 2)
+    fetched = QueueReader.fetched
+
+    def give_back(reader: QueueReader) -> Iterator[list[str]]:
+        client.rpush("dramatiq:interactions", first, *later)
+        return fetched(reader)
+
+    monkeypatch.setattr(QueueReader, "fetched", give_back)
+    assert audit() == DIFFERENT, audit.out
+    assert audit.number("jobs that differ") == 1
+    assert f"{lost}  open, and its message is gone: nobody will write it" in audit.out
+    assert "jobs: 1,999 waiting, 0 fetched, 0 dead" in audit.out
+
+
+def test_many_jobs_without_their_messages_are_counted(mesh: Mesh, audit: Audit) -> None:
+    ids = fill(mesh.redis.client, 3000)
+    mesh.redis.client.hdel("dramatiq:interactions.msgs", *ids[:1000])
+    mesh.redis.client.ltrim("dramatiq:interactions", 500, 1999)
+    assert audit() == DIFFERENT, audit.out
+    assert audit.number("jobs that differ") == 2000
+    assert "jobs: 1,000 waiting, 0 fetched, 0 dead" in audit.out
+
+
+def test_what_a_reading_must_not_miss_is_in_it(mesh: Mesh) -> None:
+    """Hashes grow and shrink, and the queue moves on, while they are read in pieces."""
+    client = mesh.redis.client
+    ids = fill(client, 4000)
+    stays = ids[1500:]
+    reader = QueueReader(connect(mesh.redis.url))
+
+    def move(step: int) -> None:
+        if step == 0:
+            client.hset("sluice:open", mapping={f"new{number}": 1 for number in range(20_000)})
+            client.rpush("dramatiq:interactions", *(f"new{number}" for number in range(700)))
+        if step == 1:
+            client.hdel("sluice:open", *ids[:1500], *(f"new{number}" for number in range(20_000)))
+            client.lpop("dramatiq:interactions", 1500)
+
+    found: set[str] = set()
+    for step, (_, jobs) in enumerate(reader.open_jobs()):
+        found |= {job_id for job_id, _ in jobs}
+        move(step)
+    assert found >= set(stays)
+    fill(client, 4000)
+    waiting: list[str] = []
+    for step, some in enumerate(reader.waiting()):
+        waiting += some
+        move(step)
+    assert set(waiting) >= set(stays)
 
 
 def test_a_missing_row_differs(mesh: Mesh, recorded: Recorded, audit: Audit) -> None:

@@ -3,16 +3,26 @@
 import select
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
 from dramatiq import Message
 from dramatiq.brokers.redis import RedisBroker
+from prometheus_client import REGISTRY
 
-from ingest_service import jobs as jobs_module
-from ingest_service.jobs import Entry, Jobs, QueueFull, QueueUnavailable
+from ingest_service.jobs import (
+    TIME_MARGIN_MICROSECONDS,
+    TIMES_KEY,
+    Entry,
+    Jobs,
+    QueueFull,
+    QueueUnavailable,
+    Receipt,
+    Request,
+)
 from mesh.health import Unhealthy
 from mesh.queue import connect, use_envelopes
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
@@ -20,9 +30,8 @@ from sluice.job.v1.job_pb2 import (
     JOB_STATE_PENDING,
     DeliverAlert,
     LogInteractions,
-    RequestRecord,
 )
-from tests.integration.processes import Redis
+from tests.integration.processes import Redis, eventually
 
 
 @pytest.fixture
@@ -36,14 +45,36 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
 @pytest.fixture
 def jobs(server: Redis) -> Jobs:
     use_envelopes()
-    return Jobs(connect(server.url), record_seconds=100, request_seconds=50)
+    jobs = process(server)
+    jobs.probe()
+    return jobs
 
 
-def entry(number: int, request_id: str = "", body: bytes = b"") -> Entry:
+def entry(text: str, request_id: str = "", body: bytes = b"", size: int = 1) -> Entry:
     job = LogInteractions()
-    job.interactions.add(time_unix_nano=number, request_id=request_id)
-    request = RequestRecord(body_hash=body) if request_id else None
-    return Entry(job.SerializeToString(), request_id, request)
+    for _ in range(size):
+        job.interactions.add(source=text)
+    request = Request.of(request_id, body) if request_id else None
+    return Entry(job.SerializeToString(), size, request)
+
+
+def process(server: Redis, **settings: int) -> Jobs:
+    """Return the jobs as another process sees them."""
+    return Jobs(connect(server.url), **{"record_seconds": 100, "request_seconds": 50} | settings)
+
+
+def written(server: Redis) -> list[LogInteractions]:
+    """Return all jobs that were stored, in order."""
+    return [LogInteractions.FromString(each.args[0]) for each in consumed(server, "interactions")]
+
+
+def latest_time(server: Redis) -> int:
+    return int(cast(bytes, server.client.hget(TIMES_KEY, "last")))
+
+
+def times(job: LogInteractions) -> range:
+    first = job.first_time_unix_micro
+    return range(first, first + len(job.interactions))
 
 
 def stock_broker(server: Redis, queue: str) -> RedisBroker:
@@ -60,19 +91,19 @@ def consumed(server: Redis, queue: str) -> list[Message[None]]:
 
 
 def test_a_job_is_what_the_stock_broker_reads(server: Redis, jobs: Jobs) -> None:
-    receipts = jobs.commit([entry(1), entry(2)])
+    receipts = jobs.commit([entry("a"), entry("b", size=2), entry("c")])
     (message,) = consumed(server, "interactions")
     job = LogInteractions.FromString(message.args[0])
     assert message.actor_name == "log_interactions"
-    assert [each.time_unix_nano for each in job.interactions] == [1, 2]
-    assert [receipt.task_id for receipt in receipts] == [f"{job.job_id}-0", f"{job.job_id}-1"]
+    assert [each.source for each in job.interactions] == ["a", "b", "b", "c"]
+    assert receipts == [Receipt(job.job_id, first) for first in (0, 1, 3)]
     (record,) = jobs.read([job.job_id])
     assert record is not None
-    assert (record.state, record.size) == (JOB_STATE_PENDING, 2)
+    assert (record.state, record.size) == (JOB_STATE_PENDING, 4)
 
 
 def test_a_job_lies_in_redis_as_the_stock_broker_lays_it(server: Redis, jobs: Jobs) -> None:
-    jobs.commit([entry(1)])
+    jobs.commit([entry("1")])
     ours = layout(server)
     server.client.delete(*[key for key in ours if key.startswith(b"dramatiq:")])
     broker = stock_broker(server, "interactions")
@@ -86,32 +117,61 @@ def layout(server: Redis) -> dict[bytes, Any]:
 
 
 def test_the_books_count_every_interaction(server: Redis, jobs: Jobs) -> None:
-    jobs.commit([entry(1), entry(2)])
-    jobs.commit([entry(3)])
+    jobs.commit([entry("1"), entry("2")])
+    jobs.commit([entry("3")])
     assert server.client.hget("sluice:counts", "accepted") == b"3"
     assert sorted(server.client.hvals("sluice:open")) == [b"1", b"2"]
 
 
 def test_a_request_id_is_taken_once(server: Redis, jobs: Jobs) -> None:
-    (first,) = jobs.commit([entry(1, "r-1", b"body")])
-    other, again = jobs.commit([entry(2), entry(3, "r-1", b"another")])
-    assert other.task_id and other.earlier is None
-    assert again.task_id == ""
+    first, _ = jobs.commit([entry("1", "r-1", b"body"), entry("2", "r-2", b"body")])
+    other, again = jobs.commit([entry("3"), entry("4", "r-2", b"another")])
+    assert other.earlier is None
     assert again.earlier is not None
-    assert (again.earlier.task_id, again.earlier.body_hash) == (first.task_id, b"body")
-    assert server.client.hget("sluice:counts", "accepted") == b"2"
+    assert again[:2] == (first.job_id, 1)
+    assert again.earlier.body_hash == Request.of("r-2", b"body").body_hash
+    assert server.client.hget("sluice:counts", "accepted") == b"3"
 
 
 def test_a_request_id_is_taken_once_within_a_job(server: Redis, jobs: Jobs) -> None:
-    first, again = jobs.commit([entry(1, "r-1", b"body"), entry(2, "r-1", b"body")])
+    first, again = jobs.commit([entry("1", "r-1", b"body"), entry("2", "r-1", b"body")])
+    assert again[:2] == first[:2]
     assert again.earlier is not None
-    assert again.earlier.task_id == first.task_id
     assert server.client.hget("sluice:counts", "accepted") == b"1"
 
 
+def test_a_request_id_belongs_to_its_client(jobs: Jobs) -> None:
+    piece = entry("1").piece
+    for client in ("", "a", "b"):
+        (receipt,) = jobs.commit([Entry(piece, 1, Request.of("r-1", b"body", client))])
+        assert receipt.earlier is None
+
+
+def test_what_was_decided_is_kept_with_a_request_id(jobs: Jobs) -> None:
+    refused = Request.of("r-1", b"body")._replace(refusals=b"\1")
+    batch = Request.of_batch("r-1", b"body")
+    parts = [batch.part(0), batch.part(3)._replace(refusals=bytes(range(3)) * 500)]
+    piece = entry("1").piece
+    jobs.commit([Entry(piece, 1, refused), *[Entry(piece * 3, 3, part) for part in parts]])
+    asked = [refused, *parts, batch.part(6), Request.of("r-2", b"body")]
+    found = jobs.look_up(asked)
+    assert found[3:] == [None, None]
+    for record, request, first in zip(found, asked[:3], (0, 1, 4), strict=False):
+        assert record is not None
+        assert record.refusals == request.refusals
+        assert record.body_hash == request.body_hash
+        assert record.first_index == first
+
+
+def test_ids_that_are_looked_up_change_nothing(server: Redis, jobs: Jobs) -> None:
+    before = set(server.client.scan_iter())
+    assert jobs.look_up([Request.of("r-1", b"body")]) == [None]
+    assert set(server.client.scan_iter()) == before
+
+
 def test_only_taken_request_ids_make_no_job(server: Redis, jobs: Jobs) -> None:
-    jobs.commit([entry(1, "r-1", b"body")])
-    jobs.commit([entry(2, "r-1", b"body")])
+    jobs.commit([entry("1", "r-1", b"body")])
+    jobs.commit([entry("2", "r-1", b"body")])
     assert server.client.llen("dramatiq:interactions") == 1
 
 
@@ -119,13 +179,13 @@ def test_a_request_id_is_taken_once_by_many_processes(server: Redis, jobs: Jobs)
     start = threading.Barrier(8)
     seen: list[str] = []
 
-    def process() -> None:
-        own = Jobs(connect(server.url), record_seconds=100, request_seconds=50)
+    def commit() -> None:
+        own = process(server)
         start.wait()
-        (receipt,) = own.commit([entry(1, "r-1", b"body")])
-        seen.append(receipt.task_id or (receipt.earlier and receipt.earlier.task_id) or "none")
+        (receipt,) = own.commit([entry("1", "r-1", b"body")])
+        seen.append(receipt.job_id)
 
-    threads = [threading.Thread(target=process) for _ in range(8)]
+    threads = [threading.Thread(target=commit) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -136,12 +196,140 @@ def test_a_request_id_is_taken_once_by_many_processes(server: Redis, jobs: Jobs)
 
 
 def test_records_and_request_ids_expire(server: Redis, jobs: Jobs) -> None:
-    jobs.commit([entry(1, "r-1", b"body")])
+    jobs.commit([entry("1", "r-1", b"body")])
     (record,) = server.client.scan_iter("sluice:jobs:*")
-    (request,) = server.client.scan_iter("sluice:request:*")
+    (request,) = server.client.scan_iter("sluice:requests:*")
     assert 90 < server.client.ttl(record) <= 100
-    assert 40 < server.client.ttl(request) <= 50
+    assert 50 <= server.client.ttl(request) <= 63
     assert b"r-1" not in request
+
+
+def test_a_request_id_is_known_for_its_whole_time_and_then_forgotten(server: Redis) -> None:
+    """Its time to live is cut in windows; whenever in a window it comes, it lives long enough."""
+    jobs = process(server, request_seconds=1)
+    jobs.probe()
+    began = time.monotonic()
+    number = 0
+    while time.monotonic() < began + 2.5:
+        number += 1
+        stored = time.monotonic()
+        jobs.commit([entry("1", f"r-{number}", b"body")])
+        known = stored
+        while jobs.look_up([Request.of(f"r-{number}", b"body")])[0] is not None:
+            known = time.monotonic()
+            time.sleep(0.01)
+        assert 0.9 < known - stored < 2.5
+    eventually(lambda: not list(server.client.scan_iter("sluice:requests:*")))
+
+
+MOST_BYTES_A_REQUEST_ID = 80
+
+
+def test_request_ids_take_little_memory(server: Redis) -> None:
+    """As the local mesh and compose set it up; without, Redis packs half as many together."""
+    for setting, value in (("entries", 1000), ("value", 128)):
+        server.client.config_set(f"hash-max-ziplist-{setting}", value)
+    jobs = process(server, request_seconds=24 * 3600)
+    count = 100_000
+    for start in range(0, count, 1000):
+        jobs.commit(
+            [entry("", f"client-{number}", b"%d" % number) for number in range(start, start + 1000)]
+        )
+    taken = 0
+    for key in server.client.scan_iter("sluice:requests:*", count=1000):
+        taken += server.client.memory_usage(key, samples=0) or 0
+    used = server.client.info("memory")["used_memory"]
+    with server.client.pipeline(transaction=False) as pipeline:
+        for key in server.client.scan_iter("sluice:requests:*", count=1000):
+            pipeline.delete(key)
+        pipeline.execute()
+    freed = used - server.client.info("memory")["used_memory"]
+    print(
+        f"a request id takes {taken / count:.1f} bytes by MEMORY USAGE, {freed / count:.1f} in all"
+    )
+    assert taken / count <= MOST_BYTES_A_REQUEST_ID
+    assert freed / count <= MOST_BYTES_A_REQUEST_ID
+
+
+def test_times_follow_the_clock_of_redis_and_never_repeat(server: Redis, jobs: Jobs) -> None:
+    seconds, _ = server.client.time()
+    for number in range(50):
+        jobs.commit([entry("x", size=1 + number % 3)])
+    handed_out = [each for job in written(server) for each in times(job)]
+    assert handed_out == sorted(set(handed_out))
+    assert seconds <= handed_out[0] // 1_000_000 <= seconds + 5
+    assert latest_time(server) == handed_out[-1]
+
+
+def test_a_clock_that_is_set_back_does_not_turn_times_back(server: Redis, jobs: Jobs) -> None:
+    """What was handed out last is an hour ahead of the clock of Redis."""
+    seconds, _ = server.client.time()
+    ahead = (seconds + 3600) * 1_000_000 + 123_457
+    server.client.hset(TIMES_KEY, "last", ahead)
+    jobs.commit([entry("x", size=2)])
+    process(server).commit([entry("x", size=3)])
+    jobs.commit([entry("x")])
+    handed_out = [each for job in written(server) for each in times(job)]
+    assert handed_out == list(range(ahead + 1, ahead + 7))
+
+
+def test_a_lost_reply_changes_no_times(server: Redis) -> None:
+    use_envelopes()
+    proxy = LostReply(server.port)
+    Jobs(connect(proxy.url), record_seconds=100, request_seconds=50).commit([entry("x", size=2)])
+    assert proxy.lost == 1
+    (job,) = written(server)
+    assert latest_time(server) == times(job)[-1]
+
+
+@pytest.mark.parametrize("loss", ["emptied", "restored"])
+def test_a_redis_older_than_what_it_handed_out_is_waited_for(
+    server: Redis, jobs: Jobs, loss: str
+) -> None:
+    """It is noticed by one who knows, and then a process that does not know waits as well."""
+    jobs.commit([entry("x")])
+    if loss == "restored":
+        copy = server.copy()
+    knowing = process(server)
+    for _ in range(20):
+        knowing.commit([entry("x", size=100)])
+    # Far ahead of the clock, as if that were set back, so that the test sees the wait.
+    latest = int(server.client.hincrby(TIMES_KEY, "last", 1_500_000))
+    knowing.commit([entry("x")])
+    handed_out = [each for job in written(server) for each in times(job)]
+    if loss == "restored":
+        server.restore(copy)
+        assert latest_time(server) == handed_out[0]
+    else:
+        server.client.flushall()
+    with pytest.raises(Unhealthy, match="older than what it has handed out"):
+        knowing.probe()
+    with pytest.raises(QueueUnavailable):
+        knowing.commit([entry("x")])
+    with pytest.raises(QueueUnavailable):
+        knowing.look_up([Request.of("r-1", b"body")])
+    newcomer = process(server)
+    with pytest.raises(QueueUnavailable):
+        newcomer.commit([entry("x")])
+    with pytest.raises(Unhealthy):
+        newcomer.probe()
+    eventually(lambda: is_well(knowing), 10)
+    seconds, microseconds = server.client.time()
+    assert seconds * 1_000_000 + microseconds > latest + TIME_MARGIN_MICROSECONDS
+    server.client.delete("dramatiq:interactions", "dramatiq:interactions.msgs")
+    for each in (newcomer, knowing, newcomer):
+        each.commit([entry("x", size=100)])
+    again = [each for job in written(server) for each in times(job)]
+    assert len(again) == 300
+    assert not set(again) & set(handed_out)
+
+
+def is_well(jobs: Jobs) -> bool:
+    try:
+        jobs.probe()
+    except Unhealthy:
+        return False
+    return True
 
 
 class LostReply:
@@ -183,25 +371,25 @@ def test_a_lost_reply_is_asked_for_again_and_stores_nothing_twice(server: Redis)
     use_envelopes()
     proxy = LostReply(server.port)
     jobs = Jobs(connect(proxy.url), record_seconds=100, request_seconds=50)
-    (receipt,) = jobs.commit([entry(1, "r-1", b"body")])
+    (receipt,) = jobs.commit([entry("1", "r-1", b"body")])
     assert proxy.lost == 1
-    assert receipt.task_id
+    assert receipt.earlier is None
     assert server.client.llen("dramatiq:interactions") == 1
     assert server.client.hget("sluice:counts", "accepted") == b"1"
 
 
 def test_a_connection_that_died_while_idle_is_replaced(server: Redis, jobs: Jobs) -> None:
-    (receipt,) = jobs.commit([entry(1)])
+    (receipt,) = jobs.commit([entry("1")])
     server.process.stop()
     server.start()
-    (record,) = jobs.read([receipt.task_id.partition("-")[0]])
+    (record,) = jobs.read([receipt.job_id])
     assert record is not None
 
 
 def test_redis_away_is_said_at_once(server: Redis, jobs: Jobs) -> None:
     server.process.stop()
     with pytest.raises(QueueUnavailable):
-        jobs.commit([entry(1)])
+        jobs.commit([entry("1")])
     with pytest.raises(QueueUnavailable):
         jobs.read(["x"])
     with pytest.raises(QueueUnavailable):
@@ -209,14 +397,78 @@ def test_redis_away_is_said_at_once(server: Redis, jobs: Jobs) -> None:
 
 
 def test_a_full_redis_takes_nothing(server: Redis, jobs: Jobs) -> None:
-    jobs.commit([entry(1)])
+    jobs.commit([entry("1", "r-1", b"body")])
     server.client.config_set("maxmemory", "1")
     with pytest.raises(QueueFull):
-        jobs.commit([entry(2, "r-2", b"body")])
+        jobs.commit([entry("2", "r-2", b"body")])
+    with pytest.raises(QueueFull):
+        jobs.enqueue_alert(RaiseAlertRequest(alert_id="alert-1"))
+    known, new = jobs.look_up([Request.of("r-1", b"body"), Request.of("r-2", b"body")])
+    assert known is not None
+    assert new is None
     server.client.config_set("maxmemory", "0")
     assert server.client.hget("sluice:counts", "accepted") == b"1"
-    (receipt,) = jobs.commit([entry(2, "r-2", b"body")])
-    assert receipt.task_id
+    (receipt,) = jobs.commit([entry("2", "r-2", b"body")])
+    assert receipt.earlier is None
+
+
+def full() -> float:
+    return REGISTRY.get_sample_value("sluice_queue_full") or 0.0
+
+
+def test_a_queue_that_fills_is_told_and_turns_away_before_redis_does(
+    server: Redis, jobs: Jobs
+) -> None:
+    jobs.probe()
+    assert full() == 0
+    used = server.client.info("memory")["used_memory"]
+    server.client.config_set("maxmemory", used * 5 // 4)
+    jobs.probe()
+    assert full() == 1
+    with pytest.raises(QueueFull):
+        jobs.commit([entry("1")])
+    with pytest.raises(QueueFull):
+        jobs.enqueue_alert(RaiseAlertRequest(alert_id="alert-1"))
+    server.client.config_set("maxmemory", 0)
+    jobs.probe()
+    assert full() == 0
+    jobs.commit([entry("1")])
+
+
+def test_what_was_stored_since_the_last_probe_counts(server: Redis) -> None:
+    few = process(server, max_queued=2)
+    few.probe()
+    few.commit([entry("1")])
+    few.commit([entry("2")])
+    with pytest.raises(QueueFull):
+        few.commit([entry("3")])
+
+
+@pytest.mark.parametrize("bound", [{"max_queued_alerts": 3}, {"max_queued_alert_bytes": 100_000}])
+def test_queued_alerts_are_bounded_and_leave_room_for_submissions(
+    server: Redis, bound: dict[str, int]
+) -> None:
+    use_envelopes()
+    jobs = process(server, **bound)
+    jobs.probe()
+
+    def fill() -> int:
+        for number in range(100):
+            alert = RaiseAlertRequest(alert_id=f"alert-{number}", message="x" * 30_000)
+            try:
+                jobs.enqueue_alert(alert)
+            except QueueFull:
+                return number
+        return 100
+
+    assert 3 <= fill() <= 4
+    jobs.probe()
+    assert fill() == 0
+    assert full() == 0
+    jobs.commit([entry("1")])
+    server.client.delete("dramatiq:alerts", "dramatiq:alerts.msgs")
+    jobs.probe()
+    jobs.enqueue_alert(RaiseAlertRequest(alert_id="alert-1"))
 
 
 @pytest.mark.parametrize(
@@ -235,22 +487,42 @@ def test_a_redis_that_forgets_is_not_trusted(
         jobs.probe()
 
 
-def test_an_alert_is_queued_for_delivery(server: Redis, jobs: Jobs) -> None:
+def test_an_alert_is_queued_for_delivery_once(server: Redis, jobs: Jobs) -> None:
     alert = RaiseAlertRequest(alert_id="alert-1", event_type="PII")
+    jobs.enqueue_alert(alert)
     jobs.enqueue_alert(alert)
     (message,) = consumed(server, "alerts")
     assert message.actor_name == "deliver_alert"
     assert DeliverAlert.FromString(message.args[0]).alert == alert
 
 
-def test_slots_differ_and_wrap(server: Redis, jobs: Jobs) -> None:
-    server.client.set(jobs_module.SLOT_KEY, 998)
-    assert [jobs.take_slot() for _ in range(3)] == [999, 0, 1]
-
-
 def test_errors_of_redis_name_no_payload(server: Redis, jobs: Jobs) -> None:
     server.client.set("dramatiq:interactions", "not a list")
     with pytest.raises(QueueUnavailable) as caught:
-        jobs.commit([Entry(b"CANARY")])
+        jobs.commit([Entry(b"CANARY", 1)])
     assert "CANARY" not in repr(caught.value)
     assert isinstance(caught.value.__cause__, redis.RedisError)
+
+
+def test_processes_share_the_secret_that_lies_with_the_request_ids(
+    server: Redis, jobs: Jobs
+) -> None:
+    other = process(server)
+    with pytest.raises(QueueUnavailable):
+        other.look_up([Request.of("r-1", b"body")])
+    other.probe()
+    assert other.secret == jobs.secret
+    assert len(jobs.secret) == 32
+    assert other.look_up([Request.of("r-1", b"body")]) == [None]
+    before = jobs.secret
+    server.client.flushall()
+    for each in (jobs, other):
+        each.probe()
+    assert jobs.secret == other.secret != before
+
+
+def test_the_id_of_an_alert_cannot_be_found_by_trying_all_bodies(jobs: Jobs) -> None:
+    request = Request.of("r-1", b"123-45-6789")
+    assert request.alert_id(jobs.secret) == Request.of("r-1", b"123-45-6789").alert_id(jobs.secret)
+    named = {request.alert_id(secret, place) for secret in (jobs.secret, b"x") for place in (0, 1)}
+    assert len(named) == 4

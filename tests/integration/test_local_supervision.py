@@ -74,7 +74,7 @@ def test_a_killed_program_comes_back(mesh: LocalMesh, name: str) -> None:
 
 def test_a_killed_supervisor_leaves_nothing_and_starts_again(mesh: LocalMesh) -> None:
     mesh.wait_healthy()
-    data = mesh.settings.state / "redis" / "appendonly.aof"
+    data = mesh.settings.state / "redis" / "appendonlydir"
     assert data.exists()
     pidfile = mesh.settings.state / "run" / "supervisord.pid"
     os.kill(int(pidfile.read_text()), signal.SIGKILL)

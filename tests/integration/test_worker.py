@@ -18,10 +18,12 @@ from typing import Any, cast
 
 import grpc
 import pytest
+import redis
 from dramatiq import Message
 from dramatiq.brokers.redis import RedisBroker
 from google.protobuf.struct_pb2 import Value
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import HealthServicer
 from ulid import ULID
 
 from mesh.queue import use_envelopes
@@ -30,8 +32,11 @@ from sluice.job.v1 import job_pb2
 from sluice.job.v1.job_pb2 import DeliverAlert, Interaction, JobRecord, LogInteractions
 from sluice.queue.v1.envelope_pb2 import Envelope
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED
+from tests.integration.alert_service import Service
 from tests.integration.processes import ROOT, Influx, Process, Redis, eventually, free_port
+from tests.unit.worker.test_alerts import field, nested_lists
 from worker import dead_letters
+from worker.actors import ALERT_TRIES
 from worker.records import place
 from worker.waiting import EXIT_CRASHED
 
@@ -190,12 +195,12 @@ def mesh(tmp_path: Path) -> Iterator[Mesh]:
 
 
 def a_job(size: int = 3, start: int | None = None) -> LogInteractions:
-    job = LogInteractions(job_id=str(ULID()))
+    """`start` is in nanoseconds."""
     start = time.time_ns() if start is None else start
+    job = LogInteractions(job_id=str(ULID()), first_time_unix_micro=start // 1000)
     for number in range(size):
         job.interactions.append(
             Interaction(
-                time_unix_nano=start + number,
                 verdict=VERDICT_REJECTED if number % 3 == 2 else VERDICT_ACCEPTED,
                 source="tests",
                 data=Value(string_value=f"{CANARY} {number}\n\\\"'"),
@@ -204,10 +209,22 @@ def a_job(size: int = 3, start: int | None = None) -> LogInteractions:
     return job
 
 
+def an_older_job(size: int) -> LogInteractions:
+    """Return a job as an earlier version queued it: every interaction has its own time."""
+    job = a_job(size)
+    for number, interaction in enumerate(job.interactions):
+        interaction.time_unix_nano = job.first_time_unix_micro * 1000 + 7 + number
+    job.ClearField("first_time_unix_micro")
+    return job
+
+
 def assert_written(mesh: Mesh, *jobs: LogInteractions) -> None:
     """Assert that InfluxDB holds exactly these jobs, one row for each interaction."""
     expected = {
-        f"{job.job_id}-{index}": (each.time_unix_nano, each.data.string_value)
+        f"{job.job_id}-{index}": (
+            each.time_unix_nano or (job.first_time_unix_micro + index) * 1000,
+            each.data.string_value,
+        )
         for job in jobs
         for index, each in enumerate(job.interactions)
     }
@@ -385,7 +402,7 @@ def test_one_refused_point_does_not_hold_up_the_others(mesh: Mesh) -> None:
     eventually(lambda: worker.is_serving("influxdb"))
     # A database that drops what is older than an hour refuses old points for good.
     mesh.influx.query("ALTER RETENTION POLICY autogen ON logs DURATION 1h SHARD DURATION 1h")
-    job = a_job(20)
+    job = an_older_job(20)
     job.interactions[7].time_unix_nano -= 48 * 3600 * 10**9
     message_id = mesh.enqueue(job)
     record = mesh.await_state(job, job_pb2.JOB_STATE_SUCCEEDED)
@@ -593,6 +610,9 @@ class AlertService:
 
     def __init__(self) -> None:
         self.code: grpc.StatusCode | None = None
+        self.refused = ""
+        """Only the alert of this id gets the code, when there is one."""
+        self.tries = 0
         self.raised: list[str] = []
         self._server = grpc.server(futures.ThreadPoolExecutor(2))
         handler = grpc.unary_unary_rpc_method_handler(
@@ -603,6 +623,8 @@ class AlertService:
         self._server.add_registered_method_handlers(
             "sluice.alert.v1.AlertService", {"RaiseAlert": handler}
         )
+        self.health = HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         self.port = self._server.add_insecure_port("127.0.0.1:0")
         self._server.start()
 
@@ -612,7 +634,8 @@ class AlertService:
     def _raise_alert(
         self, request: RaiseAlertRequest, context: grpc.ServicerContext
     ) -> RaiseAlertResponse:
-        if self.code is not None:
+        if self.code is not None and self.refused in {"", request.alert_id}:
+            self.tries += 1
             context.abort(self.code, CANARY)
         self.raised.append(request.alert_id)
         return RaiseAlertResponse(alert_id=request.alert_id)
@@ -644,6 +667,119 @@ def test_delivers_alerts_beside_waiting_jobs(mesh: Mesh, alert_service: AlertSer
     alert_service.code = grpc.StatusCode.INVALID_ARGUMENT
     mesh.put("alerts", "deliver_alert", "bad", DeliverAlert().SerializeToString())
     eventually(lambda: mesh.dead("alerts") == {"bad": "ALERT_REFUSED"})
+
+
+def queue_alert(mesh: Mesh, alert_id: str, event_type: str = "PII") -> None:
+    alert = RaiseAlertRequest(alert_id=alert_id, event_type=event_type)
+    mesh.put("alerts", "deliver_alert", alert_id, DeliverAlert(alert=alert).SerializeToString())
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN])
+def test_an_alert_that_is_never_taken_lets_the_others_by(
+    mesh: Mesh, alert_service: AlertService, code: grpc.StatusCode
+) -> None:
+    alert_service.code = code
+    alert_service.refused = "poison-alert"
+    worker = mesh.worker(SLUICE_ALERT_TARGET=f"127.0.0.1:{alert_service.port}")
+    worker.start()
+    for alert_id in ("poison-alert", "alert-0-id", "alert-1-id"):
+        queue_alert(mesh, alert_id)
+    eventually(lambda: alert_service.raised == ["alert-0-id", "alert-1-id"])
+    assert mesh.dead("alerts") == {"poison-alert": f"ALERT_{code.name}"}
+    assert alert_service.tries == ALERT_TRIES
+
+
+def test_a_service_that_is_unwell_makes_no_dead_letter(
+    mesh: Mesh, alert_service: AlertService
+) -> None:
+    alert_service.code = grpc.StatusCode.INTERNAL
+    alert_service.health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+    worker = mesh.worker(SLUICE_ALERT_TARGET=f"127.0.0.1:{alert_service.port}")
+    worker.start()
+    queue_alert(mesh, "alert-0-id")
+    eventually(lambda: alert_service.tries > ALERT_TRIES + 1)
+    assert mesh.dead("alerts") == {}
+    alert_service.code = None
+    eventually(lambda: alert_service.raised == ["alert-0-id"])
+
+
+@pytest.fixture
+def real_alert_service(tmp_path: Path) -> Iterator[Service]:
+    service = Service(tmp_path, SLUICE_MAX_REPORTS="3")
+    service.start()
+    yield service
+    service.close()
+
+
+def test_what_earlier_versions_queued_gets_through_to_the_service(
+    mesh: Mesh, real_alert_service: Service
+) -> None:
+    """Each of these kept all the others from it."""
+    service = real_alert_service
+    worker = mesh.worker(SLUICE_ALERT_TARGET=f"127.0.0.1:{service.port}")
+    large = RaiseAlertRequest(alert_id="large-alert", event_type="PII")
+    large.payload.string_value = CANARY * 500_000
+    for _ in range(50_000):
+        large.findings.add(detector="us_ssn", path="/data/" + "x" * 100)
+    deep = RaiseAlertRequest(alert_id="deep-alert", event_type="PII").SerializeToString()
+    payload = field(1, deep + field(5, nested_lists(200)))
+    mesh.put("alerts", "deliver_alert", "large", DeliverAlert(alert=large).SerializeToString())
+    mesh.put("alerts", "deliver_alert", "deep", payload)
+    mesh.put("alerts", "deliver_alert", "noise", b"\xff")
+    queue_alert(mesh, "refused-alert", event_type="no type")
+    queue_alert(mesh, "alert-0-id")
+    queue_alert(mesh, "alert-1-id")
+    worker.start()
+    eventually(lambda: len(service.reports()) == 3)
+    assert mesh.dead("alerts") == {"noise": "UNDECODABLE", "refused-alert": "ALERT_REFUSED"}
+    reports = [json.loads((service.path / name).read_text()) for name in service.reports()]
+    by_id = {each["alert"]["alert_id"]: each for each in reports}
+    assert by_id["large-alert"]["alert"]["cut"]
+    assert by_id["large-alert"]["alert"]["finding_count"] == 50_000
+    assert by_id["deep-alert"]["alert"]["cut"]
+    assert "payload" not in by_id["deep-alert"]
+    assert "cut" not in by_id["alert-0-id"]["alert"]
+    # There is no room for the last one, which waits until somebody makes some.
+    eventually(lambda: worker.lines("part is unavailable"))
+    (service.path / by_id["deep-alert"]["alert"]["report"]).unlink()
+    eventually(lambda: mesh.redis.client.hlen("dramatiq:alerts.msgs") == 0, seconds=30)
+    assert len(service.reports()) == 3
+
+
+def test_a_full_redis_is_drained(mesh: Mesh, alert_service: AlertService) -> None:
+    """At its memory limit, by alerts as well as by jobs: fetched, done, failed and given back."""
+    jobs = [a_job(3, start=time.time_ns() + 10_000_000 * number) for number in range(4)]
+    for job in jobs:
+        mesh.enqueue(job)
+    refused = a_job(2)
+    refused.interactions[1].ClearField("verdict")
+    message_id = mesh.enqueue(refused)
+    mesh.put("interactions", "log_interactions", "damaged", b"\xff")
+    alert = RaiseAlertRequest(alert_id="alert-1-id", event_type="PII")
+    payload = DeliverAlert(alert=alert).SerializeToString()
+    mesh.put("alerts", "deliver_alert", "a-1", payload)
+    # What a dead worker held.
+    redis_client = mesh.redis.client
+    redis_client.lpop("dramatiq:interactions")
+    redis_client.sadd("dramatiq:__acks__.dead.interactions", f"m-{jobs[0].job_id}")
+    redis_client.zadd("dramatiq:__heartbeats__", {"dead": 1})
+    redis_client.config_set("maxmemory", 1)
+    with pytest.raises(redis.exceptions.OutOfMemoryError):
+        redis_client.set("x", "y")
+
+    worker = mesh.worker(SLUICE_ALERT_TARGET=f"127.0.0.1:{alert_service.port}")
+    worker.start()
+    for job in (*jobs, refused):
+        mesh.await_state(job, job_pb2.JOB_STATE_SUCCEEDED)
+    eventually(lambda: mesh.dead() == {message_id: "VERDICT_UNKNOWN", "damaged": "UNDECODABLE"})
+    eventually(lambda: alert_service.raised == ["alert-1-id"])
+    eventually(mesh.is_drained)
+    assert mesh.counts() == {"accepted": 14, "written": 13, "failed": 1}
+    letters = dead_letters.DeadLetters(redis_client)
+    assert [letters.replay(letter) for letter in letters.find() if letter.failed] == [True]
+    eventually(lambda: mesh.dead() == {message_id: "VERDICT_UNKNOWN", "damaged": "UNDECODABLE"})
+    assert worker.stop(signal.SIGTERM) == 0
+    assert len(mesh.influx.rows()) == 13
 
 
 def test_stored_layout_is_dramatiqs_own(mesh: Mesh) -> None:

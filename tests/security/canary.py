@@ -12,6 +12,7 @@ from urllib.request import urlopen
 
 import redis
 
+from deploy.local import admin
 from deploy.local.mesh import LocalMesh
 
 
@@ -99,8 +100,8 @@ def metrics(mesh: LocalMesh) -> Iterator[tuple[str, bytes]]:
     """Give the metrics page of every process, and what Envoy's admin interface counts."""
     ports = {use: port for use, (port, _) in mesh.settings.ports().items()}
     pages = {use: f"{port}/metrics" for use, port in ports.items() if use.endswith("metrics")}
-    pages["Envoy's stats"] = f"{mesh.settings.admin_port}/stats?histogrambuckets=none"
-    pages["Envoy's clusters"] = f"{mesh.settings.admin_port}/clusters"
+    for target in ("/stats?histogrambuckets=none", "/clusters"):
+        yield f"Envoy's {target}", admin.get(mesh.admin_socket, target, 10)
     for name, page in pages.items():
         with urlopen(f"http://127.0.0.1:{page}", timeout=10) as answer:
             yield name, answer.read()

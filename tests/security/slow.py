@@ -18,16 +18,20 @@ JSON = "Content-Type: application/json"
 
 
 def _sends_no_end_of_headers(mesh: LocalMesh) -> Exchange:
-    return exchange(mesh.gateway, b"GET /status/x HTTP/1.1\r\nHost: x\r\n")
+    return exchange(mesh.gateway, b"GET /status/x HTTP/1.1\r\nHost: localhost\r\n")
 
 
 def _sends_half_a_body(path: str, *headers: str) -> Callable[[LocalMesh], Exchange]:
-    data = request(f"POST {path} HTTP/1.1", "Host: x", "Content-Length: 500", *headers, body=b"{")
+    data = request(
+        f"POST {path} HTTP/1.1", "Host: localhost", "Content-Length: 500", *headers, body=b"{"
+    )
     return lambda mesh: exchange(mesh.gateway, data)
 
 
 def _sends_half_an_alert(mesh: LocalMesh) -> Exchange:
-    data = request("POST /alert HTTP/1.1", "Host: x", "Content-Length: 500", JSON, body=b"{")
+    data = request(
+        "POST /alert HTTP/1.1", "Host: localhost", "Content-Length: 500", JSON, body=b"{"
+    )
     return exchange(mesh.alert_door, data)
 
 

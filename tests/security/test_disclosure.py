@@ -117,7 +117,12 @@ def test_reflection_shows_the_public_services_only(channel: grpc.Channel) -> Non
         "sluice.ingest.v1.IngestService",
         "sluice.alert.v1.AlertService",
         "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
     }
-    inside = "envoy.service.accesslog.v3.AccessLogService"
-    assert reflected(channel, file_containing_symbol=inside).HasField("error_response")
+    for inside in (
+        "envoy.service.accesslog.v3.AccessLogService",
+        "sluice.edge.v1.EdgeService",
+        "sluice.job.v1.Interaction",
+    ):
+        assert reflected(channel, file_containing_symbol=inside).HasField("error_response")

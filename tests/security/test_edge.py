@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 
+from deploy.local import admin
 from deploy.local.mesh import LocalMesh
 
 # Before these, an advisory for what we use is open: an HTTP/2 memory bomb is the last of them.
 OLDEST_ENVOY = (1, 38, 1)
 
 STREAMS = {
-    "gateway": {"grpc_ingest_streams", "grpc_alert_streams", "grpc_health", "grpc_reflection",
-                "watch_status", "watch_alerts"},
+    "gateway": {"grpc_ingest_streams", "grpc_ingest_watch", "grpc_alert_streams",
+                "grpc_health_watch", "grpc_reflection", "watch_status", "watch_alerts"},
     "alert_door": {"door_grpc_streams", "door_watch_alerts"},
 }  # fmt: skip
 
@@ -26,23 +27,24 @@ TOLD_IN_THE_ACCESS_LOG = {
 }  # fmt: skip
 
 
-def admin(mesh: LocalMesh, path: str) -> Any:
-    address = f"http://127.0.0.1:{mesh.settings.admin_port}{path}"
-    with urlopen(address, timeout=10) as answer:
-        return json.load(answer)
+HOSTS = ["localhost", "127.0.0.1", "[::1]"]
+
+
+def asked(mesh: LocalMesh, path: str) -> Any:
+    return json.loads(admin.get(mesh.admin_socket, path, 10))
 
 
 @pytest.fixture(scope="module")
 def dump(mesh: LocalMesh) -> dict[str, Any]:
     """Return Envoy's own account of its configuration, by kind."""
-    configs = admin(mesh, "/config_dump?include_eds")["configs"]
+    configs = asked(mesh, "/config_dump?include_eds")["configs"]
     return {each["@type"].rsplit(".", 1)[1]: each for each in configs}
 
 
 @pytest.fixture(scope="module", params=["gateway", "alert_door"])
 def listener(request: pytest.FixtureRequest, dump: dict[str, Any]) -> Any:
     listeners = [each["listener"] for each in dump["ListenersConfigDump"]["static_listeners"]]
-    assert {each["name"] for each in listeners} == {"gateway", "alert_door"}
+    assert {each["name"] for each in listeners} == {"gateway", "alert_door", "admin"}
     return next(each for each in listeners if each["name"] == request.param)
 
 
@@ -52,10 +54,13 @@ def manager(listener: Any) -> Any:
     return chain["typed_config"]
 
 
-@pytest.fixture(scope="module", params=["ingest_service", "alert_service"])
+CLUSTERS = ["ingest_service", "ingest_refusals", "alert_service"]
+
+
+@pytest.fixture(scope="module", params=CLUSTERS)
 def cluster(request: pytest.FixtureRequest, dump: dict[str, Any]) -> Any:
     clusters = [each["cluster"] for each in dump["ClustersConfigDump"]["static_clusters"]]
-    assert {each["name"] for each in clusters} == {"ingest_service", "alert_service"}
+    assert {each["name"] for each in clusters} == {*CLUSTERS, "admin"}
     return next(each for each in clusters if each["name"] == request.param)
 
 
@@ -65,12 +70,22 @@ def http_filter(manager: Any, name: str) -> Any:
 
 
 def routes(manager: Any) -> list[Any]:
-    ((host),) = manager["route_config"]["virtual_hosts"]
-    return list(host["routes"])
+    return list(own_host(manager)["routes"])
+
+
+def own_host(manager: Any) -> Any:
+    """Return the virtual host of our own names; the other one refuses."""
+    hosts = {each["name"]: each for each in manager["route_config"]["virtual_hosts"]}
+    elsewhere = hosts.pop("elsewhere")
+    assert elsewhere["domains"] == ["*"]
+    (refused,) = elsewhere["routes"]
+    assert refused["direct_response"] == {"status": 421}
+    (own,) = hosts.values()
+    return own
 
 
 def test_envoy_is_newer_than_the_advisories(mesh: LocalMesh) -> None:
-    found = re.search(r"/(\d+)\.(\d+)\.(\d+)", admin(mesh, "/server_info")["version"])
+    found = re.search(r"/(\d+)\.(\d+)\.(\d+)", asked(mesh, "/server_info")["version"])
     assert found is not None
     assert tuple(map(int, found.groups())) >= OLDEST_ENVOY
 
@@ -107,6 +122,8 @@ def test_headers_are_limited(manager: Any) -> None:
 
 def test_connections_and_streams_are_limited(listener: Any, manager: Any) -> None:
     assert listener["per_connection_buffer_limit_bytes"] == 32768
+    # Watches have no limit of time; a peer that is gone does.
+    assert listener["tcp_keepalive"]["keepalive_time"] == 60
     http2 = manager["http2_protocol_options"]
     assert http2["max_concurrent_streams"] == 100
     assert http2["initial_stream_window_size"] == 65536
@@ -129,9 +146,26 @@ def test_overload_is_met_by_refusing(dump: dict[str, Any]) -> None:
     assert thresholds == {"shrink_heap": 0.9, "stop_accepting_requests": 0.95}
 
 
-def test_admin_listens_on_loopback(dump: dict[str, Any]) -> None:
-    address = dump["BootstrapConfigDump"]["bootstrap"]["admin"]["address"]["socket_address"]
-    assert address["address"] == "127.0.0.1"
+def test_admin_has_a_socket_and_no_port(mesh: LocalMesh, dump: dict[str, Any]) -> None:
+    address = dump["BootstrapConfigDump"]["bootstrap"]["admin"]["address"]
+    assert address == {"pipe": {"path": str(mesh.admin_socket), "mode": 0o600}}
+    assert stat.S_IMODE(mesh.admin_socket.stat().st_mode) == 0o600
+    assert stat.S_IMODE(mesh.admin_socket.parent.stat().st_mode) == 0o700
+
+
+def test_only_our_own_names_and_origins_are_answered(manager: Any) -> None:
+    assert manager["route_config"]["ignore_port_in_host_matching"] is True
+    assert own_host(manager)["domains"] == HOSTS
+    foreign = routes(manager)[0]
+    assert foreign["direct_response"] == {"status": 403}
+    assert foreign["match"]["prefix"] == "/"
+    assert [each["name"] for each in foreign["match"]["headers"]] == ["origin", "origin"]
+
+
+def test_refusals_wait_on_both_listeners(manager: Any) -> None:
+    # Nearer to the caller than whatever refuses.
+    names = [each["name"].rsplit(".", 1)[1] for each in manager["http_filters"]]
+    assert names.index("lua") < names.index("header_mutation")
 
 
 def test_bodies_are_limited_before_they_are_transcoded(manager: Any) -> None:
@@ -159,10 +193,14 @@ def test_every_route_but_those_of_streams_ends_in_time(listener: Any, manager: A
             assert off["envoy.filters.http.grpc_json_transcoder"]["disabled"] is True
         elif route["name"] in STREAMS[listener["name"]]:
             assert route["route"]["timeout"] == "0s"
-            assert route["route"]["idle_timeout"] == "300s"
+            # A watcher may wait; on a stream the service waits less than this.
+            is_written = route["name"] == "grpc_ingest_streams"
+            assert route["route"]["idle_timeout"] == ("300s" if is_written else "0s")
+            assert route["route"]["priority"] == "HIGH"
             assert route["route"]["max_stream_duration"] == {"max_stream_duration": "0s"}
         elif route["name"] != "preflight":
             assert route["route"]["timeout"] == "10s"
+            assert "priority" not in route["route"]
             # So the limit of every stream holds.
             assert "max_stream_duration" not in route["route"]
     assert STREAMS[listener["name"]] <= {route["name"] for route in routes(manager)}
@@ -180,13 +218,11 @@ def test_only_our_services_are_routed_to(manager: Any) -> None:
         "/sluice.ingest.v1.IngestService/",
         "/sluice.alert.v1.AlertService/",
         "/grpc.health.v1.Health/",
-        "/grpc.reflection.v1alpha.ServerReflection/",
     }
 
 
 def test_a_call_is_retried_only_when_it_cannot_have_arrived(manager: Any) -> None:
-    (host,) = manager["route_config"]["virtual_hosts"]
-    policy = host["retry_policy"]
+    policy = own_host(manager)["retry_policy"]
     assert set(policy["retry_on"].split(",")) == {
         "connect-failure",
         "refused-stream",
@@ -198,11 +234,14 @@ def test_a_call_is_retried_only_when_it_cannot_have_arrived(manager: Any) -> Non
 
 
 def test_circuits_break(cluster: Any) -> None:
-    (limits,) = cluster["circuit_breakers"]["thresholds"]
-    assert limits["max_connections"] == 1024
-    assert limits["max_pending_requests"] == 2048
-    assert limits["max_requests"] == 4096
-    assert limits["retry_budget"]["budget_percent"] == {"value": 20}
+    calls, streams = cluster["circuit_breakers"]["thresholds"]
+    assert streams.pop("priority") == "HIGH"
+    assert calls == streams
+    for limits in (calls, streams):
+        assert limits["max_connections"] == 1024
+        assert limits["max_pending_requests"] == 2048
+        assert limits["max_requests"] == 4096
+        assert limits["retry_budget"]["budget_percent"] == {"value": 20}
     assert cluster["connect_timeout"] == "1s"
     assert cluster["per_connection_buffer_limit_bytes"] == 32768
 
@@ -222,6 +261,7 @@ def test_health_decides_who_is_called(cluster: Any) -> None:
     assert "grpc_health_check" in check
     assert check["interval"] == check["no_traffic_interval"] == "0.500s"
     assert cluster["common_lb_config"]["healthy_panic_threshold"] == {}
+    assert cluster["common_lb_config"]["update_merge_window"] == "0s"
 
 
 def test_the_access_log_tells_nothing_that_a_caller_wrote(manager: Any) -> None:
@@ -235,11 +275,17 @@ def test_the_access_log_tells_nothing_that_a_caller_wrote(manager: Any) -> None:
         "CEL(request.method in ['GET', 'POST', 'OPTIONS'] ? request.method : 'other')",
     }
     config = to_alert_service["typed_config"]
-    assert not any(key.startswith("additional_") for key in config)
+    added = [value for key, value in config.items() if key.startswith("additional_")]
+    assert added == [["grpc-status"]]
     assert config["common_config"]["grpc_service"]["envoy_grpc"]["cluster_name"] == "alert_service"
 
 
 def test_the_gateways_own_errors_quote_nothing(manager: Any) -> None:
     errors = manager["local_reply_config"]
     commands = set(re.findall(r"%([^%]+)%", json.dumps(errors)))
-    assert commands == {"CEL(xds.route_name != '' ? request.id : '')"}
+    # The latter two are for the ingest service; the filter that tells it takes them away.
+    assert commands == {
+        "CEL(xds.route_name != '' ? request.id : '')",
+        "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT",
+        "REQ(X-REQUEST-ID)",
+    }

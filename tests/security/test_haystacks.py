@@ -22,7 +22,9 @@ UNITS = {
     "backslashes": "\\\\", "percent": "%41", "zero width": "\u200b", "full width": "４",
     "combining": "e\u0301", "ligature of 18": "\ufdfa", "emoji": "😀", "quotes": "'\\\"",
     "braces": "{[(<", "real SSNs": "123-45-6789 ", "real addresses": "bob@example.com ",
-    "keywords": "secret", "hex": "0x", "key ids": "AKIA",
+    "keywords": "secret", "hex": "0x", "key ids": "AKIA", "open angles": "password=<",
+    "encoded digits": "%34", "entities": "4&#52;", "commas": "4111,", "escapes": "1\\\\u002d",
+    "key heads": "-----BEGIN PRIVATE KEY-----MIIEvQIBADANBg", "ports": "a://b:80/@c ",
 }  # fmt: skip
 
 # Usually a tenth of a second; whoever takes this long is not linear.

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from urllib.request import urlopen
 
 import grpc
 import pytest
 
-from tests.e2e.client import JSON, Client, eventually
+from deploy.local import admin
+from tests.e2e.client import JSON, Client, eventually, marker
 from tests.security import wire
 from tests.security.calls import call
 from tests.security.wire import exchange, request
 
 BODY = b'{"data":1}'
 LENGTH = f"Content-Length: {len(BODY)}"
-HOST = "Host: x"
+HOST = "Host: localhost"
 JSON_TYPE = "Content-Type: application/json"
 
 
@@ -102,9 +102,8 @@ def test_a_caller_cannot_steer_timeouts(client: Client, header: str, claim: str)
 
 
 def retries(client: Client) -> int:
-    stats = f"http://127.0.0.1:{client.mesh.settings.admin_port}/stats?filter=upstream_rq_retry$"
-    with urlopen(stats, timeout=10) as answer:
-        return sum(int(line.rsplit(b" ", 1)[1]) for line in answer.read().splitlines())
+    told = admin.get(client.mesh.admin_socket, "/stats?filter=upstream_rq_retry$", 10)
+    return sum(int(line.rsplit(b" ", 1)[1]) for line in told.splitlines())
 
 
 def test_a_caller_cannot_steer_retries(client: Client) -> None:
@@ -153,15 +152,11 @@ def test_the_request_id_is_the_gateways(client: Client) -> None:
 def test_a_claimed_request_id_is_not_taken_where_the_gateway_has_none_yet(
     client: Client, text: bytes
 ) -> None:
-    known = {alert["alert_id"] for alert in client.get("/alerts?page_size=500").json["alerts"]}
+    before = client.refused_at_edge()
     answer = exchange(client.mesh.gateway, text)
     assert CLAIMED.encode() not in answer.body
-
-    def raised() -> list[dict[str, str]] | None:
-        listed = client.get("/alerts?page_size=500").json["alerts"]
-        return [each for each in listed if each["alert_id"] not in known] or None
-
-    assert CLAIMED not in json.dumps(eventually(raised))
+    eventually(lambda: client.refused_at_edge() > before or None)
+    assert CLAIMED.encode() not in client.get("/alerts?page_size=500").body
 
 
 @pytest.mark.parametrize(
@@ -195,6 +190,153 @@ def test_admin_and_metrics_are_not_behind_the_gateway(
         assert answer.detail("ErrorInfo")["reason"] == "PATH_UNKNOWN"
 
 
+def addresses(client: Client) -> list[str]:
+    """Return where a web page could try."""
+    return [
+        client.mesh.gateway,
+        client.mesh.alert_door,
+        f"127.0.0.1:{client.mesh.settings.admin_port}",
+    ]
+
+
+CLOSE = "Connection: close"
+
+
+@pytest.mark.parametrize("path", ["/ready", "/stats/prometheus"])
+def test_the_admin_port_tells_how_the_gateway_is(client: Client, path: str) -> None:
+    port = f"127.0.0.1:{client.mesh.settings.admin_port}"
+    assert client.call("GET", path, address=port).status == 200
+    for method in ("POST", "PUT", "DELETE", "HEAD", "OPTIONS"):
+        assert client.call(method, path, address=port).status == 404
+
+
+@pytest.mark.parametrize(
+    "path", [*(path for path in ADMIN if path not in {"/ready", "/stats/prometheus"}), "/",
+             "/drain_listeners", "/ready/", "/READY", "/ready/../config_dump", "/%72eady/../stats",
+             "/stats/prometheus/../clusters", "/stats/recentlookups", "/healthcheck/fail"]
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_nothing_else_of_the_admin_interface_has_a_port(
+    client: Client, path: str, method: str
+) -> None:
+    port = f"127.0.0.1:{client.mesh.settings.admin_port}"
+    require_error(exchange(port, request(f"{method} {path} HTTP/1.1", HOST, CLOSE)), 404)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:8001", "localhost.evil.example", "evil.localhost", "x",
+     "127.0.0.1.nip.io", "127.0.0.1.", "10.0.0.1", "localhost@evil", "[::2]", "api_gateway"],
+)  # fmt: skip
+def test_a_name_that_is_not_ours_is_refused(client: Client, host: str) -> None:
+    # As after DNS rebinding: the page's own name, the address of this machine.
+    for address in addresses(client):
+        for path in ("/ready", "/alerts", "/submit", "/nowhere"):
+            answer = exchange(address, request(f"GET {path} HTTP/1.1", f"Host: {host}", CLOSE))
+            require_error(answer, 421)
+            assert b"HOST_UNKNOWN" in answer.body
+        line = f"GET http://{host}/alerts HTTP/1.1"
+        # That is no address that Envoy takes.
+        wanted = 400 if "_" in host else 421
+        require_error(exchange(address, request(line, HOST, CLOSE)), wanted)
+    answer = post(client, f"Host: {host}")
+    assert answer.status in {400, 421}
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "LocalHost"])
+@pytest.mark.parametrize("port", ["", ":80", ":8001", ":1"])
+def test_our_own_names_have_any_port(client: Client, host: str, port: str) -> None:
+    line = request("GET /alerts?page_size=1 HTTP/1.1", f"Host: {host}{port}")
+    assert exchange(client.mesh.gateway, line).status == 200
+    assert exchange(client.mesh.alert_door, line).status == 200
+
+
+def test_grpc_of_another_name_is_refused(client: Client) -> None:
+    for authority in ("evil.example", "evil.example:8001"):
+        options = [("grpc.default_authority", authority)]
+        with grpc.insecure_channel(client.mesh.gateway, options=options) as channel:
+            assert call(channel, wire.SCAN, b"").code() is not grpc.StatusCode.OK
+            ended = call(channel, "/grpc.health.v1.Health/Check", b"")
+            assert ended.code() is not grpc.StatusCode.OK
+
+
+FOREIGN = ["null", "http://evil.example", "https://localhost.evil.example", "http://localhost:x",
+           "http://localhost, http://evil.example", "file://", "http://127.0.0.1.evil.example",
+           "chrome-extension://localhost", "http://evil@localhost", "x"]  # fmt: skip
+
+
+@pytest.mark.parametrize("origin", FOREIGN)
+def test_a_page_of_another_origin_gets_nothing_done(client: Client, origin: str) -> None:
+    mine = f"Origin: {origin}"
+    note = marker()
+    sent = json.dumps({"data": f"{note} 123-45-6789"}).encode()
+    require_error(post(client, mine, path="/submit", body=sent), 403)
+    frame = b"\0\0\0\0\0"
+    for media_type in ("application/grpc-web", "application/grpc-web-text", "application/grpc"):
+        headers = {"Content-Type": media_type, "Origin": origin}
+        told = client.call("POST", wire.SUBMIT, frame, headers).headers
+        assert told["grpc-status"] == "7"
+    for address in addresses(client):
+        for method, path in (("GET", "/alerts"), ("GET", "/ready"), ("OPTIONS", "/submit")):
+            line = request(f"{method} {path} HTTP/1.1", HOST, mine, CLOSE)
+            answer = exchange(address, line)
+            require_error(answer, 403)
+            assert b"ORIGIN_FOREIGN" in answer.body
+            assert b"access-control-allow-origin" not in answer.text
+    assert note not in json.dumps(client.get("/alerts?page_size=500").json)
+    assert client.rows(f"payload =~ /{note}/") == []
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://localhost", "http://localhost:3000", "https://127.0.0.1", "http://[::1]:80"]
+)
+def test_a_page_of_this_machine_may_call(client: Client, origin: str) -> None:
+    answer = post(client, f"Origin: {origin}")
+    assert answer.status == 200
+    assert f"access-control-allow-origin: {origin}".encode() in answer.text
+
+
+RECORD_REFUSAL = "/sluice.edge.v1.EdgeService/RecordRefusal"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [RECORD_REFUSAL, RECORD_REFUSAL.lower(), RECORD_REFUSAL.upper(), f"//x/..{RECORD_REFUSAL}",
+     f"/.{RECORD_REFUSAL}", RECORD_REFUSAL.replace("Edge", "%45dge"), f"{RECORD_REFUSAL}?rule=X",
+     f"http://localhost{RECORD_REFUSAL}", f"/sluice.ingest.v1.IngestService/..{RECORD_REFUSAL}"],
+)  # fmt: skip
+def test_nobody_outside_puts_refusals_on_record(client: Client, path: str) -> None:
+    forged = [f"x-envoy-original-path: {RECORD_REFUSAL}", "x-envoy-internal: true",
+              "x-forwarded-for: 127.0.0.1", "x-refused-rule: BAD_QUERY", "x-refused-id: 12345678",
+              "x-refused-client: 127.0.0.1"]  # fmt: skip
+    for address in (client.mesh.gateway, client.mesh.alert_door):
+        for line in (f"GET {path} HTTP/1.1", f"POST {path} HTTP/1.1"):
+            for headers in ([], forged, [JSON_TYPE], ["Content-Type: text/plain"]):
+                answer = exchange(address, request(line, HOST, "Content-Length: 0", *headers))
+                require_error(answer, 404)
+        for media_type in ("application/grpc-web", "application/grpc-web-text"):
+            answer = exchange(
+                address,
+                request(f"POST {path} HTTP/1.1", HOST, f"Content-Type: {media_type}", *forged,
+                        "Content-Length: 5", body=b"\0\0\0\0\0"),
+            )  # fmt: skip
+            # The alert door does not take gRPC-Web.
+            assert answer.status == 404 or b"grpc-status: 12" in answer.text
+        with grpc.insecure_channel(address) as channel:
+            for method in (RECORD_REFUSAL, RECORD_REFUSAL.lower()):
+                assert call(channel, method, b"").code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_caller_cannot_claim_that_a_refusal_waited(client: Client) -> None:
+    answer = post(client, "x-refused-rule: BAD_QUERY", "x-refused-id: 12345678", body=b"{")
+    require_error(answer, 400)
+    assert b"x-refused" not in answer.text
+    assert b"12345678" not in answer.body
+    passed = post(client, "x-refused-rule: BAD_QUERY", "x-refused-id: 12345678")
+    assert passed.status == 200
+    assert b"x-refused" not in passed.text
+
+
 @pytest.mark.parametrize(
     "path",
     ["/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs",
@@ -213,6 +355,24 @@ def test_a_path_of_grpc_is_none_of_json(client: Client, path: str) -> None:
 )  # fmt: skip
 def test_internal_services_are_not_behind_the_gateway(channel: grpc.Channel, method: str) -> None:
     assert call(channel, method, b"").code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize("method", ["/sluice.ingest.v1.IngestService/Nope", "/nope.Nope/Nope"])
+@pytest.mark.parametrize("media_type", ["application/grpc", "application/grpc-web"])
+def test_a_call_of_an_unknown_method_alerts(
+    client: Client, channel: grpc.Channel, method: str, media_type: str
+) -> None:
+    def unknown() -> int:
+        listed = client.get("/alerts?page_size=500").json["alerts"]
+        rules = [alert["violations"][0]["rule"] for alert in listed if alert["violations"]]
+        return rules.count("UNKNOWN_METHOD")
+
+    before = unknown()
+    if media_type == "application/grpc":
+        assert call(channel, method, b"").code() is grpc.StatusCode.UNIMPLEMENTED
+    else:
+        client.call("POST", method, b"\0\0\0\0\0", {"Content-Type": media_type})
+    eventually(lambda: True if unknown() > before else None)
 
 
 def test_the_alert_door_leads_to_alerts_only(client: Client) -> None:

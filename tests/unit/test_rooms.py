@@ -11,7 +11,7 @@ SERVICES = {"ingest_service", "alert_service", "worker"}
 ROOMS = {
     **{service: {service, "mesh", "sluice"} for service in SERVICES},
     "mesh": {"mesh", "sluice"},
-    "deploy": {"deploy"},
+    "deploy": {"deploy", "mesh"},
 }
 OURS = SERVICES | {"mesh", "sluice", "deploy", "tests"}
 PURE = ["ingest_service/validation.py", "ingest_service/fields.py", "ingest_service/tasks.py"]

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 
 import redis
 
+from mesh.console import outlive_the_reader
 from mesh.queue import NotDurable, connect
 from worker.books.balance import Report, audit
 from worker.books.ledger import Ledger
@@ -107,4 +108,5 @@ def _ago(text: str) -> float:
 
 
 if __name__ == "__main__":
+    outlive_the_reader()
     sys.exit(main(sys.argv[1:]))

@@ -1,22 +1,23 @@
 """Compares the books of Redis with the rows of InfluxDB while the mesh goes on working.
 
 What moves is left out rather than stopped: a job is compared when it was final before InfluxDB was
-read and is unchanged after, and totals are compared with what they were before and after.
+read and is unchanged after, and totals are compared with what they were before and after. Redis is
+read in pieces; what that leaves in doubt about a job is looked at again, at one moment.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ulid import ULID
 
 from sluice.job.v1.job_pb2 import JobRecord
-from worker.books.ledger import Found, Ledger
-from worker.books.queued import CHUNK, Queued, QueueReader
+from worker.books.ledger import Found, Job, Ledger
+from worker.books.queued import CHUNK, GONE, SUSPECTS, UNPLACED, QueueReader
 from worker.books.rows import Kept, Rows
-from worker.books.totals import Totals
+from worker.books.totals import Counts, Moves, Totals
 from worker.records import FINAL
 
 MOST_NAMED = 20
@@ -70,7 +71,7 @@ def audit(queue: QueueReader, rows: Rows, ledger: Ledger, since: float | None = 
     `since` leaves out jobs accepted before then, in seconds since the Unix epoch. Raises
     redis.RedisError, worker.waiting.Outage, and sqlite3.Error when there is no room to compare.
     """
-    before = queue.read()
+    before = queue.counts()
     kept = rows.kept()
     first = _collect(queue, ledger)
     if first is not None:
@@ -79,16 +80,16 @@ def audit(queue: QueueReader, rows: Rows, ledger: Ledger, since: float | None = 
         first = max(first, since or 0.0)
         for task_ids in rows.task_ids(first - MARGIN_SECONDS):
             ledger.add_rows(task_ids)
-    after = queue.read()
+    stock = _take_stock(queue, ledger)
     places = dict.fromkeys(("waiting", "fetched", "dead"), 0)
-    report = Report(after.totals, places, kept, first)
-    _compare_totals(before, after, report)
-    _compare_open(after, report)
+    report = Report(stock.totals, places, kept, first)
+    _compare_totals(before, stock, report)
+    _compare_open(queue, ledger, stock, report)
     if first is not None:
-        _compare_jobs(queue, ledger, before, after, first, report)
-        if kept.rows > _most_rows(after):
-            _name_strangers(queue, ledger, after, first, report)
-    _note_old_messages(after, report)
+        _compare_jobs(queue, ledger, first, report)
+        if kept.rows > _most_rows(stock):
+            _name_strangers(queue, ledger, first, report)
+    _note_old_messages(stock, report)
     return report
 
 
@@ -103,50 +104,146 @@ def _collect(queue: QueueReader, ledger: Ledger) -> float | None:
     return first
 
 
-def _compare_totals(before: Queued, after: Queued, report: Report) -> None:
-    totals, rows = after.totals, report.kept.rows
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """What Redis holds about unfinished and failed jobs, the jobs themselves in a ledger."""
+
+    totals: Totals
+    unexplained: int
+    """Failed interactions that no dead letter keeps; below zero, those that are kept and were not
+    counted as failed."""
+    last_waiting: str
+    """The job that waited at the end of the queue when it was read; all before it were seen."""
+    deliveries: int
+    """Jobs that were done long ago and whose message is still there."""
+    delivered_again: str
+    """One of them."""
+
+
+def _take_stock(queue: QueueReader, ledger: Ledger) -> Stock:
+    """Take everything but the records into the ledger.
+
+    In the order in which messages move, so that what moves on meanwhile is met again.
+    """
+    pieces = queue.open_jobs()
+    counts, jobs = next(pieces)
+    moves = Moves(counts)
+    ledger.add_open(jobs)
+    for counts, jobs in pieces:
+        moves.see(counts)
+        ledger.add_open(jobs)
+    totals = moves.totals(ledger.interactions_open())
+    last_waiting = _add_waiting(queue, ledger, "")
+    for job_ids in queue.fetched():
+        ledger.add_messages("fetched", job_ids)
+    deliveries, delivered_again = _take_closed(queue, ledger)
+    for letters in queue.dead():
+        ledger.add_messages("dead", (job_id for job_id, _ in letters))
+        ledger.add_kept(letters)
+    moves.see(queue.counts())
+    unexplained = totals.failed - ledger.interactions_kept()
+    unexplained = min(max(0, unexplained - moves.put_back), unexplained + moves.failed)
+    return Stock(totals, unexplained, last_waiting, deliveries, delivered_again)
+
+
+def _add_waiting(queue: QueueReader, ledger: Ledger, until: str) -> str:
+    """Take the jobs that wait behind one of them, or all, and return the last one now."""
+    last = ""
+    for job_ids in queue.waiting(until):
+        ledger.add_messages("waiting", job_ids)
+        last = last or job_ids[0]
+    return last
+
+
+def _take_closed(queue: QueueReader, ledger: Ledger) -> tuple[int, str]:
+    """Put down which failures of jobs that are done have a message, to become a dead letter.
+
+    Returns how many of the jobs were done long ago, and one of them: their messages are to be
+    acknowledged, or delivered again.
+    """
+    since = time.time() - OLD_SECONDS
+    count, old = 0, ""
+    for job_ids in ledger.closed(CHUNK):
+        for job_id, present in zip(job_ids, queue.look_again(job_ids), strict=True):
+            if present.is_open or not present.has_message:
+                continue
+            record = JobRecord.FromString(present.record)
+            if record.failures:
+                ledger.add_kept([(job_id, len(record.failures))])
+            if record.end_time.seconds < since:
+                count += 1
+                old = old or job_id
+    return count, old
+
+
+def _compare_totals(before: Counts, stock: Stock, report: Report) -> None:
+    totals, rows = stock.totals, report.kept.rows
     if totals.difference:
         report.complaints.append(
             f"Accepted is {_more(totals.difference)} than written, failed and in flight together."
         )
-    if totals.failed != after.explained:
+    if stock.unexplained:
         report.complaints.append(
-            f"Failed is {_more(totals.failed - after.explained)} than the dead letters explain."
+            f"Failed is {_more(stock.unexplained)} than the dead letters explain."
         )
-    if rows > _most_rows(after):
+    if rows > _most_rows(stock):
         report.complaints.append(
-            f"Rows in InfluxDB are {_more(rows - _most_rows(after))} than the books know of."
+            f"Rows in InfluxDB are {_more(rows - _most_rows(stock))} than the books know of."
         )
     # Nothing was lost when InfluxDB drops what is old because it was told to.
-    if rows < before.totals.written and not report.kept.seconds:
+    if rows < before.written and not report.kept.seconds:
         report.complaints.append(
-            f"Rows in InfluxDB are {_more(rows - before.totals.written)} than booked as written."
+            f"Rows in InfluxDB are {_more(rows - before.written)} than booked as written."
         )
 
 
-def _compare_open(after: Queued, report: Report) -> None:
-    for job_id in after.open:
-        if place := after.place(job_id):
-            report.places[place] += 1
-        else:
-            report.name(job_id, "open, and its message is gone: nobody will write it")
+def _compare_open(queue: QueueReader, ledger: Ledger, stock: Stock, report: Report) -> None:
+    """Name the open jobs whose message is gone, or in no place where a worker would find it."""
+    last = stock.last_waiting
+    for job_ids in ledger.unplaced(SUSPECTS):
+        while True:
+            waiting, found = queue.look_for(job_ids)
+            if len(waiting) < CHUNK or last in waiting:
+                break
+            # More was added than one look shows, among it perhaps what had been fetched.
+            last = _add_waiting(queue, ledger, last)
+        _name_lost(
+            [
+                job_id
+                for job_id, state in zip(job_ids, found, strict=True)
+                if state == GONE or (state == UNPLACED and not ledger.has_message(job_id))
+            ],
+            report,
+        )
+    for job_ids in ledger.placed(CHUNK):
+        suspects = queue.without_message(job_ids)
+        for start in range(0, len(suspects), SUSPECTS):
+            some = suspects[start : start + SUSPECTS]
+            _, found = queue.look_for(some)
+            lost = [job_id for job_id, state in zip(some, found, strict=True) if state == GONE]
+            ledger.drop_messages(lost)
+            _name_lost(lost, report)
+    report.places |= ledger.places()
 
 
-def _compare_jobs(
-    queue: QueueReader, ledger: Ledger, before: Queued, after: Queued, first: float, report: Report
-) -> None:
+def _name_lost(job_ids: Sequence[str], report: Report) -> None:
+    for job_id in job_ids:
+        report.name(job_id, "open, and its message is gone: nobody will write it")
+
+
+def _compare_jobs(queue: QueueReader, ledger: Ledger, first: float, report: Report) -> None:
     suspects: list[tuple[str, bytes, str]] = []
-    for job_id, stored, found in ledger.jobs():
-        record = JobRecord.FromString(stored)
+    for job in ledger.jobs():
+        record = JobRecord.FromString(job.record)
         if _accepted(record) < first:
             continue
-        if job_id in before.open or job_id in after.open:
-            if how := ", ".join(_excess(job_id, found, _first_bits(record.size))):
-                report.name(job_id, how)
+        if job.is_open:
+            if how := ", ".join(_excess(job.job_id, job.found, _first_bits(record.size))):
+                report.name(job.job_id, how)
             continue
         report.compared += record.state in FINAL
-        if how := ", ".join(_misfits(job_id, record, found, after)):
-            suspects.append((job_id, stored, how))
+        if how := ", ".join(_misfits(job, record)):
+            suspects.append((job.job_id, job.record, how))
         if len(suspects) == CHUNK:
             _convict(queue, suspects, report)
             suspects.clear()
@@ -161,17 +258,18 @@ def _convict(queue: QueueReader, suspects: list[tuple[str, bytes, str]], report:
             report.name(job_id, how)
 
 
-def _misfits(job_id: str, record: JobRecord, found: Found, after: Queued) -> Iterator[str]:
+def _misfits(job: Job, record: JobRecord) -> Iterator[str]:
     """Yield what is wrong with a job that is not open."""
     if record.state not in FINAL:
         yield "neither open nor finished"
         return
     failed = sum(1 << failure.index for failure in record.failures)
     expected = _first_bits(record.size) & ~failed
-    if missing := expected & ~found.once:
-        yield f"{missing.bit_count()} of {record.size} rows missing ({_named(job_id, missing)})"
-    yield from _excess(job_id, found, expected)
-    if failed and job_id not in after.dead and job_id not in after.closed:
+    if missing := expected & ~job.found.once:
+        missed = _named(job.job_id, missing)
+        yield f"{missing.bit_count()} of {record.size} rows missing ({missed})"
+    yield from _excess(job.job_id, job.found, expected)
+    if failed and not job.is_kept:
         yield f"{failed.bit_count()} failed, kept by no dead letter"
 
 
@@ -183,13 +281,11 @@ def _excess(job_id: str, found: Found, expected: int) -> Iterator[str]:
         yield f"written though not to be: {_named(job_id, strange)}"
 
 
-def _name_strangers(
-    queue: QueueReader, ledger: Ledger, after: Queued, first: float, report: Report
-) -> None:
+def _name_strangers(queue: QueueReader, ledger: Ledger, first: float, report: Report) -> None:
     """Name jobs that have rows and are not in the books, though younger than those that are."""
     suspects: list[str] = []
     for job_id in ledger.strangers():
-        if job_id not in after.open and _made(job_id) > first:
+        if _made(job_id) > first:
             suspects.append(job_id)
         if len(suspects) == CHUNK:
             _convict_strangers(queue, suspects, report)
@@ -203,21 +299,17 @@ def _convict_strangers(queue: QueueReader, suspects: list[str], report: Report) 
             report.name(job_id, "has rows and is not in the books")
 
 
-def _note_old_messages(after: Queued, report: Report) -> None:
-    since = time.time() - OLD_SECONDS
-    old = sorted(
-        job_id for job_id, record in after.closed.items() if record.end_time.seconds < since
-    )
-    if old:
+def _note_old_messages(stock: Stock, report: Report) -> None:
+    if stock.deliveries:
         report.notes.append(
-            f"Messages of jobs that are done: {len(old):,}, {old[0]} among them. They come to a "
-            "worker again, which changes nothing."
+            f"Messages of jobs that are done: {stock.deliveries:,}, {stock.delivered_again} among "
+            "them. They come to a worker again, which changes nothing."
         )
 
 
-def _most_rows(after: Queued) -> int:
+def _most_rows(stock: Stock) -> int:
     """Return how many rows there may be: of jobs in flight, any number may be written."""
-    return after.totals.written + after.totals.in_flight
+    return stock.totals.written + stock.totals.in_flight
 
 
 def _accepted(record: JobRecord) -> float:

@@ -1,4 +1,4 @@
-"""Puts the records of Redis and the rows of InfluxDB side by side, job by job.
+"""Puts what Redis holds and the rows of InfluxDB side by side, job by job.
 
 Both come in no common order and may be more than memory holds, so they lie in a temporary file of
 SQLite. A job costs about a hundred bytes there, however many rows it has.
@@ -18,7 +18,13 @@ PRAGMA journal_mode = OFF;
 PRAGMA cache_size = -65536;
 CREATE TABLE record (job TEXT PRIMARY KEY, bytes BLOB) WITHOUT ROWID;
 CREATE TABLE row (job TEXT PRIMARY KEY, found BLOB, repeated BLOB) WITHOUT ROWID;
+CREATE TABLE open (job TEXT PRIMARY KEY, size INTEGER) WITHOUT ROWID;
+CREATE TABLE message (job TEXT PRIMARY KEY, place TEXT) WITHOUT ROWID;
+CREATE TABLE kept (job TEXT PRIMARY KEY, failed INTEGER) WITHOUT ROWID;
+BEGIN;
 """
+
+Pages = Iterator[list[str]]
 
 
 @dataclass(slots=True)
@@ -34,6 +40,18 @@ class Found:
         """Count one row."""
         self.again |= self.once & 1 << index
         self.once |= 1 << index
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is known about one job that has a record."""
+
+    job_id: str
+    record: bytes
+    found: Found
+    is_open: bool
+    is_kept: bool
+    """Whether a dead letter keeps what failed of it, or is about to."""
 
 
 class Ledger:
@@ -65,21 +83,99 @@ class Ledger:
             ((job_id, _packed(each.once), _packed(each.again)) for job_id, each in jobs.items()),
         )
 
-    def jobs(self) -> Iterator[tuple[str, bytes, Found]]:
-        """Yield each job that has a record, with the record and its rows."""
-        joined = self._file.execute(
-            "SELECT job, bytes, found, repeated FROM record LEFT JOIN row USING (job) ORDER BY job"
+    def add_open(self, jobs: Iterable[tuple[str, int]]) -> None:
+        """Take jobs that are not done, each with its open interactions."""
+        self._file.executemany("INSERT OR REPLACE INTO open VALUES (?, ?)", jobs)
+
+    def add_messages(self, place: str, job_ids: Iterable[str]) -> None:
+        """Take jobs whose message is in a place; of two places for one job the first counts."""
+        self._file.executemany(
+            "INSERT OR IGNORE INTO message VALUES (?, ?)", ((job_id, place) for job_id in job_ids)
         )
-        for job_id, record, once, again in joined:
-            yield job_id, record, Found(_unpacked(once), _unpacked(again))
+
+    def drop_messages(self, job_ids: Iterable[str]) -> None:
+        """Forget where these jobs have their message."""
+        self._file.executemany(
+            "DELETE FROM message WHERE job = ?", ((job_id,) for job_id in job_ids)
+        )
+
+    def has_message(self, job_id: str) -> bool:
+        """Return whether a job has its message somewhere."""
+        found = self._file.execute("SELECT 1 FROM message WHERE job = ?", (job_id,))
+        return found.fetchone() is not None
+
+    def add_kept(self, jobs: Iterable[tuple[str, int]]) -> None:
+        """Take jobs that have failed interactions which a dead letter keeps or is about to."""
+        self._file.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?)", jobs)
+
+    def jobs(self) -> Iterator[Job]:
+        """Yield each job that has a record."""
+        joined = self._file.execute(
+            "SELECT job, bytes, found, repeated, size, failed FROM record LEFT JOIN row USING (job)"
+            " LEFT JOIN open USING (job) LEFT JOIN kept USING (job) ORDER BY job"
+        )
+        for job_id, record, once, again, size, failed in joined:
+            found = Found(_unpacked(once), _unpacked(again))
+            yield Job(job_id, record, found, size is not None, failed is not None)
 
     def strangers(self) -> Iterator[str]:
-        """Yield each job that has rows and no record."""
+        """Yield each job that has rows and no record, and is not open."""
         alone = self._file.execute(
-            "SELECT job FROM row WHERE job NOT IN (SELECT job FROM record) ORDER BY job"
+            "SELECT job FROM row WHERE job NOT IN (SELECT job FROM record)"
+            " AND job NOT IN (SELECT job FROM open) ORDER BY job"
         )
         for (job_id,) in alone:
             yield job_id
+
+    def interactions_open(self) -> int:
+        """Return how many interactions of all jobs are open."""
+        return self._number("SELECT total(size) FROM open")
+
+    def interactions_kept(self) -> int:
+        """Return how many failed interactions are kept."""
+        return self._number("SELECT total(failed) FROM kept")
+
+    def places(self) -> dict[str, int]:
+        """Return how many open jobs have their message where."""
+        return dict(
+            self._file.execute(
+                "SELECT place, count(*) FROM open JOIN message USING (job) GROUP BY place"
+            )
+        )
+
+    def closed(self, most: int) -> Pages:
+        """Yield the jobs that are not open and have a message somewhere, so many at a time."""
+        return self._paged(
+            "SELECT job FROM message WHERE job > ? AND job NOT IN (SELECT job FROM open)", most
+        )
+
+    def placed(self, most: int) -> Pages:
+        """Yield the open jobs whose message waits or is fetched, so many at a time."""
+        return self._paged(
+            "SELECT job FROM open JOIN message USING (job) WHERE job > ? AND place != 'dead'", most
+        )
+
+    def unplaced(self, most: int) -> Pages:
+        """Yield the open jobs whose message is nowhere, so many at a time."""
+        return self._paged(
+            "SELECT job FROM open LEFT JOIN message USING (job) WHERE job > ? AND place IS NULL",
+            most,
+        )
+
+    def _paged(self, query: str, most: int) -> Pages:
+        """Yield what a query finds, page by page, so that more may be taken in between."""
+        last = ""
+        while True:
+            found = self._file.execute(f"{query} ORDER BY job LIMIT ?", (last, most))
+            page = [job_id for (job_id,) in found]
+            if not page:
+                return
+            yield page
+            last = page[-1]
+
+    def _number(self, query: str) -> int:
+        (number,) = self._file.execute(query).fetchone()
+        return int(number)
 
     def _found(self, job_id: str) -> Found:
         known = self._file.execute("SELECT found, repeated FROM row WHERE job = ?", (job_id,))

@@ -1,15 +1,18 @@
-"""What Redis holds about unfinished and failed jobs, all of it at one moment."""
+"""What Redis holds about unfinished and failed jobs, read in pieces.
+
+Redis does one thing at a time, and there may be a million jobs, so no command asks for more than a
+piece. What does not move while all pieces are read is in one of them, some of it in several.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import redis
 
-from sluice.job.v1.job_pb2 import JobRecord
-from worker.books.totals import Totals
+from worker.books.totals import FIELDS, Counts
 from worker.dead_letters import CAUSES_KEY
 from worker.queues import (
     INTERACTIONS,
@@ -20,73 +23,69 @@ from worker.queues import (
     messages_key,
     waiting_key,
 )
-from worker.records import BUCKET_CHARACTERS, COUNTS_KEY, OPEN_KEY, RECORDS_PREFIX, place
+from worker.records import COUNTS_KEY, OPEN_KEY, RECORDS_PREFIX, place
 
 CHUNK = 500
-SECONDS_AT_A_TIME = 20
-"""Hashes of job records that are read in one go; each holds the jobs of a second."""
+"""What one command asks for, so that Redis is back within a millisecond."""
+BUCKETS_AT_A_TIME = 20
+"""Hashes of job records that are read side by side; each holds the jobs of a second."""
+RECORDS_AT_A_TIME = 100
+"""Records that one command asks for. A record is 30 bytes, or 100 KB where thousands failed."""
+SUSPECTS = 100
+"""Jobs that one command looks for in every place, so for each of them in as many as there are
+workers."""
 
-# KEYS 1 counts, 2 open jobs, 3 waiting ids, 4 messages, 5 dead ids, 6 dead messages, 7 causes,
-# 8 heartbeats. ARGV 1 and 2 what stands before and after a worker's id in the key of what it has
-# fetched, 3 prefix of the hashes of job records, 4 how many characters of a job's id follow it.
-# Only reads. The last part is the messages without an open job, each with the job's record.
-READ = """
-local fetched = {}
-for _, worker in ipairs(redis.call('ZRANGE', KEYS[8], 0, -1)) do
-  for _, id in ipairs(redis.call('SMEMBERS', ARGV[1] .. worker .. ARGV[2])) do
-    fetched[#fetched + 1] = id
+HELD, UNPLACED, GONE = range(3)
+
+# KEYS 1 messages. ARGV ids. Returns those without a message. Its values stay where they are: they
+# may be a megabyte each.
+WITHOUT_MESSAGE = """
+local without = {}
+for _, id in ipairs(ARGV) do
+  if redis.call('HEXISTS', KEYS[1], id) == 0 then
+    without[#without + 1] = id
   end
 end
-local messages = redis.call('HKEYS', KEYS[4])
-local closed = {}
-for _, id in ipairs(messages) do
-  if redis.call('HEXISTS', KEYS[2], id) == 0 then
-    closed[#closed + 1] = id
-    local records, field = ARGV[3] .. string.sub(id, 1, ARGV[4]), string.sub(id, ARGV[4] + 1)
-    closed[#closed + 1] = redis.call('HGET', records, field) or ''
-  end
-end
-return {
-  redis.call('HGETALL', KEYS[1]),
-  redis.call('HGETALL', KEYS[2]),
-  redis.call('LRANGE', KEYS[3], 0, -1),
-  messages,
-  fetched,
-  redis.call('ZRANGE', KEYS[5], 0, -1),
-  redis.call('HKEYS', KEYS[6]),
-  redis.call('HGETALL', KEYS[7]),
-  closed,
-}
+return without
 """
 
-
-@dataclass(frozen=True, slots=True)
-class Queued:
-    """The queue of interactions and the books about it. A message has the id of its job."""
-
-    totals: Totals
-    open: dict[str, int]
-    """Interactions not yet written or failed, by job."""
-    waiting: set[str]
-    """Jobs whose message no worker has."""
-    fetched: set[str]
-    """Jobs whose message a worker has."""
-    dead: dict[str, int]
-    """Interactions booked as failed because of it, by job whose message is a dead letter."""
-    closed: dict[str, JobRecord]
-    """Records of jobs that are done and whose message is still there, to be acknowledged, made a
-    dead letter, or delivered again."""
-
-    def place(self, job_id: str) -> str:
-        """Return where the message of a job is, or nothing when it is gone."""
-        places = {"waiting": self.waiting, "fetched": self.fetched, "dead": self.dead}
-        return next((name for name, ids in places.items() if job_id in ids), "")
-
-    @property
-    def explained(self) -> int:
-        """How many failed interactions lie in a dead letter or are about to."""
-        pending = sum(len(record.failures) for record in self.closed.values())
-        return sum(self.dead.values()) + pending
+# KEYS 1 waiting ids, 2 messages, 3 open jobs, 4 dead ids, 5 dead messages, 6 heartbeats. ARGV 1 and
+# 2 what stands before and after a worker's id in the key of what it has fetched, 3 how much of the
+# end of the waiting ids to read, 4.. ids. Returns that end, and for each id: 0 when the job is not
+# open or its message is here, 1 when its message is in no place looked at, 2 when it has none.
+LOOK_FOR = """
+local last = redis.call('LRANGE', KEYS[1], -tonumber(ARGV[3]), -1)
+local waits = {}
+for _, id in ipairs(last) do
+  waits[id] = true
+end
+local workers = redis.call('ZRANGE', KEYS[6], 0, -1)
+local function is_here(id)
+  if waits[id] then
+    return true
+  end
+  for _, worker in ipairs(workers) do
+    if redis.call('SISMEMBER', ARGV[1] .. worker .. ARGV[2], id) == 1 then
+      return true
+    end
+  end
+  return false
+end
+local found = {}
+for i = 4, #ARGV do
+  local id, state = ARGV[i], 0
+  if redis.call('HEXISTS', KEYS[3], id) == 1
+    and not (redis.call('ZSCORE', KEYS[4], id) and redis.call('HEXISTS', KEYS[5], id) == 1) then
+    if redis.call('HEXISTS', KEYS[2], id) == 0 then
+      state = 2
+    elseif not is_here(id) then
+      state = 1
+    end
+  end
+  found[#found + 1] = state
+end
+return {last, found}
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,93 +94,160 @@ class Present:
 
     record: bytes
     is_open: bool
+    has_message: bool
 
 
 class QueueReader:
-    """Reads the books. Every method raises redis.RedisError."""
+    """Reads the books and the queue of interactions, in which a message has the id of its job.
+
+    Every method raises redis.RedisError.
+    """
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
-        self._read = client.register_script(READ)
+        self._without_message = client.register_script(WITHOUT_MESSAGE)
+        self._look_for = client.register_script(LOOK_FOR)
 
-    def read(self) -> Queued:
-        """Return the state of the queue."""
-        keys = [
-            COUNTS_KEY,
-            OPEN_KEY,
-            waiting_key(INTERACTIONS),
-            messages_key(INTERACTIONS),
-            dead_key(INTERACTIONS),
-            dead_messages_key(INTERACTIONS),
-            CAUSES_KEY,
-            f"{NAMESPACE}:__heartbeats__",
-        ]
-        before, _, after = fetched_key(INTERACTIONS, "|").partition("|")
-        args: list[str | int] = [before, after, RECORDS_PREFIX, BUCKET_CHARACTERS]
-        answer = cast(list[list[bytes]], self._read(keys=keys, args=args))
-        counts, opened, waiting, messages, fetched, dead, letters, causes, closed = answer
-        numbers = {name: int(number) for name, number in _pairs(counts)}
-        still_open = {job_id: int(number) for job_id, number in _pairs(opened)}
-        kept = _ids(messages)
-        why = dict(_pairs(causes))
-        return Queued(
-            totals=Totals(
-                numbers.get("accepted", 0),
-                numbers.get("written", 0),
-                numbers.get("failed", 0),
-                sum(still_open.values()),
-            ),
-            open=still_open,
-            waiting=_ids(waiting) & kept,
-            fetched=_ids(fetched) & kept,
-            dead={
-                job_id: int(why.get(job_id, b"0").partition(b" ")[0])
-                for job_id in _ids(dead) & _ids(letters)
-            },
-            closed={job_id: JobRecord.FromString(record) for job_id, record in _pairs(closed)},
-        )
+    def counts(self) -> Counts:
+        """Return what Redis counts."""
+        return _counts(self._client.hmget(COUNTS_KEY, list(FIELDS)))
 
-    def records(self) -> Iterator[list[tuple[str, bytes]]]:
-        """Yield the records of all jobs in pieces, some of them more than once."""
+    def open_jobs(self) -> Iterator[tuple[Counts, list[tuple[str, int]]]]:
+        """Yield the jobs that are not done, each with its open interactions, and counts of the
+        same moment.
+        """
         cursor = 0
         while True:
-            cursor, keys = cast(
-                tuple[int, list[bytes]],
-                self._client.scan(cursor, match=f"{RECORDS_PREFIX}*", count=CHUNK),
-            )
-            for start in range(0, len(keys), SECONDS_AT_A_TIME):
-                some = keys[start : start + SECONDS_AT_A_TIME]
-                with self._client.pipeline(transaction=False) as pipeline:
-                    for key in some:
-                        pipeline.hgetall(key)
-                    found = cast(list[dict[bytes, bytes]], pipeline.execute())
-                yield [
-                    (_text(key).removeprefix(RECORDS_PREFIX) + _text(field), record)
-                    for key, records in zip(some, found, strict=True)
-                    for field, record in records.items()
-                ]
+            with self._client.pipeline(transaction=True) as transaction:
+                transaction.hmget(COUNTS_KEY, list(FIELDS))
+                transaction.hscan(OPEN_KEY, cursor, count=CHUNK)
+                numbers, (cursor, found) = transaction.execute()
+            yield _counts(numbers), [(_text(job), int(size)) for job, size in found.items()]
             if cursor == 0:
                 return
 
+    def waiting(self, until: str = "") -> Iterator[list[str]]:
+        """Yield the jobs whose message no worker has, those that were added last first.
+
+        Messages are added at the end and taken at the beginning, so that reading towards the
+        beginning passes all of them. Stops after the piece that holds `until`.
+        """
+        end = -1
+        while True:
+            ids = _ids(self._client.lrange(waiting_key(INTERACTIONS), end - CHUNK + 1, end))
+            if ids:
+                yield ids[::-1]
+            if len(ids) < CHUNK or until in ids:
+                return
+            end -= CHUNK
+
+    def fetched(self) -> Iterator[list[str]]:
+        """Yield the jobs whose message a worker has."""
+        heartbeats = f"{NAMESPACE}:__heartbeats__"
+        for workers in self._pieces(lambda cursor: self._client.zscan(heartbeats, cursor)):
+            for worker, _ in workers:
+                key = fetched_key(INTERACTIONS, _text(worker))
+                yield from self._members(key)
+
+    def dead(self) -> Iterator[list[tuple[str, int]]]:
+        """Yield the jobs whose message is a dead letter, each with what was booked as failed."""
+        key, messages = dead_key(INTERACTIONS), dead_messages_key(INTERACTIONS)
+        for letters in self._pieces(lambda cursor: self._client.zscan(key, cursor, count=CHUNK)):
+            ids = [job_id for job_id, _ in letters]
+            if not ids:
+                continue
+            gone = set(_ids(self._without_message(keys=[messages], args=ids)))
+            causes = cast(list[bytes | None], self._client.hmget(CAUSES_KEY, ids))
+            yield [
+                (name, int((cause or b"0").partition(b" ")[0]))
+                for name, cause in zip(_ids(ids), causes, strict=True)
+                if name not in gone
+            ]
+
+    def without_message(self, job_ids: Sequence[str]) -> list[str]:
+        """Return those of these jobs, `CHUNK` at most, that have no message."""
+        if not job_ids:
+            return []
+        keys = [messages_key(INTERACTIONS)]
+        return _ids(cast(list[bytes], self._without_message(keys=keys, args=list(job_ids))))
+
+    def look_for(self, job_ids: Sequence[str]) -> tuple[list[str], list[int]]:
+        """Look for the messages of these jobs, `SUSPECTS` at most, in every place at one moment.
+
+        Returns the last `CHUNK` that wait, as `waiting` does, and for each job GONE when it is open
+        and has no message, UNPLACED when it is open and its message is in no place but perhaps
+        further ahead among those that wait, otherwise HELD.
+        """
+        keys = [
+            waiting_key(INTERACTIONS),
+            messages_key(INTERACTIONS),
+            OPEN_KEY,
+            dead_key(INTERACTIONS),
+            dead_messages_key(INTERACTIONS),
+            f"{NAMESPACE}:__heartbeats__",
+        ]
+        before, _, after = fetched_key(INTERACTIONS, "|").partition("|")
+        args: list[str | int] = [before, after, CHUNK, *job_ids]
+        last, found = cast(tuple[list[bytes], list[int]], self._look_for(keys=keys, args=args))
+        return _ids(last)[::-1], found
+
+    def records(self) -> Iterator[list[tuple[str, bytes]]]:
+        """Yield the records of all jobs."""
+        for keys in self._pieces(
+            lambda cursor: self._client.scan(cursor, match=f"{RECORDS_PREFIX}*", count=CHUNK)
+        ):
+            for start in range(0, len(keys), BUCKETS_AT_A_TIME):
+                yield from self._buckets(keys[start : start + BUCKETS_AT_A_TIME])
+
     def look_again(self, job_ids: Sequence[str]) -> list[Present]:
-        """Return what is known about these jobs, at one moment."""
+        """Return what is known about these jobs, `CHUNK` at most, at one moment."""
         with self._client.pipeline(transaction=True) as transaction:
             for job_id in job_ids:
                 transaction.hget(*place(job_id))
                 transaction.hexists(OPEN_KEY, job_id)
+                transaction.hexists(messages_key(INTERACTIONS), job_id)
             found = iter(transaction.execute())
         return [
-            Present(record or b"", bool(is_open))
-            for record, is_open in zip(found, found, strict=True)
+            Present(record or b"", bool(is_open), bool(has_message))
+            for record, is_open, has_message in zip(found, found, found, strict=True)
         ]
 
+    def _members(self, key: str) -> Iterator[list[str]]:
+        for ids in self._pieces(lambda cursor: self._client.sscan(key, cursor, count=CHUNK)):
+            yield _ids(ids)
 
-def _pairs(flat: list[bytes]) -> Iterator[tuple[str, bytes]]:
-    return zip(map(_text, flat[::2]), flat[1::2], strict=True)
+    def _buckets(self, keys: Sequence[bytes]) -> Iterator[list[tuple[str, bytes]]]:
+        """Yield what lies in these hashes of records, a piece of each at a time."""
+        cursors = dict.fromkeys(keys, 0)
+        while cursors:
+            with self._client.pipeline(transaction=False) as pipeline:
+                for key, cursor in cursors.items():
+                    pipeline.hscan(cast(str, key), cursor, count=RECORDS_AT_A_TIME)
+                pieces = dict(zip(cursors, pipeline.execute(), strict=True))
+            yield [
+                (_text(key).removeprefix(RECORDS_PREFIX) + _text(field), record)
+                for key, (_, records) in pieces.items()
+                for field, record in records.items()
+            ]
+            cursors = {key: cursor for key, (cursor, _) in pieces.items() if cursor}
+
+    @staticmethod
+    def _pieces(scan: Callable[[int], Any]) -> Iterator[list[Any]]:
+        """Yield every piece of what one of Redis' SCAN commands goes through."""
+        cursor = 0
+        while True:
+            cursor, found = scan(cursor)
+            yield found
+            if cursor == 0:
+                return
 
 
-def _ids(found: list[bytes]) -> set[str]:
-    return set(map(_text, found))
+def _counts(numbers: Any) -> Counts:
+    return Counts(*(int(number or 0) for number in numbers))
+
+
+def _ids(found: Any) -> list[str]:
+    return list(map(_text, found))
 
 
 def _text(name: bytes) -> str:

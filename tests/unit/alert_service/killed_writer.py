@@ -1,4 +1,6 @@
-"""Writes one report and dies on the way: `killed_writer.py <directory> <step>`.
+"""Writes one report and dies on the way: `killed_writer.py <directory> <step> [rewrite]`.
+
+With `rewrite` the report is there, and its alert gets another count.
 
 Counts the system calls that change or persist something, from 1, and kills the process just before
 the one named by <step>. Prints `written` when it gets through.
@@ -12,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from alert_service.reports import Reports
+from alert_service.reports import Limits, Reports
 from sluice.alert.v1.alert_service_pb2 import Alert, Report
 
-STEPS = ("open", "fsync", "symlink", "link", "unlink")
+STEPS = ("open", "fsync", "link", "unlink", "replace")
 
 
 def die_before(step: int) -> None:
@@ -33,11 +35,18 @@ def die_before(step: int) -> None:
         setattr(os, name, counted(getattr(os, name)))
 
 
-reports = Reports(Path(sys.argv[1]), 10, 1_000_000)
+reports = Reports(Path(sys.argv[1]), Limits(10, 1_000_000, 0), Limits(10, 1_000_000, 0))
 reports.probe()
 report = Report(alert=Alert(alert_id="alert-killed", event_type="PII"))
 report.alert.raise_time.FromJsonString("2025-05-12T14:30:05.123456Z")
 report.payload.string_value = "x" * 10_000
+is_rewriting = sys.argv[3:] == ["rewrite"]
+if is_rewriting:
+    reports.write(report)
+    report.alert.count = 2
 die_before(int(sys.argv[2]))
-reports.write(report)
+if is_rewriting:
+    reports.rewrite(report.alert)
+else:
+    reports.write(report)
 print("written")

@@ -6,13 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alert_service import names
+from alert_service.names import Place
 
 
 def test_a_report_is_named_by_the_time_of_its_alert() -> None:
     time = Timestamp()
     time.FromJsonString("2025-05-12T14:30:05.123456789Z")
-    name = names.name_of(names.moment_of(time))
-    assert name == "alert_2025-05-12T14-30-05.123456.txt"
+    moment = names.moment_of(time)
+    assert names.file_name(moment) == "alert_2025-05-12T14-30-05.123456.txt"
+    assert names.name_of(Place(moment, False)) == "alert_2025-05-12T14-30-05.123456.txt"
+    assert names.name_of(Place(moment, True)) == "edge/alert_2025-05-12T14-30-05.123456.txt"
 
 
 @given(
@@ -20,13 +23,15 @@ def test_a_report_is_named_by_the_time_of_its_alert() -> None:
         Timestamp,
         seconds=st.integers(-62_135_596_800, 253_370_764_799),
         nanos=st.integers(0, 999_999_999),
-    )
+    ),
+    st.booleans(),
 )
-def test_every_namable_time_comes_back_from_its_name(time: Timestamp) -> None:
+def test_every_namable_time_comes_back_from_its_name(time: Timestamp, at_edge: bool) -> None:
     assert names.is_namable(time)
-    moment = names.moment_of(time)
-    assert names.parse_name(names.name_of(moment)) == moment
-    assert len(names.name_of(moment)) == len("alert_2025-05-12T14-30-05.123456.txt")
+    place = Place(names.moment_of(time), at_edge)
+    assert names.parse_name(names.name_of(place)) == place
+    assert names.parse_page_token(names.page_token(place)) == place
+    assert len(names.file_name(place.moment)) == len("alert_2025-05-12T14-30-05.123456.txt")
 
 
 @pytest.mark.parametrize(
@@ -46,6 +51,9 @@ def test_a_time_that_no_name_can_tell_is_not_namable(seconds: int, nanos: int) -
         "alert_2025-13-12T14-30-05.123456.txt",
         "alert_2025-05-12T14-30-05.12345.txt",
         "alert_2025-05-12T14-30-05.123456.txt\n",
+        "edge/edge/alert_2025-05-12T14-30-05.123456.txt",
+        "edge//alert_2025-05-12T14-30-05.123456.txt",
+        "/alert_2025-05-12T14-30-05.123456.txt",
         "../alert_2025-05-12T14-30-05.123456.txt",
         "alert_٢٠٢٥-05-12T14-30-05.123456.txt",
     ],

@@ -5,21 +5,28 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
 import shutil
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from alert_service import names
 from alert_service import reports as module
-from alert_service.catalogue import Full
-from alert_service.reports import NotOpen, Reports
+from alert_service.index import NAME as INDEX
+from alert_service.index import Conditions, Index, Row
+from alert_service.names import Place
+from alert_service.reports import Full, Limits, NotOpen, Reports
 from alert_service.text import Unreadable
 from mesh.health import Unhealthy
 from sluice.alert.v1.alert_service_pb2 import Alert, Report
@@ -38,14 +45,17 @@ def report_of(alert_id: str, time: str = TIME, payload: str = SECRET) -> Report:
     return report
 
 
+EDGE_LIMITS = Limits(5, 10_000, 1)
+
+
 def opened(path: Path, most_reports: int = 1000, most_bytes: int = 10**9) -> Reports:
-    reports = Reports(path, most_reports, most_bytes)
+    reports = Reports(path, Limits(most_reports, most_bytes, 0), EDGE_LIMITS)
     reports.probe()
     return reports
 
 
 def visible(path: Path) -> list[str]:
-    return sorted(each.name for each in path.iterdir() if not each.name.startswith("."))
+    return sorted(each.name for each in path.glob("alert_*"))
 
 
 def leftovers(path: Path) -> list[str]:
@@ -74,7 +84,8 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, int], No
 
 
 def test_a_report_is_whole_private_and_named_by_its_time(path: Path) -> None:
-    written = opened(path).write(report_of("alert-01"))
+    reports = opened(path)
+    written = reports.write(report_of("alert-01"))
     assert written.name == NAME
     assert written.is_new
     assert visible(path) == [NAME]
@@ -90,7 +101,9 @@ def test_a_report_is_whole_private_and_named_by_its_time(path: Path) -> None:
     }
     assert stat.S_IMODE((path / NAME).stat().st_mode) == 0o600
     assert stat.S_IMODE(path.stat().st_mode) == 0o700
-    assert stat.S_IMODE((path / ".ids").stat().st_mode) == 0o700
+    assert stat.S_IMODE((path / "edge").stat().st_mode) == 0o700
+    for other in (".key", INDEX, f"{INDEX}-wal", f"{INDEX}-shm"):
+        assert stat.S_IMODE((path / other).stat().st_mode) == 0o600
     assert (path / NAME).stat().st_nlink == 1
 
 
@@ -136,7 +149,7 @@ def test_threads_agree_on_one_report_for_each_alert(path: Path) -> None:
     assert sum(each.is_new for each in written) == 10
     assert len({(alert_id, each.name) for alert_id, each in zip(ids, written, strict=True)}) == 10
     assert leftovers(path) == []
-    assert reports.count == 10
+    assert reports.count() == 10
 
 
 def test_a_killed_writer_leaves_one_whole_report_or_none(tmp_path: Path) -> None:
@@ -163,53 +176,147 @@ def test_a_killed_writer_leaves_one_whole_report_or_none(tmp_path: Path) -> None
         assert again.is_new == (before == [])
         assert visible(path) == [again.name]
         assert reports.read("alert-killed") is not None
-        assert len(reports.page(10, "").alerts) == 1
+        assert len(reports.page(10).alerts) == 1
     else:
         pytest.fail("the writer never got through")
     # The kills really hit different places: nothing yet, half done, visible and done.
     assert left == {(False, False), (False, True), (True, True), (True, False)}
 
 
-def test_an_interrupted_report_is_completed_and_a_torn_one_goes(path: Path) -> None:
-    opened(path).write(report_of("alert-01"))
+def test_what_an_interrupted_writer_left_goes_and_the_repeated_call_is_new(path: Path) -> None:
+    write_and_close(path, "alert-01")
     text = (path / NAME).read_bytes()
     (path / ".alert-01.tmp").write_bytes(text)
     (path / NAME).unlink()
-    (path / ".ids/alert-01").unlink()
     (path / ".alert-02.tmp").write_bytes(text[: len(text) // 2])
-    (path / ".alert-03.tmp").write_bytes(text)
+    (path / "edge" / ".alert-03.tmp").write_bytes(text)
     (path / ".tmp").write_bytes(b"")
     reports = opened(path)
+    assert visible(path) == []
+    assert leftovers(path) == leftovers(path / "edge") == []
+    assert reports.write(report_of("alert-01")).is_new
+
+
+def test_a_report_that_is_there_under_both_names_stands(path: Path) -> None:
+    write_and_close(path, "alert-01")
+    os.link(path / NAME, path / ".alert-01.tmp")
+    reports = opened(path)
     assert visible(path) == [NAME]
-    assert leftovers(path) == []
-    assert (path / NAME).read_bytes() == text
+    assert (path / NAME).stat().st_nlink == 1
     assert not reports.write(report_of("alert-01")).is_new
 
 
-def test_an_interrupted_report_takes_nobody_elses_name(path: Path) -> None:
-    opened(path).write(report_of("alert-01"))
-    text = (path / NAME).read_bytes()
-    (path / ".alert-02.tmp").write_bytes(text.replace(b"alert-01", b"alert-02"))
-    opened(path)
-    assert (path / NAME).read_bytes() == text
-    assert visible(path) == [NAME]
-    assert leftovers(path) == []
-
-
-def test_an_alert_that_has_its_report_gets_no_second_from_a_leftover(path: Path) -> None:
-    opened(path).write(report_of("alert-01"))
-    text = (path / NAME).read_bytes().replace(NAME.encode(), NEXT_NAME.encode())
-    (path / ".alert-01.tmp").write_bytes(text)
-    opened(path)
-    assert visible(path) == [NAME]
-
-
-def test_identities_are_rebuilt_from_the_reports(path: Path) -> None:
-    opened(path).write(report_of("alert-01"))
-    shutil.rmtree(path / ".ids")
+def write_and_close(path: Path, *alert_ids: str) -> None:
+    """Write some reports, a microsecond apart, as a process does that ends then."""
     reports = opened(path)
-    assert not reports.write(report_of("alert-01", "2026-01-01T00:00:00Z")).is_new
+    for number, alert_id in enumerate(alert_ids):
+        reports.write(report_of(alert_id, f"2025-05-12T14:30:05.{123456 + number}Z"))
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "noise", "torn", "version", "link", "log"])
+def test_the_index_is_made_anew_from_the_reports(path: Path, tmp_path: Path, damage: str) -> None:
+    write_and_close(path, *(f"alert-{number:02}" for number in range(50)))
+    (path / NAME).unlink()
+    index = path / INDEX
+    if damage == "missing":
+        index.unlink()
+    elif damage == "empty":
+        index.write_bytes(b"")
+    elif damage == "noise":
+        index.write_bytes(random.Random(1).randbytes(index.stat().st_size))
+    elif damage == "torn":
+        content = bytearray(index.read_bytes())
+        content[4096:] = random.Random(1).randbytes(len(content) - 4096)
+        index.write_bytes(content)
+    elif damage == "version":
+        with closing(sqlite3.connect(index)) as database:
+            database.executescript("DROP TABLE reports; PRAGMA user_version = 99;")
+    elif damage == "link":
+        index.rename(tmp_path / "elsewhere")
+        index.symlink_to(tmp_path / "elsewhere")
+    else:
+        (path / f"{INDEX}-wal").write_bytes(random.Random(1).randbytes(10_000))
+    reports = opened(path)
+    assert reports.count() == 49
+    assert [each.alert_id for each in reports.page(2).alerts] == ["alert-49", "alert-48"]
+    assert not reports.write(report_of("alert-07")).is_new
+    assert reports.write(report_of("alert-00")).is_new
+    assert not index.is_symlink()
+    assert stat.S_IMODE(index.stat().st_mode) == 0o600
+
+
+def test_the_log_of_an_index_that_is_gone_counts_for_nothing(path: Path) -> None:
+    """So it is when somebody removes the index after a kill."""
+    reports = opened(path)
+    for number in range(20):
+        reports.write(report_of(f"alert-{number:02}", f"2025-05-12T14:30:{number:02}Z"))
+    log = (path / f"{INDEX}-wal").read_bytes()
+    del reports
+    (path / INDEX).unlink()
+    (path / f"{INDEX}-wal").write_bytes(log)
+    (path / "alert_2025-05-12T14-30-07.000000.txt").unlink()
+    reports = opened(path)
+    assert reports.count() == 19
+    assert len(reports.page(50).alerts) == 19
+
+
+def test_an_index_that_fails_is_told_and_opened_anew(path: Path) -> None:
+    reports = opened(path)
+    reports.write(report_of("alert-01"))
+    with closing(sqlite3.connect(path / INDEX)) as database:
+        database.executescript("DROP TABLE reports; PRAGMA user_version = 0;")
+    for call in (
+        lambda: reports.write(report_of("alert-02")),
+        lambda: reports.read("alert-01"),
+        lambda: reports.page(10),
+        reports.sweep,
+    ):
+        with pytest.raises(OSError):
+            call()
+    reports.probe()
+    assert not reports.write(report_of("alert-01")).is_new
+    assert reports.write(report_of("alert-02")).is_new
+    assert reports.count() == 2
+
+
+def test_a_report_that_the_index_could_not_take_is_not_written_twice(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports = opened(path)
+
+    def fail(*_: Any) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Index, "add", fail)
+        with pytest.raises(OSError):
+            reports.write(report_of("alert-01"))
     assert visible(path) == [NAME]
+    assert reports.write(report_of("alert-01")).name == NAME
+    reports.probe()
+    assert not reports.write(report_of("alert-01")).is_new
+    assert visible(path) == [NAME]
+
+
+def test_the_index_holds_nothing_of_a_payload(path: Path) -> None:
+    write_and_close(path, "alert-01")
+    files = [each for each in path.rglob("*") if each.is_file()]
+    assert len(files) > 2
+    assert [each.name for each in files if SECRET.encode() in each.read_bytes()] == [NAME]
+
+
+def test_the_key_is_kept_and_made_anew_only_when_it_is_gone(path: Path, tmp_path: Path) -> None:
+    key = opened(path).key
+    assert opened(path).key == key
+    assert len(set(key)) > 8
+    (tmp_path / "planted").write_bytes(bytes(32))
+    (path / ".key").unlink()
+    (path / ".key").symlink_to(tmp_path / "planted")
+    other = opened(path).key
+    assert other not in {key, bytes(32)}
+    assert (tmp_path / "planted").read_bytes() == bytes(32)
+    (path / ".key").write_bytes(other[:-1])
+    assert len(opened(path).key) == 32
 
 
 def test_removing_a_report_file_forgets_the_alert(path: Path) -> None:
@@ -218,14 +325,14 @@ def test_removing_a_report_file_forgets_the_alert(path: Path) -> None:
     reports.write(report_of("alert-02"))
     (path / NAME).unlink()
     assert reports.read("alert-01") is None
-    assert [alert.alert_id for alert in reports.page(10, "").alerts] == ["alert-02"]
-    assert reports.count == 1
-    files = [each for each in path.rglob("*") if each.is_file() and not each.is_symlink()]
-    assert files == [path / NEXT_NAME]
+    assert [alert.alert_id for alert in reports.page(10).alerts] == ["alert-02"]
+    assert reports.count() == 1
+    files = [each for each in path.rglob("*") if each.is_file()]
+    assert [each.name for each in files if SECRET.encode() in each.read_bytes()] == [NEXT_NAME]
     assert reports.write(report_of("alert-01")).is_new
 
 
-@pytest.mark.parametrize("call", ["open", "fsync", "symlink", "link", "unlink"])
+@pytest.mark.parametrize("call", ["open", "fsync", "link", "unlink"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
 def test_a_failing_disk_is_told_and_the_repeated_call_succeeds(
     path: Path, failing: Callable[[str, int], None], call: str, number: int
@@ -241,8 +348,8 @@ def test_a_failing_disk_is_told_and_the_repeated_call_succeeds(
     assert written.is_new
     assert reports.write(report_of("alert-01")).name == written.name
     assert visible(path) == ["alert_2020-01-01T00-00-00.000000.txt", written.name]
-    assert reports.count == 2
-    assert [each.alert_id for each in reports.page(9, "").alerts] == ["alert-01", "alert-00"]
+    assert reports.count() == 2
+    assert [each.alert_id for each in reports.page(9).alerts] == ["alert-01", "alert-00"]
     assert leftovers(path) == []
 
 
@@ -256,7 +363,7 @@ def test_a_disk_that_fails_at_the_last_step_is_asked_again(
 
     def fsync(descriptor: int) -> None:
         synced.append(descriptor)
-        if len(synced) == 3:
+        if len(synced) == 2:
             raise OSError(errno.EIO, "EIO")
         real(descriptor)
 
@@ -266,7 +373,8 @@ def test_a_disk_that_fails_at_the_last_step_is_asked_again(
     assert visible(path) == [NAME]
     again = reports.write(report_of("alert-01"))
     assert (again.name, again.is_new) == (NAME, True)
-    assert len(synced) == 5
+    # Both directories are made durable before it counts.
+    assert len(synced) == 4
     assert visible(path) == [NAME]
 
 
@@ -276,26 +384,39 @@ def test_a_planted_link_is_neither_followed_nor_overwritten(path: Path, tmp_path
     target.write_text("mine")
     (path / NAME).symlink_to(target)
     (path / ".alert-01.tmp").symlink_to(target)
-    (path / ".ids/alert-01").symlink_to(target)
     assert reports.write(report_of("alert-01")).name == NEXT_NAME
     assert target.read_text() == "mine"
     assert (path / NAME).is_symlink()
-    assert reports.count == 1
-    assert len(reports.page(10, "").alerts) == 1
+    assert reports.count() == 1
+    assert len(reports.page(10).alerts) == 1
     (path / ".alert-09.tmp").symlink_to(target)
     del reports
-    assert opened(path).count == 1
+    assert opened(path).count() == 1
     assert leftovers(path) == []
     assert target.read_text() == "mine"
 
 
-def test_a_linked_directory_of_identities_is_not_entered(path: Path, tmp_path: Path) -> None:
+def test_a_linked_directory_is_not_entered(path: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     path.mkdir()
-    (path / ".ids").symlink_to(tmp_path / "elsewhere")
+    (path / "edge").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(Unhealthy):
         opened(path)
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_what_earlier_versions_kept_of_identities_goes(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "mine").write_text("mine")
+    write_and_close(path, "alert-01")
+    (path / ".ids").mkdir()
+    (path / ".ids/alert-01").symlink_to(f"../{NAME}")
+    (path / ".ids/alert-02").symlink_to(tmp_path / "elsewhere")
+    assert not opened(path).write(report_of("alert-01")).is_new
+    assert not (path / ".ids").exists()
+    (path / ".ids").symlink_to(tmp_path / "elsewhere")
+    opened(path)
+    assert (tmp_path / "elsewhere" / "mine").read_text() == "mine"
 
 
 def test_a_pipe_named_like_a_report_holds_nobody_up(path: Path) -> None:
@@ -314,7 +435,7 @@ def test_a_changed_report_is_told_and_passed_over(path: Path) -> None:
     (path / NAME).write_text("changed")
     with pytest.raises(Unreadable):
         reports.read("alert-01")
-    assert [alert.alert_id for alert in reports.page(10, "").alerts] == ["alert-02"]
+    assert [alert.alert_id for alert in reports.page(10).alerts] == ["alert-02"]
 
 
 def test_pages_go_from_new_to_old_and_read_only_themselves(
@@ -331,14 +452,14 @@ def test_pages_go_from_new_to_old_and_read_only_themselves(
         return real(name, *arguments, **options)
 
     monkeypatch.setattr(os, "open", note)
-    seen, stamp = [], ""
+    seen, stamp = [], None
     for size in (3, 3, 1):
         page = reports.page(3, stamp)
         assert len(page.alerts) == size == len(opens)
         opens.clear()
-        stamp = page.next_stamp
+        stamp = page.next
         seen += [alert.alert_id for alert in page.alerts]
-    assert stamp == ""
+    assert stamp is None
     assert seen == [f"alert-{number:02}" for number in reversed(range(7))]
 
 
@@ -346,9 +467,9 @@ def test_a_page_that_is_exactly_full_is_the_last(path: Path) -> None:
     reports = opened(path)
     for number in range(4):
         reports.write(report_of(f"alert-{number:02}"))
-    first = reports.page(2, "")
-    assert first.next_stamp
-    assert not reports.page(2, first.next_stamp).next_stamp
+    first = reports.page(2)
+    assert first.next
+    assert not reports.page(2, first.next).next
 
 
 def test_a_page_of_large_alerts_is_cut_to_fit_a_message(
@@ -358,11 +479,11 @@ def test_a_page_of_large_alerts_is_cut_to_fit_a_message(
     reports = opened(path)
     for number in range(4):
         reports.write(report_of(f"alert-{number:02}"))
-    seen, stamp, pages = [], "", 0
+    seen, stamp, pages = [], None, 0
     while pages == 0 or stamp:
         page = reports.page(500, stamp)
         seen += [alert.alert_id for alert in page.alerts]
-        stamp, pages = page.next_stamp, pages + 1
+        stamp, pages = page.next, pages + 1
     assert seen == ["alert-03", "alert-02", "alert-01", "alert-00"]
     assert pages > 1
 
@@ -373,7 +494,7 @@ def test_alerts_are_read_without_their_payload(path: Path) -> None:
     alert = reports.read("alert-01")
     assert alert is not None
     assert SECRET not in str(alert)
-    assert reports.page(1, "").alerts == [alert]
+    assert reports.page(1).alerts == [alert]
 
 
 def test_the_number_of_reports_is_bounded(path: Path) -> None:
@@ -392,7 +513,7 @@ def test_their_size_is_bounded(path: Path) -> None:
     with pytest.raises(Full):
         reports.write(report_of("alert-02", payload="x" * 2000))
     assert reports.write(report_of("alert-03")).is_new
-    assert reports.total_bytes == sum((path / name).stat().st_size for name in visible(path))
+    assert reports.total_bytes() == sum((path / name).stat().st_size for name in visible(path))
 
 
 def test_room_that_somebody_made_is_found(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,7 +531,7 @@ def test_a_directory_that_vanished_is_made_again(path: Path) -> None:
     with pytest.raises(OSError):
         reports.write(report_of("alert-02"))
     reports.probe()
-    assert reports.count == 0
+    assert reports.count() == 0
     assert reports.write(report_of("alert-02")).is_new
     assert visible(path) == [NAME]
 
@@ -418,7 +539,7 @@ def test_a_directory_that_vanished_is_made_again(path: Path) -> None:
 def test_a_directory_has_one_keeper(path: Path) -> None:
     first = opened(path)
     first.probe()
-    second = Reports(path, 10, 1000)
+    second = Reports(path, Limits(10, 1000, 0), EDGE_LIMITS)
     with pytest.raises(Unhealthy, match="another process"):
         second.probe()
     with pytest.raises(NotOpen):
@@ -430,7 +551,7 @@ def test_a_directory_has_one_keeper(path: Path) -> None:
 
 def test_a_place_where_no_directory_can_be_is_told_until_it_can(path: Path) -> None:
     path.write_text("a file")
-    reports = Reports(path, 10, 10_000)
+    reports = Reports(path, Limits(10, 10_000, 0), EDGE_LIMITS)
     with pytest.raises(Unhealthy, match="ENOTDIR"):
         reports.probe()
     path.unlink()
@@ -446,3 +567,207 @@ def test_a_full_disk_is_told_by_the_probe(path: Path, failing: Callable[[str, in
     failing("open", 0)
     reports.probe()
     assert leftovers(path) == []
+
+
+def edge_report(number: int, time: str = TIME) -> Report:
+    report = report_of(f"edge-{number:04}", time)
+    report.alert.count = 1
+    return report
+
+
+def test_reports_of_the_gateway_lie_apart_and_are_listed_with_the_others(path: Path) -> None:
+    reports = opened(path)
+    reports.write(report_of("alert-01"))
+    assert reports.write(edge_report(1), at_edge=True).name == f"edge/{NAME}"
+    reports.write(report_of("alert-02", "2025-05-12T14:30:04Z"))
+    assert (path / "edge" / NAME).is_file()
+    assert stat.S_IMODE((path / "edge" / NAME).stat().st_mode) == 0o600
+    assert (reports.count(), reports.count(at_edge=True)) == (2, 1)
+    alert = reports.read("edge-0001")
+    assert alert is not None
+    assert alert.report == f"edge/{NAME}"
+    # Both have one time: page by page, each is listed once.
+    seen, before = [], None
+    for _ in range(3):
+        page = reports.page(1, before)
+        seen += [each.alert_id for each in page.alerts]
+        before = page.next
+    assert before is None
+    assert seen == ["edge-0001", "alert-01", "alert-02"]
+
+
+def test_the_oldest_reports_of_the_gateway_make_room_and_take_none_from_the_others(
+    path: Path,
+) -> None:
+    reports = opened(path, most_reports=2)
+    reports.write(report_of("alert-01", "2020-01-01T00:00:00Z"))
+    for number in range(20):
+        report = edge_report(number, f"2025-01-01T00:00:{number:02}Z")
+        assert reports.write(report, at_edge=True).is_new
+    assert reports.count(at_edge=True) == 5
+    assert len(list((path / "edge").glob("alert_*"))) == 5
+    assert reports.read("edge-0019") is not None
+    assert reports.read("edge-0001") is None
+    assert reports.share(at_edge=True) == 1
+    assert reports.share() == 0.5
+    assert reports.write(report_of("alert-02")).is_new
+    with pytest.raises(Full):
+        reports.write(report_of("alert-03"))
+    reports.write(edge_report(77), at_edge=True)
+    large = edge_report(99)
+    large.payload.string_value = "x" * 20_000
+    with pytest.raises(Full):
+        reports.write(large, at_edge=True)
+
+
+def test_a_report_is_rewritten_with_its_payload(path: Path) -> None:
+    reports = opened(path)
+    written = reports.write(edge_report(1), at_edge=True)
+    alert = reports.read("edge-0001")
+    assert alert is not None
+    alert.count = 1234
+    alert.last_time.FromJsonString("2025-05-12T14:31:00Z")
+    reports.rewrite(alert)
+    file = json.loads((path / written.name).read_text())
+    assert file["alert"]["count"] == 1234
+    assert file["payload"] == SECRET
+    assert reports.read("edge-0001") == alert
+    assert reports.total_bytes(at_edge=True) == (path / written.name).stat().st_size
+    assert leftovers(path / "edge") == []
+    (path / written.name).unlink()
+    with pytest.raises(FileNotFoundError):
+        reports.rewrite(alert)
+
+
+def test_a_killed_rewriter_leaves_the_old_count_or_the_new_one(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("killed_writer.py")
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos/gen'}"}
+    counts = set()
+    for step in range(1, 100):
+        path = tmp_path / str(step)
+        writer = subprocess.run(
+            [sys.executable, script, path, str(step), "rewrite"],
+            env=environment,
+            capture_output=True,
+        )
+        reports = opened(path)
+        alert = reports.read("alert-killed")
+        assert alert is not None
+        assert leftovers(path) == []
+        assert json.loads((path / alert.report).read_text())["payload"] == "x" * 10_000
+        counts.add(alert.count)
+        if writer.returncode == 0:
+            break
+        assert writer.returncode == -signal.SIGKILL, writer.stderr
+    else:
+        pytest.fail("the writer never got through")
+    assert counts == {1, 2}
+
+
+def test_old_reports_are_swept_in_small_steps(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STEP", 2)
+    now = datetime.now(UTC)
+    reports = Reports(path, Limits(100, 10**6, 30), Limits(100, 10**6, 2))
+    reports.probe()
+    for days in (0, 1, 29, 31, 32, 400):
+        time = (now - timedelta(days=days)).isoformat().replace("+00:00", "Z")
+        reports.write(report_of(f"alert-{days:02}", time))
+        reports.write(report_of(f"edge-00{days}", time), at_edge=True)
+    (path / "alert_2020-01-01T00-00-00.000000.txt").write_text("changed")
+    (path / "notes.txt").write_text("mine")
+    del reports
+    reports = Reports(path, Limits(100, 10**6, 30), Limits(100, 10**6, 2))
+    reports.probe()
+    assert [reports.sweep() for _ in range(4)] == [4, 4, 0, 0]
+    assert [each.alert_id for each in reports.page(10).alerts] == [
+        *("edge-000", "alert-00", "edge-001", "alert-01", "alert-29"),
+    ]
+    assert (path / "notes.txt").exists()
+    assert (reports.count(), reports.count(at_edge=True)) == (3, 2)
+    assert reports.read("alert-31") is None
+
+
+def test_reports_may_be_kept_for_ever(path: Path) -> None:
+    reports = opened(path)
+    reports.write(report_of("alert-01", "0001-01-01T00:00:00Z"))
+    assert reports.sweep() == 0
+    assert reports.read("alert-01") is not None
+
+
+def test_alerts_are_listed_by_what_they_are(path: Path) -> None:
+    reports = opened(path)
+    for number in range(6):
+        report = report_of(f"alert-{number:02}", f"2025-01-01T00:00:0{number}Z")
+        report.alert.event_type = ("PII", "DRILL")[number % 2]
+        report.alert.source = ("web", "batch")[number // 3]
+        for detector in (("email",), ("us_ssn", "mail"), ("odd name", "x" * 200))[number % 3]:
+            report.alert.findings.add(detector=detector)
+        reports.write(report)
+
+    def listed(**conditions: Any) -> list[int]:
+        page = reports.page(10, None, Conditions(**conditions))
+        return [int(each.alert_id[-1]) for each in page.alerts]
+
+    second = 1_000_000
+    start = names.moment_of(report_of("x", "2025-01-01T00:00:02Z").alert.raise_time)
+    assert listed() == [5, 4, 3, 2, 1, 0]
+    assert listed(event_type="DRILL") == [5, 3, 1]
+    assert listed(source="web") == [2, 1, 0]
+    assert listed(detector="mail") == [4, 1]
+    assert listed(detector="name") == []
+    assert listed(start=start) == [5, 4, 3, 2]
+    assert listed(start=start, end=start + 2 * second) == [3, 2]
+    assert listed(event_type="PII", source="batch", detector="us_ssn", start=start) == [4]
+    assert listed(source="' OR 1=1 --") == []
+    first = reports.page(1, None, Conditions(event_type="PII"))
+    assert first.next is not None
+    assert [each.alert_id for each in reports.page(1, first.next).alerts] == ["alert-03"]
+
+
+def test_an_odd_alert_breaks_no_list(path: Path) -> None:
+    """Among reports of earlier versions there may be any."""
+    reports = opened(path)
+    for number, time in enumerate(("0001-01-01T00:00:00Z", TIME, "9998-12-31T23:59:59.999999Z")):
+        report = report_of(f"alert-{number:02}", time)
+        report.alert.message = "\0\x1b[2J\U0001f4a9\u202e"
+        for _ in range(20_000):
+            report.alert.findings.add(detector="us_ssn", path="/data/" + "x" * 200)
+        reports.write(report)
+    del reports
+    reports = opened(path)
+    seen, before, pages = [], None, 0
+    while before is not None or pages == 0:
+        page = reports.page(500, before)
+        assert sum(each.ByteSize() for each in page.alerts) <= module.MAX_PAGE_BYTES
+        seen += page.alerts
+        before, pages = page.next, pages + 1
+    assert [each.alert_id for each in seen] == ["alert-02", "alert-01", "alert-00"]
+    for alert in seen:
+        assert alert.cut
+        assert alert.finding_count == 20_000
+        assert 500 < len(alert.findings) < 2000
+        assert alert.count == 1
+        assert alert.last_time == alert.raise_time
+
+
+def test_very_many_alerts_of_one_microsecond_find_their_places(path: Path) -> None:
+    """Each looks for a free place; that may not take longer and longer."""
+    reports = opened(path, most_reports=100_000)
+    looked: list[Place] = []
+    real = Index.has
+
+    def has(index: Index, place: Place) -> bool:
+        looked.append(place)
+        return real(index, place)
+
+    moment = names.moment_of(report_of("x").alert.raise_time)
+    assert reports._open is not None
+    reports._open.index.add(
+        Row(Place(moment + number, False), 1, Alert(alert_id=f"filled-{number}"))
+        for number in range(50_000)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Index, "has", has)
+        written = reports.write(report_of("alert-01"))
+    assert written.is_new
+    assert len(looked) < 100

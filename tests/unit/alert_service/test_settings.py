@@ -10,7 +10,8 @@ def test_defaults_suit_local_use() -> None:
     assert settings.listen == "127.0.0.1:50052"
     assert settings.metrics_listen == "127.0.0.1:9102"
     assert settings.reports_dir.parts[-2:] == ("alert_service", "error_reports")
-    assert settings.max_reports == 100_000
+    assert (settings.max_reports, settings.report_days) == (100_000, 90)
+    assert (settings.max_edge_reports, settings.edge_report_days) == (5_000, 7)
 
 
 def test_the_environment_decides(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,6 +104,7 @@ def test_costs_are_those_of_a_rate_that_each_process_gets(
 def test_redis_holds_an_outage_and_a_day_and_is_never_full() -> None:
     found = plan(MEASURED, 10, 1.0)
     assert found.redis_gb == pytest.approx(10 * (600 * 3600 + 75 * 23 * 3600) / 0.7e9)
+    assert found.request_ids_gb == pytest.approx(10 * 70 * 30 * 3600 / 0.7e9)
     assert found.waiting_jobs == 36_000
 
 
@@ -126,7 +127,7 @@ def test_what_was_not_measured_is_not_made_up(missing: str) -> None:
 def test_the_table_is_whole_and_says_what_it_strains() -> None:
     text = markdown(results(), 1.0)
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert {row.count("|") for row in rows} == {10}
+    assert {row.count("|") for row in rows} == {11}
     assert [row.split("|")[1].strip() for row in rows[2:]] == ["10", "50", "100", "1,000", "10,000"]
     assert re.search(r"needs 120% of that at 10,000 users, above the 50% planned", text)
     assert re.search(r"leaves 3,600,000 jobs at 1,000 users, 3,600,000 jobs at 10,000 users", text)
@@ -143,4 +144,6 @@ def test_small_plans_strain_nothing() -> None:
 
 def test_sizes_are_rounded_up() -> None:
     row = next(line for line in markdown(results(), 1.0).splitlines() if line.startswith("| 10 |"))
-    assert row == ("| 10 | 1 | 1 | 1 | 0.1 | 0.6 GB | 0.2 GB | 0.2 GB | 1 web, 2 workers, 1 GB |")
+    assert row == (
+        "| 10 | 1 | 1 | 1 | 0.1 | 0.6 GB | 0.2 GB | + 0.2 GB | 0.2 GB | 1 web, 2 workers, 1 GB |"
+    )

@@ -9,7 +9,7 @@ MACHINE = {
     "kernel": "6",
     "python": "3",
     "load_average": 0.0,
-    "redis": "6",
+    "redis": "Valkey 9",
     "influxdb": "1",
     "envoy": "1",
 }

@@ -9,7 +9,7 @@ CIRCUMSTANCES: dict[str, Any] = {
         "memory_gib": 1.0,
         "kernel": "1",
         "python": "3",
-        "redis": "7",
+        "redis": "Redis 7",
         "influxdb": "1",
         "envoy": "1",
         "load_average": 0.0,

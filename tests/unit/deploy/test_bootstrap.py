@@ -1,6 +1,7 @@
 """What a fresh clone says when it cannot be prepared."""
 
 import importlib.util
+import itertools
 import sys
 from pathlib import Path
 
@@ -59,6 +60,40 @@ def test_a_package_that_does_not_install_is_named(monkeypatch: pytest.MonkeyPatc
     answers = iter([(0, []), (1, ["ERROR: no wheel of grpcio fits", "[notice] a new pip"])])
     monkeypatch.setattr(bootstrap, "run_showing", lambda _: next(answers))
     assert "ERROR: no wheel of grpcio fits" in refusal()
+
+
+@pytest.mark.usefixtures("clone")
+def test_a_python_without_wheels_is_told_which_have_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = "ERROR: No matching distribution found for grpcio==1.74.0"
+    answers = iter([(0, []), (1, [told])])
+    monkeypatch.setattr(bootstrap, "run_showing", lambda _: next(answers))
+    said = refusal()
+    assert f"{told}: there is no wheel of it for {bootstrap.PYTHON}" in said
+    assert "3.11 to 3.14" in said
+
+
+def test_no_package_is_ever_compiled(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[tuple[str | Path, ...]] = []
+
+    def installed(command: tuple[str | Path, ...]) -> tuple[int, list[str]]:
+        commands.append(tuple(command))
+        (clone / ".venv").mkdir(exist_ok=True)
+        return 0, []
+
+    monkeypatch.setattr(bootstrap, "run_showing", installed)
+    bootstrap._install(clone / ".venv", clone / "requirements" / "dev.txt", "Python packages")
+    assert ("--only-binary", ":all:") in itertools.pairwise(commands[-1])
+
+
+def test_stubs_of_another_python_are_generated_anew(
+    clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (clone / "protos" / "gen").mkdir(parents=True)
+    (clone / "protos" / "generate.py").touch()
+    (clone / "protos" / "gen" / "generated").write_text(bootstrap._contracts())
+    assert bootstrap._generated()
+    monkeypatch.setattr(bootstrap, "PYTHON", "python3.99")
+    assert not bootstrap._generated()
 
 
 def test_what_is_installed_is_left_alone_until_its_requirements_change(clone: Path) -> None:

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,15 @@ def _config() -> Any:
     return yaml.safe_load((ROOT / "api_gateway" / "envoy.yaml").read_text())
 
 
-def rendered(config: Any, ingest: range = range(7000, 7001)) -> Any:
+def rendered(
+    config: Any, ingest: range = range(7000, 7001), hosts: Sequence[str] = ("api_gateway",)
+) -> Any:
     return gateway.render(
         config,
-        admin=9000,
-        listeners={"gateway": 8000, "alert_door": 5000},
-        clusters={"ingest_service": ingest, "alert_service": [7100]},
+        admin=Path("/here/admin.sock"),
+        hosts=hosts,
+        listeners={"gateway": 8000, "alert_door": 5000, "admin": 9000},
+        clusters={"ingest_service": ingest, "ingest_refusals": ingest, "alert_service": [7100]},
         descriptors="/here/sluice.binpb",
     )
 
@@ -41,19 +46,69 @@ def addresses(node: Any) -> list[tuple[str, int]]:
 
 def test_everything_is_on_loopback_at_the_ports_given(config: Any) -> None:
     assert sorted(addresses(rendered(config))) == [
-        ("127.0.0.1", port) for port in (5000, 7000, 7100, 8000, 9000)
+        ("127.0.0.1", port) for port in (5000, 7000, 7000, 7100, 8000, 9000)
     ]
 
 
-def test_every_ingest_process_is_in_the_cluster(config: Any) -> None:
+def test_every_ingest_process_is_in_both_of_its_clusters(config: Any) -> None:
     found = addresses(rendered(config, range(7000, 7003)))
-    assert [port for _, port in found if 7000 <= port < 7100] == [7000, 7001, 7002]
+    assert [port for _, port in found if 7000 <= port < 7100] == 2 * [7000, 7001, 7002]
 
 
 def test_every_transcoder_reads_the_descriptors_given(config: Any) -> None:
     text = json.dumps(rendered(config))
     assert "/etc/envoy" not in text
     assert text.count('"proto_descriptor": "/here/sluice.binpb"') == 2
+
+
+def pipes(node: Any) -> list[Any]:
+    """Return every socket in the file system in a configuration."""
+    if isinstance(node, list):
+        return [each for child in node for each in pipes(child)]
+    if not isinstance(node, dict):
+        return []
+    own = [node["pipe"]] if "pipe" in node else []
+    return own + [each for child in node.values() for each in pipes(child)]
+
+
+def test_the_admin_interface_is_a_socket_of_its_owner(config: Any) -> None:
+    found = rendered(config)
+    assert pipes(found["admin"]) == [{"path": "/here/admin.sock", "mode": 0o600}]
+    assert pipes(found) == 2 * pipes(found["admin"])
+
+
+def domains(config: Any) -> list[list[str]]:
+    return [
+        host["domains"]
+        for listener in config["static_resources"]["listeners"]
+        for chain in listener["filter_chains"]
+        for each in chain["filters"]
+        for host in each["typed_config"]["route_config"]["virtual_hosts"]
+    ]
+
+
+def regexes(node: Any) -> list[str]:
+    """Return every regular expression over origins in a configuration."""
+    if isinstance(node, list):
+        return [each for child in node for each in regexes(child)]
+    if not isinstance(node, dict):
+        return []
+    own = [node["regex"]] if "https?" in str(node.get("regex")) else []
+    return own + [each for child in node.values() for each in regexes(child)]
+
+
+def test_the_gateway_goes_by_the_names_given(config: Any) -> None:
+    for hosts in ([], ["sluice.example", "box"]):
+        found = rendered(config, hosts=hosts)
+        ours = ["localhost", "127.0.0.1", "[::1]", *hosts]
+        assert sorted(domains(found)) == sorted(3 * [["*"], ours])
+        assert len(regexes(found)) == 4
+        for regex in regexes(found):
+            for host in ours:
+                assert re.fullmatch(regex, f"http://{host}:8001")
+                assert re.fullmatch(regex, f"https://{host}")
+            for other in ("http://api_gateway", "http://sluiceXexample", "null", "", "box"):
+                assert not re.fullmatch(regex, other)
 
 
 def test_nothing_else_changes(config: Any) -> None:

@@ -55,20 +55,37 @@ def test_our_own_link_on_path_is_not_taken_for_the_machines_command(
 
 
 def test_a_command_never_becomes_a_link_to_itself(path: Path, tmp_path: Path) -> None:
-    own = command(tmp_path / "usr" / "redis-cli", "redis-cli 7.0.0")
-    link_command(path, "redis-cli", own)
-    link_command(path, "redis-cli", parts.redis_cli())
-    assert (path / "redis-cli").resolve() == own
+    own = command(tmp_path / "usr" / "grpcurl", "grpcurl v1.9.3")
+    link_command(path, "grpcurl", own)
+    link_command(path, "grpcurl", parts.go_program(parts.GRPCURL, print))
+    assert (path / "grpcurl").resolve() == own
 
 
-@pytest.mark.parametrize(("version", "fits"), [("6.2.0", True), ("7.4.1", True), ("6.0.16", False)])
-def test_redis_on_path_has_to_be_new_enough(
-    path: Path, monkeypatch: pytest.MonkeyPatch, version: str, fits: bool
+@pytest.mark.parametrize(
+    ("name", "printed", "fits"),
+    [
+        ("redis-server", "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.2.1", True),
+        ("redis-server", "Redis server v=10.2.0 sha=00000000:0 malloc=jemalloc-5.2.1", True),
+        ("redis-server", "Redis server v=6.2.14 sha=00000000:0 malloc=jemalloc-5.2.1", False),
+        # Debian's compatibility package: Valkey under the older name.
+        ("redis-server", "Valkey server v=8.1.1 sha=00000000:0 malloc=jemalloc-5.3.0", True),
+        ("valkey-server", "Valkey server v=9.1.2 sha=00000000:1 malloc=libc", True),
+    ],
+)
+def test_a_server_on_path_is_used_when_it_is_new_enough(
+    path: Path, monkeypatch: pytest.MonkeyPatch, name: str, printed: str, fits: bool
 ) -> None:
-    packaged = Path("/tools/redis-server")
+    packaged = Path("/tools/valkey-server")
     monkeypatch.setattr(parts, "_packaged", lambda _: packaged)
-    found = command(path / "redis-server", f"Redis server v={version} sha=00000000:0 bits=64")
+    found = command(path / name, printed)
+    assert parts.own_redis_server() == (found if fits else None)
     assert parts.redis_server() == (found if fits else packaged)
+
+
+def test_valkey_on_path_is_used_before_redis(path: Path) -> None:
+    command(path / "redis-server", "Redis server v=7.0.15 sha=00000000:0")
+    valkey = command(path / "valkey-server", "Valkey server v=9.1.2 sha=00000000:1")
+    assert parts.redis_server() == valkey
 
 
 def test_a_failed_build_leaves_nothing_and_says_what_to_do(

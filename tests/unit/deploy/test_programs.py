@@ -70,7 +70,8 @@ def test_influxdb_is_on_loopback_and_logs_no_query(tmp_path: Path) -> None:
         'bind-address = "127.0.0.1:8089"',
         "query-log-enabled = false",
         "log-enabled = false",
-        "pprof-enabled = false",
+        "auth-enabled = true",
+        "pprof-auth-enabled = true",
     ):
         assert line in conf
 

@@ -65,3 +65,15 @@ def test_another_mesh_keeps_its_data_and_reports_together(tmp_path: Path) -> Non
     other = LocalSettings.load().at(tmp_path, {"gateway_port": 8002})
     assert (other.state, other.reports_dir) == (tmp_path, tmp_path / "error_reports")
     assert other.gateway_port == 8002
+
+
+def test_names_of_the_gateway_are_host_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLUICE_HOSTS", " Box , sluice.example,box,")
+    assert LocalSettings.load().hosts == "box,sluice.example"
+
+
+@pytest.mark.parametrize("text", ["*", "*.example", "a b", "box:80", "http://box", "a|b", "-", "."])
+def test_what_is_no_host_name_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("SLUICE_HOSTS", text)
+    with pytest.raises(SystemExit, match=r"SLUICE_HOSTS: .*host names without ports"):
+        LocalSettings.load()

@@ -4,9 +4,12 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from ingest_service import detection, gate
 from ingest_service.gate import Gate
+from mesh.health import Unhealthy
 from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
 
 FIRST = "version: 1\naction: reject\nkeywords:\n  - nightjar\n"
@@ -34,13 +37,78 @@ async def test_a_changed_policy_is_taken_up_and_a_bad_one_is_not(
                 await asyncio.sleep(0.01)
         assert not judge.judge(submission(accepts)).refused
 
-    await until(refuses="project nightjar", accepts="project kingfisher")
-    path.write_text("version: 1\naction: nonsense\n")
-    await asyncio.sleep(0.1)
-    await until(refuses="project nightjar", accepts="project kingfisher")
+    async def until_metric(value: float) -> None:
+        async with asyncio.timeout(10):
+            while REGISTRY.get_sample_value("sluice_policy_refused") != value:
+                await asyncio.sleep(0.01)
+
+    await until_metric(0)
+    await judge.policy_in_force()
+    for bad in ("version: 1\naction: nonsense\n", "", None):
+        if bad is None:
+            path.unlink()
+        else:
+            path.write_text(bad)
+        await until_metric(1)
+        with pytest.raises(Unhealthy):
+            await judge.policy_in_force()
+        await until(refuses="project nightjar", accepts="project kingfisher")
     path.write_text(SECOND)
     await until(refuses="project kingfisher", accepts="project nightjar")
+    await until_metric(0)
+    await judge.policy_in_force()
     watching.cancel()
+
+
+async def test_nothing_ends_the_watch_over_the_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "POLICY_CHECK_SECONDS", 0.01)
+    path = tmp_path / "policy.yaml"
+    path.write_text(FIRST)
+    judge = Gate(path)
+    looks = asyncio.Queue[None]()
+
+    def broken(_file: detection.PolicyFile) -> bool:
+        looks.put_nowait(None)
+        raise RuntimeError
+
+    monkeypatch.setattr(detection.PolicyFile, "refresh", broken)
+    watching = asyncio.create_task(judge.watch_policy())
+    async with asyncio.timeout(10):
+        for _ in range(3):
+            await looks.get()
+    assert not watching.done()
+    watching.cancel()
+
+
+async def test_a_bad_policy_is_logged_once_for_each_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "POLICY_CHECK_SECONDS", 0.001)
+    path = tmp_path / "policy.yaml"
+    path.write_text(FIRST)
+    judge = Gate(path)
+    looks = 0
+    refresh = detection.PolicyFile.refresh
+
+    def counted(file: detection.PolicyFile) -> bool:
+        nonlocal looks
+        looks += 1
+        return refresh(file)
+
+    monkeypatch.setattr(detection.PolicyFile, "refresh", counted)
+    with capture_logs() as logged:
+        watching = asyncio.create_task(judge.watch_policy())
+        for bad in ("action: what\n", "action: who\n"):
+            path.write_text(bad)
+            async with asyncio.timeout(10):
+                begun = looks
+                while looks < begun + 20:
+                    await asyncio.sleep(0.001)
+        watching.cancel()
+    assert [each["event"] for each in logged] == ["policy refused, the old one holds"] * 2
+    assert all("line 1: action" in each["reason"] for each in logged)
 
 
 def test_a_bad_policy_at_the_start_is_said(tmp_path: Path) -> None:

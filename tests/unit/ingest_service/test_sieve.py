@@ -35,6 +35,31 @@ leaves = st.one_of(
     st.integers(-(2**60), 2**60),
     st.sampled_from([4111111111111111, 123456789]),
 )
+parts = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [
+                4539,
+                "4539",
+                1488,
+                3343,
+                "6461",
+                536,
+                "536",
+                22,
+                5587,
+                "22",
+                45391488,
+                33436461,
+                45,
+                39,
+            ]
+        ),
+        st.sampled_from([{}, [], None, True, "", "a", 7, 1.5, -3]),
+    ),
+    min_size=2,
+    max_size=9,
+)
 values = st.recursive(
     leaves,
     lambda inner: st.one_of(st.lists(inner, max_size=6), st.dictionaries(texts, inner, max_size=6)),
@@ -64,9 +89,22 @@ def test_what_passes_has_nothing_in_it(submissions: list[SubmitRequest]) -> None
     if GATE.are_plain(submissions):
         for submission in submissions:
             judgement = GATE.judge(submission)
-            assert not judgement.violations
-            assert not judgement.findings
+            assert not judgement.violations.count
+            assert not judgement.scan.findings
             assert not judgement.shadow_findings_message()
+
+
+@given(st.one_of(parts, st.dictionaries(st.sampled_from(["ssn", "card", "x"]), parts)))
+def test_what_passes_is_no_value_taken_apart(content: Any) -> None:
+    submission = SubmitRequest(data=value(content))
+    if GATE.are_plain([submission]):
+        assert not GATE.judge(submission).refused
+
+
+def test_pairs_of_digits_are_looked_at() -> None:
+    pairs = [int("4539148833436461"[n : n + 2]) for n in range(0, 16, 2)]
+
+    assert not GATE.are_plain([SubmitRequest(data=value(pairs))])
 
 
 @pytest.mark.parametrize("caught", CAUGHT)
@@ -107,7 +145,7 @@ def test_depth_is_held(depth: int) -> None:
         data = [data]
     submission = SubmitRequest(data=value(data))
 
-    assert GATE.are_plain([submission]) is not bool(GATE.judge(submission).violations)
+    assert GATE.are_plain([submission]) is not bool(GATE.judge(submission).violations.count)
 
 
 def test_usual_submissions_pass() -> None:

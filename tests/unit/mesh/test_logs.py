@@ -58,7 +58,8 @@ def test_an_exception_is_told_by_type_and_place(scene: str) -> None:
         'logging.getLogger("urllib3").warning("CANARY")',
         'logging.getLogger().error("CANARY")',
         'try:\n    fail()\nexcept ValueError:\n    logging.getLogger("grpc").exception("CANARY")',
-        'logging.getLogger("x").error("y", extra={"body": "CANARY"}, stack_info=True)',
+        # A stack shows source text, which is no value: so the word is not in one piece there.
+        'logging.getLogger("x").error("y", extra={"body": "CAN" "ARY"}, stack_info=True)',
         "import warnings; logging.captureWarnings(True); warnings.warn('CANARY')",
     ],
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import json_format
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -21,6 +22,9 @@ from sluice.ingest.v1.ingest_service_pb2_grpc import (
 )
 
 NAME = "sluice.ingest.v1.IngestService"
+IDLE_SECONDS = 0.3
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class Misbehaving(IngestServiceServicer):
@@ -29,6 +33,7 @@ class Misbehaving(IngestServiceServicer):
         self.release = asyncio.Event()
         self.release.set()
         self.undecodable: list[str] = []
+        self.work_seconds = 0.0
 
     async def Submit(
         self, request: ingest.SubmitRequest, context: server.Context
@@ -42,6 +47,7 @@ class Misbehaving(IngestServiceServicer):
         self, request_iterator: AsyncIterator[ingest.SubmitStreamRequest], context: server.Context
     ) -> AsyncIterator[ingest.SubmitStreamResponse]:
         async for _ in request_iterator:
+            await asyncio.sleep(self.work_seconds)
             yield ingest.SubmitStreamResponse()
         if self.error is not None:
             raise self.error
@@ -59,6 +65,14 @@ class Scene:
         self.servicer = servicer
         self.health = health
 
+    async def watch(self) -> Any:
+        """Return a watch that has told the present state."""
+        watch = health_pb2_grpc.HealthStub(self.channel).Watch(
+            health_pb2.HealthCheckRequest(service=NAME)
+        )
+        await watch.read()
+        return watch
+
     async def serving(self, service: str = "") -> bool:
         stub = health_pb2_grpc.HealthStub(self.channel)
         answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))
@@ -71,10 +85,19 @@ async def scene() -> AsyncIterator[Scene]:
     servicer = Misbehaving()  # type: ignore[abstract]
     health = Health([NAME], probes={})
     settings = ProcessSettings(
-        listen="127.0.0.1:0", metrics_listen="127.0.0.1:0", max_concurrent_calls=2
+        listen="127.0.0.1:0",
+        metrics_listen="127.0.0.1:0",
+        max_concurrent_calls=2,
+        max_concurrent_streams=2,
+        max_concurrent_watches=2,
+        stream_idle_seconds=IDLE_SECONDS,
     )
     service = server.Service(
-        NAME, add_IngestServiceServicer_to_server, servicer, servicer.note_undecodable
+        NAME,
+        add_IngestServiceServicer_to_server,
+        servicer,
+        servicer.note_undecodable,
+        settings.stream_idle_seconds,
     )
     built = server.build(settings, [service], health)
     port = built.add_insecure_port("127.0.0.1:0")
@@ -127,11 +150,65 @@ async def test_a_call_error_reaches_the_caller_whole(scene: Scene) -> None:
     found = details(error)
     assert found["ErrorInfo"].reason == "QUEUE_FULL"
     assert found["ErrorInfo"].domain == "sluice"
-    assert found["ErrorInfo"].metadata == {"alert_id": "a-1"}
+    assert found["ErrorInfo"].metadata == {
+        "alert_id": "a-1",
+        "field_count": str(MAX_FIELDS + 1),
+    }
     assert found["RequestInfo"].request_id == "r-1"
     assert found["RetryInfo"].retry_delay.ToMilliseconds() == 1500
     assert len(found["BadRequest"].field_violations) == MAX_FIELDS
     assert trailers(error)["retry-after"] == "2"
+
+
+@pytest.mark.parametrize("character", ["a", "é", "語", "\U0001f600", "\x01", "<", '"'])
+@pytest.mark.parametrize("length", [1, 120, 100_000])
+async def test_an_error_with_long_paths_reaches_the_caller_as_itself(
+    scene: Scene, character: str, length: int
+) -> None:
+    """A status beyond what headers may hold would become RESOURCE_EXHAUSTED or be dropped."""
+    detectors = [f"detector_of_some_sort_{number}" for number in range(500)]
+    scene.servicer.error = CallError(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "CONTENT_REFUSED",
+        "Remove it from the fields named in the details." * 4,
+        metadata={"alert_id": "a" * 32, "detectors": ",".join(detectors)},
+        fields=[FieldError(f"/data/{character * length}", "KEYWORD", "Remove it." * 7)] * 1000,
+        retry_after=1.0,
+    )
+    error = await failure(scene, metadata=[("x-request-id", "r" * 5000)])
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    packed = trailers(error)["grpc-status-details-bin"]
+    assert len(packed) * 4 / 3 + len(error.details() or "") < 8192 - 1024
+    found = details(error)
+    assert found["ErrorInfo"].reason == "CONTENT_REFUSED"
+    assert found["ErrorInfo"].metadata["alert_id"] == "a" * 32
+    assert found["ErrorInfo"].metadata["field_count"] == "1000"
+    named = found["ErrorInfo"].metadata["detectors"].split(",")
+    assert named[:-1] == detectors[: len(named) - 1]
+    assert named[-1] == "…"
+    assert found["BadRequest"].field_violations
+
+
+@pytest.mark.parametrize("room", [0, 100, 1000])
+def test_an_error_takes_no_more_room_than_it_has(room: int) -> None:
+    def made(fields: int, detectors: str) -> CallError:
+        return CallError(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "CONTENT_REFUSED",
+            "Remove it.",
+            metadata={"alert_id": "a" * 32, "detectors": detectors},
+            fields=[FieldError("/data/<é>", "KEYWORD", "Remove it.")] * fields,
+        )
+
+    bare = made(0, "").status("r-1", 4096)
+    full = made(900, "one,two,three").status("r-1", room)
+    # The list of fields and the count of them cost something, too, and have to fit beside.
+    assert full.ByteSize() - bare.ByteSize() <= room + 100
+    assert json_size(full) - json_size(bare) <= room + 150
+
+
+def json_size(status: status_pb2.Status) -> int:
+    return len(json_format.MessageToJson(status, indent=0, ensure_ascii=True))
 
 
 async def test_an_unexpected_error_shows_nothing_of_itself(scene: Scene) -> None:
@@ -193,6 +270,100 @@ async def test_a_stream_ends_with_the_same_errors(scene: Scene) -> None:
     assert details(caught.value)["ErrorInfo"].reason == "QUEUE_UNAVAILABLE"
 
 
+async def ends(stream: Any) -> tuple[int, str]:
+    """Read a stream to its end; return how many answers came, and the reason of its end."""
+    answers = 0
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async for _ in stream:
+            answers += 1
+    return answers, details(caught.value)["ErrorInfo"].reason
+
+
+async def test_a_stream_on_which_nothing_comes_ends_and_leaves_nothing_unanswered(
+    scene: Scene,
+) -> None:
+    stream = scene.stub.SubmitStream()
+    assert await ends(stream) == (0, "STREAM_IDLE")
+    assert await stream.code() is grpc.StatusCode.UNAVAILABLE
+
+    stream = scene.stub.SubmitStream()
+    for _ in range(3):
+        await stream.write(ingest.SubmitStreamRequest())
+    assert await ends(stream) == (3, "STREAM_IDLE")
+
+
+async def test_a_stream_is_not_idle_while_a_piece_is_worked_on(scene: Scene) -> None:
+    scene.servicer.work_seconds = 2 * IDLE_SECONDS
+    stream = scene.stub.SubmitStream()
+    for _ in range(2):
+        await stream.write(ingest.SubmitStreamRequest())
+        assert isinstance(await stream.read(), ingest.SubmitStreamResponse)
+    await stream.done_writing()
+    assert await stream.read() is grpc.aio.EOF
+    assert await stream.code() is grpc.StatusCode.OK
+
+
+async def test_silent_streams_leave_the_other_calls_theirs(scene: Scene) -> None:
+    streams = [scene.stub.SubmitStream() for _ in range(4)]
+    reasons = [reason for _, reason in await asyncio.gather(*[ends(each) for each in streams])]
+    assert sorted(reasons) == ["STREAM_IDLE"] * 2 + ["TOO_MANY_CALLS"] * 2
+
+    scene.servicer.work_seconds = 60
+    streams = [scene.stub.SubmitStream() for _ in range(2)]
+    for stream in streams:
+        await stream.write(ingest.SubmitStreamRequest())
+    # The share is used up.
+    assert await ends(scene.stub.SubmitStream()) == (0, "TOO_MANY_CALLS")
+    assert (await scene.stub.Submit(ingest.SubmitRequest())).message == "taken"
+    watch = await scene.watch()
+    await scene.serving(NAME)
+    for each in (*streams, watch):
+        each.cancel()
+
+
+async def test_quiet_watchers_have_a_share_of_their_own(scene: Scene) -> None:
+    scene.health.servicer.set(NAME, SERVING)
+    watches = [await scene.watch() for _ in range(2)]
+    further = health_pb2_grpc.HealthStub(scene.channel).Watch(health_pb2.HealthCheckRequest())
+    assert await ends(further) == (0, "TOO_MANY_CALLS")
+    assert (await scene.stub.Submit(ingest.SubmitRequest())).message == "taken"
+    assert await scene.serving(NAME)
+    # Longer than a stream may be silent.
+    stream = scene.stub.SubmitStream()
+    assert await ends(stream) == (0, "STREAM_IDLE")
+
+    # One leaves, the other one learns what changes, and another one may come.
+    watches[0].cancel()
+    scene.health.servicer.set(NAME, NOT_SERVING)
+    async with asyncio.timeout(5):
+        assert (await watches[1].read()).status == NOT_SERVING
+        while True:
+            try:
+                watches[0] = await scene.watch()
+                break
+            except grpc.aio.AioRpcError:
+                await asyncio.sleep(0)
+    for each in watches:
+        each.cancel()
+
+
+async def test_health_is_told_however_many_calls_there_are(scene: Scene) -> None:
+    scene.health.servicer.set(NAME, SERVING)
+    scene.servicer.release.clear()
+    calls = [scene.stub.Submit(ingest.SubmitRequest()) for _ in range(3)]
+    await asyncio.wait(
+        [asyncio.ensure_future(_await(call)) for call in calls],
+        timeout=5,
+        return_when=asyncio.FIRST_COMPLETED,
+    )
+    assert await scene.serving(NAME)
+    scene.servicer.release.set()
+    stub = health_pb2_grpc.HealthStub(scene.channel)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.Check(health_pb2.HealthCheckRequest(service="nope"))
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
 async def test_health_follows_its_components() -> None:
     answers: dict[str, Exception | None] = {"redis": Unhealthy("no append-only file")}
     probed = asyncio.Condition()
@@ -225,7 +396,7 @@ async def test_a_draining_process_does_not_serve(scene: Scene) -> None:
     async with asyncio.timeout(5):
         while not await scene.serving(NAME):
             await asyncio.sleep(0)
-    await scene.health.drain()
+    scene.health.drain()
     watching.cancel()
     assert not await scene.serving()
     assert not await scene.serving(NAME)

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.books.__main__ import main
-from worker.books.ledger import Found, Ledger
+from worker.books.ledger import Found, Job, Ledger
 from worker.books.rows import Kept, Rows
-from worker.books.totals import Totals
+from worker.books.totals import Counts, Moves, Totals
 from worker.settings import WorkerSettings
 from worker.waiting import Outage
 
@@ -43,12 +43,16 @@ def test_the_ledger_counts_rows_whatever_their_order(
     expected = {"A": Found(), "B": Found()}
     for job, index in rows:
         expected[job].add(index)
-    assert [*ledger.jobs()] == [("A", b"a", expected["A"]), ("B", b"b", expected["B"])]
+    assert [*ledger.jobs()] == [
+        Job("A", b"a", expected["A"], is_open=False, is_kept=False),
+        Job("B", b"b", expected["B"], is_open=False, is_kept=False),
+    ]
     assert [*ledger.strangers()] == []
     for job, found in expected.items():
         indexes = [index for each, index in rows if each == job]
         assert found.once == sum(1 << index for index in set(indexes))
         assert found.again == sum(1 << i for i in set(indexes) if indexes.count(i) > 1)
+    ledger.close()
 
 
 def test_rows_without_a_record_are_strangers() -> None:
@@ -57,6 +61,83 @@ def test_rows_without_a_record_are_strangers() -> None:
     ledger.add_rows(["A-0", "C-0", "no task", "D-99999999999", "", "x\n-1"])
     strangers = sorted(["C", "no task", "D-99999999999", "", "x\n"])
     assert [*ledger.strangers()] == strangers
+    ledger.close()
+
+
+def test_the_ledger_knows_what_is_open_and_where_its_message_is() -> None:
+    ledger = Ledger()
+    ledger.add_records([("A", b"a"), ("B", b"b"), ("C", b"c")])
+    ledger.add_rows(["A-0", "O-0", "S-0"])
+    ledger.add_open([("A", 3), ("O", 5), ("P", 1)])
+    # Read twice, since it moved.
+    ledger.add_open([("A", 2)])
+    ledger.add_messages("waiting", ["A", "B", "A"])
+    ledger.add_messages("fetched", ["A", "O", "O"])
+    ledger.add_messages("dead", ["B", "C"])
+    ledger.add_kept([("B", 9), ("C", 4)])
+    ledger.add_kept([("B", 1)])
+    assert ledger.interactions_open() == 2 + 5 + 1
+    assert ledger.interactions_kept() == 1 + 4
+    assert ledger.places() == {"waiting": 1, "fetched": 1}
+    assert [*ledger.closed(1)] == [["B"], ["C"]]
+    assert [*ledger.placed(500)] == [["A", "O"]]
+    assert [*ledger.unplaced(500)] == [["P"]]
+    assert [*ledger.strangers()] == ["S"]
+    assert [(job.job_id, job.is_open, job.is_kept) for job in ledger.jobs()] == [
+        ("A", True, False),
+        ("B", False, True),
+        ("C", False, True),
+    ]
+    ledger.drop_messages(["O"])
+    assert [ledger.has_message(job) for job in "AO"] == [True, False]
+    assert [*ledger.unplaced(500)] == [["O", "P"]]
+
+
+@given(st.data())
+def test_what_moves_while_it_is_read_is_no_difference(data: st.DataObject) -> None:
+    """Jobs of one interaction each are opened, closed, failed and put back between the pieces of a
+    reading that meets them in any order; only what was amiss before comes out as a difference.
+    """
+    numbers = st.integers(0, 6)
+    is_open = set(range(data.draw(numbers)))
+    dead: set[int] = set()
+    amiss = data.draw(st.integers(-40, 40))
+    accepted, written, failed = len(is_open) + amiss, 0, 0
+    moves = Moves(Counts(accepted, written, failed))
+    found: set[int] = set()
+    stayed = set(is_open)
+    total = len(is_open)
+    for _ in range(4):
+        found |= {job for job in is_open if data.draw(st.booleans())}
+        for _ in range(data.draw(numbers)):
+            step = data.draw(st.sampled_from(["open", "write", "fail", "put back"]))
+            if step == "open":
+                is_open.add(total)
+                total += 1
+                accepted += 1
+            elif step == "put back" and dead:
+                is_open.add(dead.pop())
+                failed -= 1
+            elif step == "write" and is_open:
+                is_open.remove(data.draw(st.sampled_from(sorted(is_open))))
+                written += 1
+            elif step == "fail" and is_open:
+                job = data.draw(st.sampled_from(sorted(is_open)))
+                is_open.remove(job)
+                dead.add(job)
+                failed += 1
+            stayed &= is_open
+            moves.see(Counts(accepted, written, failed))
+    # A reading in pieces may miss whatever moves, and nothing else.
+    totals = moves.totals(len(found | stayed))
+    moved = moves.opened + moves.closed
+    assert (totals.accepted, totals.written, totals.failed) == (moves.first.accepted, 0, 0)
+    if amiss == 0:
+        assert totals.difference == 0
+    elif abs(amiss) > moved:
+        assert totals.difference * amiss > 0
+    if not moved:
+        assert totals.difference == amiss
 
 
 class Answers:

@@ -137,3 +137,30 @@ def test_an_outage_in_the_middle_ends_the_search(influx: Influx) -> None:
     answering(influx, lambda lines: next(answers))
     with pytest.raises(Outage):
         influx.write([b"a", b"b"])
+
+
+@pytest.mark.parametrize("org", ["", "sluice"])
+@pytest.mark.parametrize("reason", ["UNAUTHORIZED", "FORBIDDEN", "BUCKET_NOT_FOUND"])
+def test_what_may_not_be_written_is_noticed_before_a_job_comes(
+    monkeypatch: pytest.MonkeyPatch, org: str, reason: str
+) -> None:
+    influx = Influx(WorkerSettings(influx_org=org))
+    called: list[str] = []
+    refused = {"/api/v2/write"}
+
+    def call(path: str, method: str, query: list[tuple[str, str]]) -> None:
+        called.append(path)
+        # One who may write a database may still not create it.
+        if path in refused or path == "/query":
+            raise Outage(reason if path in refused else "FORBIDDEN")
+
+    monkeypatch.setattr(influx, "_call", call)
+    for _ in range(2):
+        with pytest.raises(Outage) as caught:
+            influx.ping()
+        assert caught.value.reason == reason
+    refused.clear()
+    influx.ping()
+    influx.ping()
+    creating = [] if org else ["/query"]
+    assert called == [*creating, "/api/v2/write"] * 3 + ["/ping", "/ping"]

@@ -11,9 +11,9 @@ from google.protobuf.struct_pb2 import Value
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.job.v1.job_pb2 import Interaction
+from sluice.job.v1.job_pb2 import Interaction, LogInteractions
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED
-from worker.lines import json_text, line
+from worker.lines import json_text, line, time_unix_nano
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
@@ -88,15 +88,14 @@ def test_a_line_reads_back(
     tree: Any, source: str, request_id: str, detectors: list[str], offset: int
 ) -> None:
     interaction = Interaction(
-        time_unix_nano=offset % 2**63,
         verdict=VERDICT_REJECTED,
         source=source,
         data=value_of(tree),
         request_id=request_id,
         detectors=detectors,
     )
-    verdict, fields, time = parse(line(interaction, "JOB-1").decode())
-    assert (verdict, time) == ("rejected", interaction.time_unix_nano)
+    verdict, fields, time = parse(line(interaction, "JOB-1", offset % 2**63).decode())
+    assert (verdict, time) == ("rejected", offset % 2**63)
     optional = {"source": source, "request_id": request_id, "detectors": ",".join(detectors)}
     assert json.loads(fields.pop("payload")) == tree
     assert fields.pop("task_id") == "JOB-1"
@@ -105,20 +104,37 @@ def test_a_line_reads_back(
 
 def test_a_line_of_every_field() -> None:
     interaction = Interaction(
-        time_unix_nano=17,
         verdict=VERDICT_ACCEPTED,
         source="s",
         data=Value(string_value='a "b"'),
         request_id="r",
         alert_id="a",
         detectors=["x", "y"],
+        masked_widely=True,
     )
-    assert line(interaction, "J-0").decode() == (
+    assert line(interaction, "J-0", 17).decode() == (
         r'interactions,verdict=accepted payload="\"a \\\"b\\\"\"",task_id="J-0",source="s",'
-        r'request_id="r",alert_id="a",detectors="x,y" 17'
+        r'request_id="r",alert_id="a",detectors="x,y",masked_widely=true 17'
     )
+
+
+def test_the_interactions_of_a_job_are_a_microsecond_apart() -> None:
+    job = LogInteractions(first_time_unix_micro=1_764_112_345_678_901)
+    job.interactions.add()
+    job.interactions.add(time_unix_nano=17)
+    assert [time_unix_nano(job, index) for index in range(2)] == [
+        1_764_112_345_678_901_000,
+        1_764_112_345_678_902_000,
+    ]
+
+
+def test_the_interactions_of_an_older_job_have_their_own_times() -> None:
+    job = LogInteractions()
+    job.interactions.add(time_unix_nano=17)
+    job.interactions.add(time_unix_nano=16)
+    assert [time_unix_nano(job, index) for index in range(2)] == [17, 16]
 
 
 def test_a_verdict_must_be_known() -> None:
     with pytest.raises(KeyError):
-        line(Interaction(), "J-0")
+        line(Interaction(), "J-0", 17)

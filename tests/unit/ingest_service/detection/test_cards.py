@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 
 import pytest
 import stdnum.luhn
+from google.protobuf import json_format, struct_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_service.detection import Scan
+from ingest_service.detection import Policy, Scan, Scanner
 from ingest_service.detection.cards import is_card, issued, luhn
+from ingest_service.detection.policy import parse_policy
+from ingest_service.fields import walk
 
 Find = Callable[[str], list[str]]
 Detect = Callable[[object], Scan]
@@ -141,3 +145,50 @@ def test_tables_of_numbers_rarely_ring(find: Find) -> None:
     numbers = random.Random(7)
     rows = [" ".join(str(numbers.randrange(1000, 10_000)) for _ in range(10)) for _ in range(200)]
     assert sum("payment_card" in str(find(row)) for row in rows) <= 6
+
+
+@pytest.mark.parametrize(
+    ("content", "kept"),
+    [
+        ("4539148833436461 exp 12/27 CVV: 123 ok", "**************** exp **/** CVV: *** ok"),
+        ("cvc 1234, card 4539148833436461", "cvc ****, card ****************"),
+        ("4539148833436461|12|2027|123", "****************|**|****|***"),
+        ("4539148833436461 12/27 123 Bob", "**************** **/** *** Bob"),
+        ('{"n":"4539148833436461","cvv":"987"}', '{"n":"****************","cvv":"***"}'),
+        (
+            {"pan": "4539148833436461", "cvv": 123, "expMonth": 12, "name": "Bob"},
+            {"pan": "****************", "cvv": "***", "expMonth": "**", "name": "Bob"},
+        ),
+        (
+            {"pan": [4539, 1488, 3343, 6461], "cvc": "123", "n": 1},
+            {"pan": ["****"] * 4, "cvc": "***", "n": 1},
+        ),
+        ("4539%2D1488%2D3343%2D6461 cvv%3A 123", "****%******%******%****** cvv%3A ***"),
+        ({"exp": 1700000000, "cid": 5}, {"exp": 1700000000, "cid": 5}),
+    ],
+)
+def test_what_belongs_to_a_card_is_hidden_with_it(
+    to_value: Callable[[object], struct_pb2.Value], content: object, kept: object
+) -> None:
+    data = to_value(content)
+    scan = Scanner(parse_policy("version: 1\naction: redact\n")).scan(walk(data, 8), "")
+    assert json.loads(json_format.MessageToJson(scan.mask(data))) == kept
+    refused = Scanner(Policy.default()).scan(walk(data, 8), "")
+    whole = json_format.MessageToJson(refused.mask(data))
+    assert "123" not in whole and "987" not in whole
+
+
+def test_an_allowed_card_keeps_what_belongs_to_it(
+    to_value: Callable[[object], struct_pb2.Value],
+) -> None:
+    policy = parse_policy('version: 1\nallow: {values: ["4539148833436461"]}\n')
+    content = {"pan": "4539148833436461", "cvv": 123, "note": "4539148833436461 cvv 123"}
+    assert Scanner(policy).scan(walk(to_value(content), 8), "").findings == ()
+
+
+def test_a_card_anywhere_in_a_long_row_is_found(find: Callable[[str], list[str]]) -> None:
+    row = ["1488"] * 29
+    for place in (0, 4, 24, 28, 29):
+        text = "card " + "-".join([*row[:place], "4539", "1488", "3343", "6461", *row[place:]])
+        start = 5 + 5 * place
+        assert f"payment_card:{text[start : start + 19]}" in find(text)

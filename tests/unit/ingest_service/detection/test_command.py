@@ -40,3 +40,23 @@ def test_what_cannot_be_used_is_said(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["--policy", str(tmp_path / "none.yaml")]) == 2
     assert main([str(tmp_path / "none.txt")]) == 2
     assert capsys.readouterr().err.count("sluice-scan: ") == 2
+
+
+def test_what_was_not_scanned_or_not_listed_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("action: tag")
+    file = tmp_path / "data.jsonl"
+    many = json.dumps(["bob@example.com"] * 300)
+    file.write_text(f"{many}\n" + "[" * 40 + "]" * 40 + "\n" + json.dumps({"k" * 2000: 1}))
+    assert main([str(file), "--policy", str(policy)]) == 1
+    output, errors = capsys.readouterr()
+    assert len(output.splitlines()) == 256
+    assert [line.split(": ")[2:] for line in errors.splitlines()] == [
+        ["line 1", "at least 44 more findings are not listed"],
+        *(
+            [line, "nested too deeply, or a key is too long; not all of it was scanned"]
+            for line in ("line 2", "line 3")
+        ),
+    ]

@@ -194,3 +194,102 @@ def test_a_private_key_is_masked_to_its_end(find: Find) -> None:
     body = "-----BEGIN EC PRIVATE KEY-----\n" + "MHcCAQEEIKhlkj29fjk3lsk\n" * 3
     key = body + "-----END EC PRIVATE KEY-----"
     assert f"private_key:{key}" in find(f"before\n{key}\nafter")
+
+
+LINE = some(LETTERS_AND_DIGITS + "+/", 64) + "\n"
+PGP = (
+    "-----BEGIN PGP PRIVATE KEY BLOCK-----\nVersion: GnuPG v2\nComment: made by hand\n\n"
+    + LINE * 400
+    + "=Ab1C\n-----END PGP PRIVATE KEY BLOCK-----"
+)
+RSA = "-----BEGIN RSA PRIVATE KEY-----\n" + LINE * 20 + "-----END RSA PRIVATE KEY-----"
+CUT = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\n" + LINE * 3 + "MIIEv"
+PUTTY = (
+    "PuTTY-User-Key-File-2: ssh-rsa\nEncryption: none\nComment: me\nPublic-Lines: 2\n"
+    f"{LINE * 2}Private-Lines: 2\n{LINE * 2}Private-MAC: {some(HEX, 40)}\n"
+)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [PGP, RSA, RSA.replace("\n", "\\n"), RSA.replace("\n", "\r\n"), CUT, CUT + "\n" + LINE, PUTTY],
+)
+@pytest.mark.parametrize("around", ["{}", 'a "{}" b', "before\n{}\nand the end"])
+def test_a_key_block_is_one_finding_of_any_size(find: Find, key: str, around: str) -> None:
+    (hit,) = [hit for hit in find(around.format(key)) if hit.startswith("private_key:")]
+    assert hit.removeprefix("private_key:").rstrip() == key.rstrip()
+
+
+def test_several_key_blocks_are_several_findings(find: Find) -> None:
+    assert find(f"{RSA}\n{PGP}\n{CUT}\n{RSA}") == [
+        f"private_key:{key}" for key in (RSA, PGP, CUT + "\n", RSA)
+    ]
+
+
+AWS_ID = token("AKIA", some(string.ascii_uppercase + "234567", 16))
+AWS_SECRET = token(18, "9+/Zq", 17)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"{AWS_ID},{AWS_SECRET}",
+        f"id {AWS_ID}\nsecret {AWS_SECRET}",
+        f"User,Access key,Secret\nbob,{AWS_ID},{AWS_SECRET}\n",
+        f"[default]\naws_access_key_id = {AWS_ID}\naws_secret_access_key = {AWS_SECRET}\n",
+        {"id": AWS_ID, "value": AWS_SECRET},
+        {"value": AWS_SECRET, "zone": "x", "who": f"key {AWS_ID}"},
+        [AWS_SECRET, AWS_ID],
+    ],
+)
+def test_the_secret_beside_an_aws_id_is_found(scan: Detect, content: object) -> None:
+    findings = scan(content).findings
+    assert [finding.detector for finding in findings] == ["aws_key"] * 2
+    assert {finding.end - finding.start for finding in findings} == {20, 40}
+
+
+def test_forty_characters_alone_are_no_aws_secret(scan: Detect) -> None:
+    assert scan({"a": AWS_SECRET, "b": {"id": AWS_ID}}).finding_count == 1
+    assert scan(AWS_SECRET).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("url", "password"),
+    [
+        ("postgres://bob:p@ss:w0rd/1@host/db", "p@ss:w0rd/1"),
+        ("amqp://u:p%40@h", "p%40"),
+        ("redis://:pw@host:6379/0", "pw"),
+        ("https://bob:s3cr#t?x/y@h.example.org/a", "s3cr#t?x/y"),
+        ("mongodb://app:a:b/c@d@mongo-1:27017/x", "a:b/c@d"),
+        ("ftp://me:hunt3r@files/a@2x.png", "hunt3r@files/a"),
+    ],
+)
+def test_a_password_in_a_url_reaches_to_the_last_at(find: Find, url: str, password: str) -> None:
+    assert find(f"see {url} now") == [f"url_credentials:{password}"]
+
+
+def test_each_url_has_its_own_password(find: Find) -> None:
+    assert find("a://u:s3cret1@h,b://v:s3cret2@i") == [
+        "url_credentials:s3cret1",
+        "url_credentials:s3cret2",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://[::1]:8080/a@b",
+        "http://host:8080?x=a@b",
+        "https://registry:4873/@scope/pkg",
+        "https://user:password@example.com/x@2",
+        "http://a:80/x http://b:81/y@z",
+    ],
+)
+def test_ports_and_paths_are_no_passwords(find: Find, text: str) -> None:
+    assert find(text) == []
+
+
+def test_a_header_of_many_levels_is_no_token(find: Find) -> None:
+    assert find(segment(json.loads("[" * 900 + "]" * 900)) + ".abcd.efgh") == []
+    deep = base64.urlsafe_b64encode(b'{"a":' + b"[" * 100_000).decode().rstrip("=")
+    assert find(deep + ".abcd.efgh") == []

@@ -19,6 +19,22 @@ def test_disguises_come_off() -> None:
     assert fold("a\tb\nc\r") == "a\tb\nc\r"
 
 
+# Unicode 16, DerivedCoreProperties: Default_Ignorable_Code_Point.
+DEFAULT_IGNORABLE = (
+    "00AD 034F 061C 115F..1160 17B4..17B5 180B..180D 180E 180F 200B..200F 202A..202E 2060..2064 "
+    "2065 2066..206F 3164 FE00..FE0F FEFF FFA0 FFF0..FFF8 1BCA0..1BCA3 1D173..1D17A E0000 E0001 "
+    "E0002..E001F E0020..E007F E0080..E00FF E0100..E01EF E01F0..E0FFF"
+)
+
+
+def test_what_shows_nothing_is_nothing() -> None:
+    ranges = [[int(end, 16) for end in each.split("..")] for each in DEFAULT_IGNORABLE.split()]
+    points = {point for ends in ranges for point in range(ends[0], ends[-1] + 1)}
+    assert len(points) == 4174  # as the table itself counts them
+    points |= {n for n in range(0x110000) if unicodedata.category(chr(n)) in ("Cf", "Mn", "Me")}
+    assert [hex(point) for point in sorted(points) if fold(chr(point)) != ""] == []
+
+
 @given(st.text())
 def test_folding_is_stable_and_free_of_disguises(text: str) -> None:
     folded = fold(text)

@@ -148,7 +148,7 @@ def test_work_grows_with_the_text_and_no_faster(
 
     small, large = checked(8_000), checked(64_000)
     assert large <= 8 * small + 64
-    assert large <= 64_000 // 3
+    assert large <= 64_000 // 2
 
 
 PLANTED = {
@@ -190,7 +190,7 @@ def test_hits_planted_in_hostile_text_are_all_found(
         text = noise[:place] + "\n\n[" + value + "]\n\n" + noise[place:]
         start = place + 3
         result = scanner.scan(walk(to_value({"x": [1, text]}), 8), "")
-        assert result.truncated or any(
+        assert result.masked_widely or any(
             f.start <= start and f.end >= start + len(value) for f in result.findings
         ), detector
         assert result.verdict is Verdict.REJECT

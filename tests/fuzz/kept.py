@@ -1,0 +1,75 @@
+"""What a mesh under fire has kept: rows, alerts, reports and logs."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+from deploy.local.mesh import LocalMesh
+
+LOOK_SECONDS = 0.05
+
+
+class Kept:
+    """Reads what one mesh has kept."""
+
+    def __init__(self, mesh: LocalMesh) -> None:
+        self._mesh = mesh
+        self._read: dict[Path, int] = {}
+        """How much of each log has been looked at."""
+
+    def rows(self, since: int, count: int, seconds: float) -> list[dict[str, Any]]:
+        """Return all rows from a time on (nanoseconds) as soon as there are so many, or whatever
+        there is when they do not come.
+        """
+        deadline = time.monotonic() + seconds
+        while len(rows := self._rows(since)) < count and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+        return rows
+
+    def alert(self, alert_id: str) -> str:
+        """Return what is told about an alert, as it is told. Raises OSError when there is none."""
+        path = urllib.parse.quote(alert_id, safe="")
+        with urllib.request.urlopen(
+            f"http://{self._mesh.gateway}/alerts/{path}", timeout=10
+        ) as answer:
+            return str(answer.read().decode())
+
+    def listed(self, alert_ids: Collection[str]) -> str:
+        """Return these alerts as they are listed, of the newest ones."""
+        url = f"http://{self._mesh.gateway}/alerts?page_size=50"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            alerts = json.load(answer).get("alerts", [])
+        return json.dumps(
+            [alert for alert in alerts if alert["alert_id"] in alert_ids], ensure_ascii=False
+        )
+
+    def report_size(self, name: str) -> int:
+        """Return the size of a report in bytes."""
+        return (self._mesh.settings.reports_dir / name).stat().st_size
+
+    def new_logs(self) -> Iterable[bytes]:
+        """Yield what was logged since the last look."""
+        for path in sorted(self._mesh.supervisor.logs.iterdir()):
+            with path.open("rb") as log:
+                log.seek(self._read.get(path, 0))
+                yield log.read()
+                self._read[path] = log.tell()
+
+    def _rows(self, since: int) -> list[dict[str, Any]]:
+        query = f"SELECT * FROM interactions WHERE time >= {since}"
+        fields = urllib.parse.urlencode({"db": "logs", "q": query, "epoch": "ns"})
+        url = f"{self._mesh.influx_url}/query?{fields}"
+        request = urllib.request.Request(url, headers=self._mesh.influx_headers())
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            (result,) = json.load(answer)["results"]
+        return [
+            dict(zip(series["columns"], values, strict=True))
+            for series in result.get("series", [])
+            for values in series["values"]
+        ]

@@ -1,0 +1,22 @@
+"""The servers that the queue may lie in: the packaged one, and the machine's own if it has one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.local import parts
+
+OWN = parts.own_redis_server()
+SERVERS = {"packaged": parts.packaged_redis_server()} | ({"own": OWN} if OWN else {})
+
+
+@pytest.fixture(scope="session", params=list(SERVERS.values()), ids=list(SERVERS), autouse=True)
+def _redis_server(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Make every test of this folder use the one server, and then the other."""
+    server: Path = request.param
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parts, "redis_server", lambda: server)
+        yield

@@ -1,0 +1,120 @@
+"""Work grows with the text and no faster, whatever the text is made of."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import random
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+from google.protobuf import struct_pb2
+
+import ingest_service
+from ingest_service.detection import Policy, Scan, Scanner
+from ingest_service.detection.policy import parse_policy
+from ingest_service.fields import walk
+from tests.scorecard.measure import to_value
+from tests.security.hostile import SHAPES, near_misses, opened
+
+SMALL, LARGE = 64_000, 1_024_000
+
+MOST_TIMES_BENIGN = 25
+"""How many times the time of numbers and dates of the same size."""
+
+MOST_GROWTH = 24
+"""For 16 times the size."""
+
+POLICIES = {
+    "packaged": Policy.default(),
+    "redact": parse_policy("version: 1\naction: redact\n"),
+    "base64": parse_policy("version: 1\ndecode_base64: true\n"),
+}
+
+
+def benign(size: int) -> str:
+    chance = random.Random(1)
+    numbers = (
+        f"{chance.randrange(10**9)} {chance.random() * 1000:.2f} {chance.randrange(10**12)} "
+        f"2024-05-{chance.randrange(1, 29):02} "
+        for _ in range(size // 30)
+    )
+    return "".join(numbers)[:size]
+
+
+def seconds(scanner: Scanner, content: struct_pb2.Value, times: int = 1) -> tuple[float, Scan]:
+    """Return the processor time of a scan, the least of some, and what it found."""
+    fields = walk(content, 32)
+    least = float("inf")
+    for _ in range(times):
+        begun = time.process_time()
+        scan = scanner.scan(fields, "")
+        least = min(least, time.process_time() - begun)
+    return least, scan
+
+
+@pytest.mark.parametrize(
+    ("policy", "shape"),
+    [*(("packaged", shape) for shape in SHAPES), ("base64", "one value")],
+)
+def test_a_hostile_text_costs_little_more_than_a_benign_one(policy: str, shape: str) -> None:
+    scanner, make = Scanner(POLICIES[policy]), SHAPES[shape]
+    usual, _ = seconds(scanner, to_value(make(benign(SMALL))), 5)
+    hostile = near_misses(SMALL)
+    if shape == "one value":
+        hostile |= opened(SMALL)
+    dear = {}
+    for name, text in hostile.items():
+        content = to_value(make(text))
+        taken, _ = seconds(scanner, content)
+        if taken > MOST_TIMES_BENIGN * usual:
+            # Again, since the machine does other things as well.
+            taken, _ = seconds(scanner, content, 3)
+        if taken > MOST_TIMES_BENIGN * usual:
+            dear[name] = round(taken / usual)
+    assert dear == {}
+
+
+@pytest.mark.parametrize("policy", ["packaged", "redact"])
+def test_sixteen_times_the_text_costs_sixteen_times_as_much(policy: str) -> None:
+    scanner = Scanner(POLICIES[policy])
+    small, large = ({**near_misses(size), **opened(size)} for size in (SMALL, LARGE))
+    # Below this, what does not grow with the text counts as much as what does.
+    floor, _ = seconds(scanner, to_value(benign(SMALL)), 5)
+    grown = {}
+    for name, text in small.items():
+        before, less = seconds(scanner, to_value(text), 2)
+        after, more = seconds(scanner, to_value(large[name]))
+        if after > MOST_GROWTH * max(before, floor):
+            after, _ = seconds(scanner, to_value(large[name]), 3)
+        if after > MOST_GROWTH * max(before, floor):
+            grown[name] = round(after / before)
+        assert more.checked <= 16 * less.checked + 64, name
+    assert grown == {}
+
+
+def stdlib_patterns() -> Iterator[tuple[str, re.Pattern[str] | re.Pattern[bytes]]]:
+    for module in pkgutil.walk_packages(ingest_service.__path__, "ingest_service."):
+        if module.name.endswith(("__main__", "detection.policy")):
+            continue  # these read what a team writes, not what callers do
+        for name, value in vars(importlib.import_module(module.name)).items():
+            if isinstance(value, re.Pattern):
+                yield f"{module.name}.{name}", value
+
+
+UNLIMITED = re.compile(r"[*+]|\{[0-9]+,\}")
+ONE_CLASS = re.compile(r"\[(?:[^\]\\]|\\.)+\][*+]")
+
+
+def test_the_stdlib_matches_only_what_it_cannot_try_twice() -> None:
+    """Everything else is RE2: backtracking costs nothing where a pattern has a greatest width, or
+    repeats one character class and nothing after it."""
+    unlimited = {}
+    for name, pattern in stdlib_patterns():
+        source = pattern.pattern if isinstance(pattern.pattern, str) else pattern.pattern.decode()
+        outside = re.sub(r"\\.|\[(?:[^\]\\]|\\.)+\]", "x", source)
+        if UNLIMITED.search(outside) and not ONE_CLASS.fullmatch(source):
+            unlimited[name] = source
+    assert unlimited == {}

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from alert_service import folding
+from alert_service.folding import MAX_CLIENTS, TOGETHER, Folds
+from sluice.alert.v1.alert_service_pb2 import Alert, Report
+from sluice.verdict.v1.verdict_pb2 import Violation
+
+MINUTE = 29_000_000
+
+
+class Disk:
+    """What is written, by report name. Takes nothing while it fails."""
+
+    def __init__(self) -> None:
+        self.alerts: dict[str, Alert] = {}
+        self.writes = 0
+        self.fails = False
+        self.folds = Folds(self.write, self.rewrite)
+
+    async def write(self, report: Report) -> Alert:
+        await asyncio.sleep(0)
+        if self.fails:
+            raise OSError
+        report.alert.report = f"report-{len(self.alerts)}"
+        await self.rewrite(report.alert, is_new=True)
+        return report.alert
+
+    async def rewrite(self, alert: Alert, is_new: bool = False) -> None:
+        if self.fails:
+            raise OSError
+        if not is_new and alert.report not in self.alerts:
+            raise FileNotFoundError
+        self.writes += 1
+        self.alerts[alert.report] = Alert.FromString(alert.SerializeToString())
+
+    async def take(
+        self, alert_id: str, client: str = "192.0.2.1", rule: str = "A_RULE", second: int = 0
+    ) -> Alert:
+        alert = Alert(alert_id=alert_id, client=client, count=1)
+        alert.violations.append(Violation(rule=rule))
+        alert.raise_time.seconds = alert.last_time.seconds = 60 * MINUTE + second
+        return await self.folds.take(Report(alert=alert))
+
+
+async def test_one_rule_and_client_in_a_minute_are_one_alert() -> None:
+    disk = Disk()
+    taken = await asyncio.gather(*[disk.take(f"edge-{n:04}", second=n % 60) for n in range(1000)])
+    assert {(each.alert_id, each.report) for each in taken} == {("edge-0000", "report-0")}
+    assert disk.writes == 1
+    await disk.folds.flush(MINUTE)
+    (alert,) = disk.alerts.values()
+    assert alert.count == 1000
+    assert (alert.raise_time.seconds, alert.last_time.seconds) == (60 * MINUTE, 60 * MINUTE + 59)
+    assert disk.writes == 2
+    await disk.folds.flush(MINUTE)
+    assert disk.writes == 2
+    others = [
+        await disk.take("edge-other-rule", rule="ANOTHER"),
+        await disk.take("edge-other-client", client="192.0.2.2"),
+        await disk.take("edge-other-minute", second=60),
+    ]
+    assert len({each.report for each in [*taken, *others]}) == 4
+
+
+async def test_a_repeated_call_is_not_counted_twice() -> None:
+    disk = Disk()
+    for alert_id in ("edge-0001", "edge-0001", "edge-0002", "edge-0002", "edge-0001"):
+        assert (await disk.take(alert_id)).alert_id == "edge-0001"
+    assert (await disk.take("edge-0002", client="192.0.2.9")).count == 2
+
+
+async def test_a_failing_disk_is_told_to_all_and_the_next_call_succeeds() -> None:
+    disk = Disk()
+    disk.fails = True
+    calls = [disk.take(f"edge-{n:04}") for n in range(5)]
+    failures = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(each) for each in failures] == [OSError] * 5
+    disk.fails = False
+    assert (await disk.take("edge-0003")).count == 1
+
+
+async def test_counts_that_could_not_be_written_are_written_later() -> None:
+    disk = Disk()
+    for number in range(3):
+        await disk.take(f"edge-{number:04}")
+    disk.fails = True
+    with pytest.raises(OSError):
+        await disk.folds.flush(MINUTE)
+    disk.fails = False
+    # Long after its minute: what is not written is not forgotten.
+    await disk.folds.flush(MINUTE + 10)
+    assert disk.alerts["report-0"].count == 3
+
+
+async def test_a_report_that_somebody_removed_is_forgotten() -> None:
+    disk = Disk()
+    await disk.take("edge-0001")
+    await disk.take("edge-0002")
+    disk.alerts.clear()
+    await disk.folds.flush(MINUTE)
+    assert (await disk.take("edge-0003")).alert_id == "edge-0003"
+    assert len(disk.alerts) == 1
+
+
+async def test_many_clients_are_counted_together() -> None:
+    disk = Disk()
+    taken = [
+        await disk.take(f"edge-{number:04}", client=f"10.0.{number // 256}.{number % 256}")
+        for number in range(MAX_CLIENTS + 500)
+    ]
+    assert len({each.alert_id for each in taken}) == MAX_CLIENTS + 1
+    rest = taken[-1]
+    assert (rest.client, rest.count) == ("", 500)
+    assert TOGETHER in rest.message
+    assert taken[0].client == "10.0.0.0"
+    # Who was told apart before still is, and there are clients to tell apart in the next minute.
+    assert (await disk.take("edge-again", client="10.0.0.0")).alert_id == "edge-0000"
+    assert (await disk.take("edge-next", client="10.9.9.9", second=60)).client == "10.9.9.9"
+
+
+@pytest.mark.parametrize(
+    ("client", "told"),
+    [
+        ("2001:db8::1", "2001:db8::/64"),
+        ("2001:db8::ffff:1", "2001:db8::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+        ("x" * 10_000, ""),
+        ("192.0.2.7\n", ""),
+    ],
+)
+async def test_a_client_is_told_by_what_it_cannot_change_at_will(client: str, told: str) -> None:
+    assert (await Disk().take("edge-0001", client=client)).client == told
+
+
+async def test_memory_is_bounded_and_old_folds_go() -> None:
+    disk = Disk()
+    for number in range(folding.MAX_FOLDS + 100):
+        await disk.take(f"edge-{number:04}", second=60 * number)
+    assert len(disk.folds._folds) == folding.MAX_FOLDS
+    for number in range(folding.MAX_REPEATS + 100):
+        await disk.take(f"repeat-{number:05}")
+    assert len(disk.folds._recent) == folding.MAX_REPEATS
+    await disk.folds.flush(MINUTE + 10_000, most=folding.MAX_FOLDS)
+    await disk.folds.flush(MINUTE + 10_000)
+    assert not disk.folds._folds
+    assert not disk.folds._told_apart
+
+
+async def test_a_few_reports_at_a_time_are_brought_up_to_date_each_in_its_turn() -> None:
+    disk = Disk()
+    for turn in range(2):
+        for number in range(9):
+            await disk.take(f"edge-{turn}-{number}", client=f"10.0.0.{number}")
+    for number in range(3):
+        await disk.folds.flush(MINUTE, most=3)
+        # One that is busy all the time does not keep the others waiting.
+        await disk.take(f"edge-busy-{number}", client="10.0.0.0")
+    assert all(alert.count >= 2 for alert in disk.alerts.values())
+    assert disk.writes == 9 + 9
+
+
+async def test_who_goes_away_stops_nothing() -> None:
+    disk = Disk()
+    first = asyncio.create_task(disk.take("edge-0001"))
+    second = asyncio.create_task(disk.take("edge-0002"))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await second).alert_id == "edge-0001"
+    assert disk.writes == 1

@@ -1,0 +1,123 @@
+"""Raising on real directories: what is folded, what is not, and what callers are told."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from alert_service.raising import Raiser
+from alert_service.reports import Limits, Reports
+from alert_service.watching import Watchers
+from mesh.errors import CallError
+from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
+from sluice.verdict.v1.verdict_pb2 import Violation
+
+
+class Service:
+    """A raiser with one thread for each kind of alert."""
+
+    def __init__(self, path: Path) -> None:
+        self.watchers = Watchers(10)
+        self.writing = ThreadPoolExecutor(1)
+        self.edge_writing = ThreadPoolExecutor(1)
+        self.reports = Reports(path, Limits(3, 10**6, 0), Limits(10, 10**6, 0))
+        self.reports.probe()
+        self.start()
+
+    def start(self) -> None:
+        self.raiser = Raiser(self.reports, self.writing, self.edge_writing, self.watchers)
+
+    async def at_edge(self, number: int, **fields: Any) -> tuple[str, str]:
+        request = RaiseAlertRequest(
+            alert_id=f"edge-{number:06}",
+            event_type="INVALID_INPUT",
+            violations=[Violation(rule="MALFORMED_JSON")],
+            client="192.0.2.7",
+            at_edge=True,
+            **fields,
+        )
+        request.raise_time.seconds = 1_700_000_000
+        answer = await self.raiser.raise_alert(request)
+        return answer.alert_id, answer.report
+
+    def count(self) -> int:
+        return sum(each.count for each in self.reports.page(500).alerts)
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    service = Service(tmp_path / "reports")
+    yield service
+    service.writing.shutdown()
+    service.edge_writing.shutdown()
+
+
+async def test_a_fold_goes_on_after_a_restart(service: Service) -> None:
+    first = await service.at_edge(0)
+    for number in range(1, 10):
+        assert await service.at_edge(number) == first
+    await service.raiser.close()
+    service.start()
+    # The call that began it is repeated, since its caller saw it fail.
+    assert await service.at_edge(0) == first
+    for number in range(10, 20):
+        assert await service.at_edge(number) == first
+    await service.raiser.close()
+    assert service.count() == 20
+    assert service.reports.count(at_edge=True) == 1
+
+
+async def test_an_alert_that_is_not_of_the_gateway_is_never_folded(service: Service) -> None:
+    request = RaiseAlertRequest(event_type="PII", violations=[Violation(rule="MALFORMED_JSON")])
+    answers = [await service.raiser.raise_alert(request) for _ in range(3)]
+    assert len({each.report for each in answers}) == 3
+    with pytest.raises(CallError) as caught:
+        await service.raiser.raise_alert(request)
+    assert caught.value.code is grpc.StatusCode.UNAVAILABLE
+    assert caught.value.reason == "REPORTS_FULL"
+    assert caught.value.retry_after == 60
+    # What the gateway refuses has room of its own.
+    assert (await service.at_edge(1))[1].startswith("edge/")
+
+
+async def test_alerts_do_not_wait_for_what_the_gateway_refused(service: Service) -> None:
+    is_free = threading.Event()
+    service.edge_writing.submit(is_free.wait)
+    waiting = asyncio.create_task(service.at_edge(1))
+    request = RaiseAlertRequest(event_type="PII")
+    assert (await service.raiser.raise_alert(request)).report
+    assert not waiting.done()
+    is_free.set()
+    assert (await waiting)[1].startswith("edge/")
+
+
+async def test_watchers_are_told_once_of_a_fold(service: Service) -> None:
+    with service.watchers.join() as alerts:
+        for number in range(5):
+            await service.at_edge(number)
+        service.watchers.close()
+        seen = []
+        with pytest.raises(CallError):
+            async for alert in alerts:
+                seen.append(alert)
+    assert [(each.alert_id, each.count) for each in seen] == [("edge-000000", 1)]
+    assert seen[0].report.startswith("edge/")
+
+
+async def test_a_caller_that_goes_away_stops_no_report(service: Service) -> None:
+    is_free = threading.Event()
+    service.writing.submit(is_free.wait)
+    request = RaiseAlertRequest(alert_id="alert-01", event_type="PII")
+    call = asyncio.create_task(service.raiser.raise_alert(request))
+    await asyncio.sleep(0)
+    call.cancel()
+    is_free.set()
+    await service.raiser.close()
+    assert service.reports.read("alert-01") is not None

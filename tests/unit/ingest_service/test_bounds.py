@@ -1,0 +1,108 @@
+"""What is made of a submission is bounded by its size, however it was made up."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+
+from ingest_service.gate import Gate
+from mesh.errors import CallError
+from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
+from tests.unit.ingest_service.test_leaks import Scene
+
+MAX_LISTS_BYTES = 64 * 1024
+MAX_STATUS_BYTES = 8 * 1024
+
+
+def under(keys: list[str], data: Any) -> Any:
+    for key in reversed(keys):
+        data = {key: data}
+    return data
+
+
+LONG = ["k" * 1_000, "机" * 1_000, "~/" * 500, "\x01" * 1_000]
+
+BODIES: dict[str, Any] = {
+    "addresses under a long path": under(LONG, ["a@b.co"] * 9_000),
+    "address keys under a long path": under(LONG[:3], {f"a{n}@b.co": 1 for n in range(4_000)}),
+    "many addresses in a text": under(LONG, "a@b.co " * 20_000),
+    "keywords in keys": under(LONG, [{"ssn": 1}] * 4_000),
+    "private addresses": under(LONG, ["10.1.2.3"] * 9_000),
+    "all of them": under(
+        LONG[:2],
+        ["10.1.2.3 a@b.co 536-22-5587 4539148803436467 top secret", {"a@b.co": "ssn"}] * 2_000,
+    ),
+    "numbers": [4539148803436467] * 9_999,
+    "short keys that are findings": {f"{n}@b.co": "" for n in range(9_000)},
+    "not ASCII": under(LONG, "é a@b.co " * 15_000),
+    "broken and full of findings": under(LONG, ["a@b.co", 2**60] * 4_000),
+}
+
+
+@contextmanager
+def memory_below(limit: int) -> Iterator[None]:
+    tracemalloc.start()
+    yield
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < limit, peak
+
+
+@pytest.mark.parametrize("action", ["reject", "redact", "tag"])
+@pytest.mark.parametrize("name", BODIES)
+async def test_what_is_told_and_kept_is_bounded(tmp_path: Path, name: str, action: str) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(
+        f"action: {action}\nkeywords: [ssn, top secret]\nallow: {{paths: [/data/*/nowhere/**]}}\n"
+        "detectors: {phone: {shadow: true}}"
+    )
+    submission = json_format.ParseDict({"data": BODIES[name], "source": "web"}, SubmitRequest())
+    size = submission.ByteSize()
+    scene = Scene(Gate(path))
+    with memory_below(40 * size + 30_000_000):
+        (outcome,) = await scene.intake.take([submission], lambda: "h" * 36)
+    (record,) = scene.recorder.recorded
+    assert record.data.ByteSize() < 1.5 * size + 100_000
+    if action != "reject" and "broken" not in name:
+        assert isinstance(outcome, str)
+        as_sent = action == "tag" or name == "keywords in keys"  # these name fields
+        assert (record.data == submission.data) is as_sent
+        assert record.source == "web"
+        assert not record.masked_widely or name == "all of them"
+        return
+    assert isinstance(outcome, CallError)
+    assert outcome.status("h" * 36).ByteSize() < MAX_STATUS_BYTES
+    (alert,) = scene.alerts.raised
+    assert alert.ByteSize() - size < MAX_LISTS_BYTES
+    assert alert.cut
+    assert alert.finding_count >= 256 or alert.violation_count > 256
+    assert alert.findings
+    assert alert.source == record.source == "web"
+
+
+async def test_a_list_that_is_whole_needs_no_count() -> None:
+    scene = Scene()
+    submission = json_format.ParseDict({"data": ["a@b.co"] * 200}, SubmitRequest())
+    await scene.intake.take([submission], lambda: "h")
+    (alert,), (record,) = scene.alerts.raised, scene.recorder.recorded
+    assert (len(alert.findings), alert.finding_count, alert.cut) == (200, 0, False)
+    assert not record.masked_widely
+
+
+async def test_the_finding_that_refuses_is_told_among_many_that_do_not() -> None:
+    scene = Scene()
+    data = ["10.1.2.3"] * 4_000 + ["a@b.co"] + ["10.1.2.3"] * 4_000
+    submission = json_format.ParseDict({"data": data}, SubmitRequest())
+    (outcome,) = await scene.intake.take([submission], lambda: "h")
+    assert isinstance(outcome, CallError)
+    assert [field.path for field in outcome.fields] == ["/data/4000"]
+    (alert,), (record,) = scene.alerts.raised, scene.recorder.recorded
+    assert (alert.finding_count, alert.cut) == (8_001, True)
+    assert list(record.detectors) == ["private_ip_address", "email"]
+    assert not record.masked_widely

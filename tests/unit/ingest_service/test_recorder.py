@@ -1,0 +1,103 @@
+"""What the recorder writes of a submission, and how entries travel, of which some are stored."""
+
+from collections.abc import Sequence
+
+import pytest
+from google.protobuf.struct_pb2 import Value
+
+from ingest_service.jobs import Entry, QueueFull, QueueUnavailable, Receipt, Request
+from ingest_service.recorder import Decided, Recorder, entry
+from ingest_service.sharing import Overfull
+from sluice.job.v1.job_pb2 import LogInteractions, RequestRecord
+
+
+class FakeJobs:
+    """Stores jobs until it fails."""
+
+    def __init__(self, *failures: Exception | None) -> None:
+        self.failures = list(failures)
+        self.jobs: list[Sequence[Entry]] = []
+
+    def commit(self, entries: Sequence[Entry]) -> list[Receipt]:
+        failure = self.failures.pop(0) if self.failures else None
+        if failure is not None:
+            raise failure
+        self.jobs.append(entries)
+        return [Receipt(f"job-{len(self.jobs)}", number) for number, _ in enumerate(entries)]
+
+    def look_up(self, requests: Sequence[Request]) -> list[RequestRecord | None]:
+        return [RequestRecord(body_hash=each.body_hash) for each in requests]
+
+
+def recorder(jobs: FakeJobs, waiting: int = 10**6) -> Recorder:
+    return Recorder(jobs, max_items=5000, max_bytes=1000, max_waiting_bytes=waiting)  # type: ignore[arg-type]
+
+
+def made(size: int) -> Entry:
+    return entry([Decided(Value(string_value="x" * size), "web")])
+
+
+@pytest.mark.parametrize("failure", [QueueUnavailable(), QueueFull()])
+async def test_a_job_that_is_not_stored_takes_no_receipt_from_the_others(
+    failure: Exception,
+) -> None:
+    jobs = FakeJobs(None, failure)
+    recording = recorder(jobs)
+    first, second, third = await recording.record([made(800), made(800), made(800)])
+    assert first == Receipt("job-1", 0)
+    # The trips behind a failed one are not made, so that nobody waits for the same failure.
+    assert second is third is failure
+    assert await recording.record([made(1)]) == [Receipt("job-2", 0)]
+    await recording.close()
+
+
+async def test_what_there_is_no_room_for_takes_no_receipt_from_the_others() -> None:
+    jobs = FakeJobs()
+    recording = recorder(jobs, waiting=1000)
+    results = await recording.record([made(800), made(800), made(800)])
+    assert results[0] == Receipt("job-1", 0)
+    assert any(isinstance(each, Overfull) for each in results)
+    await recording.close()
+
+
+async def test_an_entry_travels_whole_with_all_its_interactions() -> None:
+    jobs = FakeJobs()
+    recording = recorder(jobs)
+    values = [Value(string_value="x" * 700), Value(number_value=2.0)]
+    decided = [Decided(value, "web", "r", "a" * number) for number, value in enumerate(values)]
+    await recording.record([entry(decided), made(800)])
+    await recording.close()
+    assert [[each.size for each in job] for job in jobs.jobs] == [[2], [1]]
+    stored = LogInteractions.FromString(jobs.jobs[0][0].piece).interactions
+    assert [each.data for each in stored] == values
+    assert [each.alert_id for each in stored] == ["", "a"]
+    assert {each.request_id for each in stored} == {"r"}
+
+
+async def test_a_job_answers_few_request_ids_and_carries_many_interactions() -> None:
+    jobs = FakeJobs()
+    recording = Recorder(jobs, max_items=5000, max_bytes=10**6, max_waiting_bytes=10**7)  # type: ignore[arg-type]
+    value = Value(bool_value=True)
+    named = [entry([Decided(value, "")], Request.of(str(n), b"")) for n in range(1000)]
+    await recording.record([*named, *[entry([Decided(value, "")])] * 5000])
+    await recording.close()
+    sizes = [len(job) for job in jobs.jobs]
+    assert sum(sizes) == 6000
+    assert len(sizes) <= 4
+    assert max(sum(each.request is not None for each in job) for job in jobs.jobs) <= 500
+
+
+async def test_lookups_come_back_in_order() -> None:
+    recording = recorder(FakeJobs())
+    requests = [Request.of(f"r-{number}", b"%d" % number) for number in range(1000)]
+    found = await recording.look_up(requests)
+    assert [each and each.body_hash for each in found] == [each.body_hash for each in requests]
+    await recording.close()
+
+
+@pytest.mark.parametrize("widely", [False, True])
+def test_what_is_masked_widely_says_so(widely: bool) -> None:
+    kept = Decided(Value(string_value="*"), "", alert_id="alert", masked_widely=widely)
+    (interaction,) = LogInteractions.FromString(entry([kept]).piece).interactions
+    assert interaction.masked_widely is widely
+    assert interaction.data.string_value == "*"

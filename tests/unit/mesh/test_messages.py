@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from mesh.messages import cut_lists
+from sluice.alert.v1.alert_service_pb2 import Alert
+
+LISTS = {"findings": "finding_count", "violations": "violation_count"}
+
+
+def test_lists_that_fit_stay_and_are_counted() -> None:
+    alert = Alert()
+    for _ in range(3):
+        alert.findings.add(detector="us_ssn")
+    assert not cut_lists(alert, LISTS, 1000)
+    assert (len(alert.findings), alert.finding_count, alert.violation_count) == (3, 3, 0)
+
+
+def test_lists_are_cut_to_their_share_and_say_how_many_there_were() -> None:
+    alert = Alert(finding_count=7)
+    for number in range(1000):
+        alert.findings.add(detector="us_ssn", start=number)
+        alert.violations.add(path="/data" * 100)
+    assert cut_lists(alert, LISTS, 10_000)
+    assert alert.ByteSize() < 10_100
+    assert 100 < len(alert.findings) < 1000
+    assert [each.start for each in alert.findings] == list(range(len(alert.findings)))
+    assert len(alert.violations) == 9
+    assert (alert.finding_count, alert.violation_count) == (1000, 1000)
+    # Once more, nothing is left to do, and the count stays.
+    assert not cut_lists(alert, LISTS, 10_000)
+    assert alert.finding_count == 1000
+
+
+def test_an_element_that_is_too_large_goes() -> None:
+    alert = Alert()
+    alert.violations.add(path="x" * 10_000)
+    assert cut_lists(alert, LISTS, 1000)
+    assert (len(alert.violations), alert.violation_count) == (0, 1)
