@@ -174,7 +174,8 @@ def add_to_server(log_service: EdgeLog, server: Any) -> None:
 def alert_of(entry: HTTPAccessLogEntry) -> RaiseAlertRequest | None:
     """Return the alert about a request, or None when the gateway did not refuse it for its shape.
 
-    The same entry gives the same `alert_id`. Of what the caller sent, only the method is named.
+    The same entry gives the same `alert_id`, so that it is counted once. Of what the caller sent,
+    only the method is named.
     """
     status = entry.response.response_code.value
     rule = _rule(entry)

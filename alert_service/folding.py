@@ -2,8 +2,9 @@
 
 What the gateway refuses by itself costs its sender nothing, so it may come thousands a second. The
 first alert of a rule and a client in a minute gets its report. The others are counted in memory,
-and the report is brought up to date about once a second: what was counted since is lost in a crash,
-and the next alert begins another fold.
+and the report is brought up to date about once a second: what was counted since is lost in a crash.
+The identity of a fold follows from what its alerts share. So a fold goes on in the report that it
+has, whoever takes the next alert and when, and ingest can name it while this service is away.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from alert_service.metrics import FOLDED
-from alert_service.validation import network_of
+from mesh.fingerprint import Fingerprint
 from sluice.alert.v1.alert_service_pb2 import Alert, Report
 
 MAX_CLIENTS = 256
@@ -34,14 +34,6 @@ MAX_REWRITES = 50
 TOGETHER = "Too many clients to tell apart: those of all others are counted here."
 
 
-class Fingerprint(NamedTuple):
-    """What folded alerts share; `client` is empty when clients are not told apart."""
-
-    rule: str
-    client: str
-    minute: int
-
-
 @dataclass(slots=True)
 class Fold:
     """An alert that stands for several. `standing` is there once its report is on disk."""
@@ -49,13 +41,16 @@ class Fold:
     standing: asyncio.Future[Alert]
     unwritten: int = 0
     """How many were counted that the report does not tell of."""
+    is_over: bool = False
+    """Its minute is, and whoever waited for `standing` has been counted by the next flush."""
 
 
 class Folds:
     """All folds of this process, for one event loop.
 
-    `write` puts the first alert of a fold on disk and returns the one that stands there then;
-    `rewrite` puts a changed one in its place, and raises FileNotFoundError when the report is gone.
+    `write` puts the first alert of a fold on disk and returns it, or the one that stands there
+    already; `rewrite` puts a changed one in its place, and raises FileNotFoundError when the report
+    is gone.
     """
 
     def __init__(
@@ -75,24 +70,23 @@ class Folds:
         Raises what `write` raises; then nothing was counted.
         """
         alert = report.alert
-        known = self._recent.get(alert.alert_id)
+        told = alert.alert_id
+        known = self._recent.get(told)
         fingerprint = known or self._fingerprint(alert)
         fold = self._folds.get(fingerprint)
         if fold is None:
-            alert.client = fingerprint.client
+            alert.alert_id, alert.client = fingerprint.identity, fingerprint.client
             if not fingerprint.client:
                 alert.message = f"{alert.message} {TOGETHER}".strip()
             fold = self._begin(fingerprint, report)
-            standing = await asyncio.shield(fold.standing)
-        else:
-            standing = await asyncio.shield(fold.standing)
-            if alert.alert_id not in self._recent:
-                FOLDED.inc()
-                fold.unwritten += 1
-                standing.count += 1
-                if _nanos(alert.last_time) > _nanos(standing.last_time):
-                    standing.last_time.CopyFrom(alert.last_time)
-        self._recent[alert.alert_id] = fingerprint
+        standing = await asyncio.shield(fold.standing)
+        if standing is not alert and told not in self._recent and not _began(standing, alert):
+            FOLDED.inc()
+            fold.unwritten += 1
+            standing.count += 1
+            if _nanos(alert.last_time) > _nanos(standing.last_time):
+                standing.last_time.CopyFrom(alert.last_time)
+        self._recent[told] = fingerprint
         if len(self._recent) > MAX_REPEATS:
             self._recent.popitem(last=False)
         return standing
@@ -117,18 +111,19 @@ class Folds:
             with suppress(KeyError):
                 self._folds.move_to_end(fingerprint)
         for fingerprint, fold in list(self._folds.items()):
-            if fingerprint.minute < minute and not fold.unwritten:
-                del self._folds[fingerprint]
+            if fingerprint.minute < minute and fold.standing.done() and not fold.unwritten:
+                if fold.is_over:
+                    del self._folds[fingerprint]
+                fold.is_over = True
         for past in [each for each in self._told_apart if each < minute]:
             del self._told_apart[past]
 
     def _fingerprint(self, alert: Alert) -> Fingerprint:
         rule = alert.violations[0].rule if alert.violations else ""
-        minute = alert.raise_time.seconds // 60
-        apart = Fingerprint(rule, network_of(alert.client), minute)
-        if apart in self._folds or self._told_apart[minute] < MAX_CLIENTS:
+        apart = Fingerprint.of(rule, alert.client, alert.raise_time.seconds)
+        if apart in self._folds or self._told_apart[apart.minute] < MAX_CLIENTS:
             return apart
-        return Fingerprint(rule, "", minute)
+        return apart._replace(client="")
 
     def _begin(self, fingerprint: Fingerprint, report: Report) -> Fold:
         fold = self._folds[fingerprint] = Fold(asyncio.ensure_future(self._write(report)))
@@ -143,6 +138,11 @@ class Folds:
 
         fold.standing.add_done_callback(drop_failed)
         return fold
+
+
+def _began(standing: Alert, alert: Alert) -> bool:
+    """Tell whether a fold that was begun by an earlier process was begun by this very alert."""
+    return bool(alert.http_request_id) and standing.http_request_id == alert.http_request_id
 
 
 def _nanos(time: Timestamp) -> int:

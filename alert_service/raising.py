@@ -112,7 +112,7 @@ class Raiser:
         written = await self._write(report, self._edge_writing)
         if written.is_new:
             return report.alert
-        # This process was started anew within the fold's minute.
+        # This process was started anew since, or the fold's minute is over.
         alert_id = report.alert.alert_id
         standing = await self._call(self._edge_writing, lambda: self._reports.read(alert_id))
         if standing is None:

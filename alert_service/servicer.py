@@ -24,9 +24,11 @@ from alert_service.validation import (
 )
 from alert_service.watching import Watchers
 from mesh.errors import CallError, FieldError
+from mesh.fingerprint import without_client
 from mesh.logs import logger
 from mesh.server import Context
 from sluice.alert.v1 import alert_service_pb2 as contract
+from sluice.alert.v1.alert_service_pb2 import Alert
 from sluice.alert.v1.alert_service_pb2_grpc import AlertServiceServicer
 
 log = logger("alert.servicer")
@@ -74,7 +76,7 @@ class AlertServicer(AlertServiceServicer):
         if is_alert_id(request.alert_id):
             try:
                 alert = await asyncio.get_running_loop().run_in_executor(
-                    self._reading, self._reports.read, request.alert_id
+                    self._reading, self._read, request.alert_id
                 )
             except Unreadable:
                 raise CallError(
@@ -92,6 +94,14 @@ class AlertServicer(AlertServiceServicer):
                 "There is no such alert. Take the id from a list of alerts.",
             )
         return contract.GetAlertResponse(alert=alert)
+
+    def _read(self, alert_id: str) -> Alert | None:
+        alert = self._reports.read(alert_id)
+        together = without_client(alert_id)
+        if alert is None and together != alert_id:
+            # There were too many clients to tell apart.
+            alert = self._reports.read(together)
+        return alert
 
     async def ListAlerts(
         self, request: contract.ListAlertsRequest, context: Context

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import time
 
@@ -62,21 +61,6 @@ def to_plausible_time(request: RaiseAlertRequest, from_outside: bool) -> None:
     is_old = from_outside and seconds < now - MAX_AGE_SECONDS
     if not request.HasField("raise_time") or is_old or seconds > now:
         request.raise_time.FromNanoseconds(int(now * 1e9))
-
-
-def network_of(client: str) -> str:
-    """Return what stands for a client: its IPv4 address, or the /64 network of its IPv6 address,
-    since whoever has one of these addresses has all. Empty for anything else.
-    """
-    try:
-        address = ipaddress.ip_address(client)
-    except ValueError:
-        return ""
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.ip_network((int(address), 64), strict=False))
 
 
 def violations_of(request: RaiseAlertRequest) -> list[FieldError]:

@@ -10,6 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ingest_service.jobs import Jobs
 from ingest_service.metrics import ALERTS
+from mesh.fingerprint import Fingerprint
 from mesh.health import Unhealthy
 from mesh.logs import logger
 from mesh.messages import cut_lists
@@ -41,8 +42,8 @@ class Alerts:
     async def raise_alert(self, alert: RaiseAlertRequest) -> str:
         """Return the alert's id once it is durable: as a report, or as a job that will become one.
 
-        What cannot be delivered is left out. The id is another one than was asked for when the
-        alert is counted with others. Idempotent by `alert_id`, which must be set. Raises
+        What cannot be delivered is left out. Of what the gateway refused the id is that of the
+        alert in which it is counted. Idempotent by `alert_id`, which must be set. Raises
         jobs.QueueUnavailable or jobs.QueueFull when neither could be done.
         """
         alert = deliverable(alert)
@@ -54,7 +55,7 @@ class Alerts:
             log.warning("alert queued", alert_id=alert.alert_id, error=error.code().name)
             await asyncio.to_thread(self._jobs.enqueue_alert, alert)
             ALERTS.labels("queued").inc()
-            return alert.alert_id
+            return _counted_in(alert) if alert.at_edge else alert.alert_id
 
     async def read_alert(self, alert_id: str) -> Alert:
         """Return an alert, empty when it is not kept, not delivered yet or cannot be read now."""
@@ -69,6 +70,12 @@ class Alerts:
         answer = await self._health.Check(health_pb2.HealthCheckRequest(), timeout=CALL_SECONDS)
         if answer.status != health_pb2.HealthCheckResponse.SERVING:
             raise Unhealthy("the alert service does not serve")
+
+
+def _counted_in(alert: RaiseAlertRequest) -> str:
+    """Return the id of the alert in which the alert service will count this one."""
+    address, seconds = alert.client, alert.raise_time.seconds
+    return Fingerprint.of(alert.violations[0].rule, address, seconds).identity
 
 
 def deliverable(alert: RaiseAlertRequest) -> RaiseAlertRequest:

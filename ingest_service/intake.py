@@ -458,7 +458,7 @@ class Intake:
 
     async def _record_refusal(self, rule: Violation, client: str, http_request_id: str) -> str:
         alert = RaiseAlertRequest(
-            # The alert service tells it so too, should the gateway's log tell of this request.
+            # Counted once, however often it is told: that is what this id is for.
             alert_id=f"edge-{http_request_id}",
             event_type="INVALID_INPUT",
             violations=[rule],

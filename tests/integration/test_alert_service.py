@@ -296,6 +296,7 @@ def at_edge(service: Service, number: int, client: str = "192.0.2.7") -> Any:
     return service.stub.RaiseAlert.future(
         RaiseAlertRequest(
             alert_id=f"edge-{number:06}",
+            http_request_id=f"{number:06}",
             event_type="INVALID_INPUT",
             violations=[Violation(rule="MALFORMED_JSON")],
             client=client,
@@ -362,7 +363,7 @@ def test_a_count_survives_a_stop_whole_and_a_kill_but_for_the_last_second(
     assert service.stop(signal.SIGKILL) == -signal.SIGKILL
     service.start()
     assert 150 <= count_of(service, "MALFORMED_JSON") <= 151
-    # The call that began a fold is known again.
+    # A fold goes on in the report that it has.
     before = len(service.reports("edge"))
     assert at_edge(service, 100).result().report.startswith("edge/")
     assert len(service.reports("edge")) == before

@@ -12,11 +12,14 @@ from typing import Any
 import grpc
 import pytest
 
+from alert_service.folding import MAX_CLIENTS
 from alert_service.raising import Raiser
 from alert_service.reports import Limits, Reports
+from alert_service.servicer import AlertServicer
 from alert_service.watching import Watchers
 from mesh.errors import CallError
-from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
+from mesh.fingerprint import Fingerprint
+from sluice.alert.v1.alert_service_pb2 import GetAlertRequest, RaiseAlertRequest
 from sluice.verdict.v1.verdict_pb2 import Violation
 
 
@@ -34,12 +37,15 @@ class Service:
     def start(self) -> None:
         self.raiser = Raiser(self.reports, self.writing, self.edge_writing, self.watchers)
 
-    async def at_edge(self, number: int, **fields: Any) -> tuple[str, str]:
+    async def at_edge(
+        self, number: int, client: str = "192.0.2.7", **fields: Any
+    ) -> tuple[str, str]:
         request = RaiseAlertRequest(
             alert_id=f"edge-{number:06}",
+            http_request_id=f"{number:06}",
             event_type="INVALID_INPUT",
             violations=[Violation(rule="MALFORMED_JSON")],
-            client="192.0.2.7",
+            client=client,
             at_edge=True,
             **fields,
         )
@@ -72,6 +78,29 @@ async def test_a_fold_goes_on_after_a_restart(service: Service) -> None:
     await service.raiser.close()
     assert service.count() == 20
     assert service.reports.count(at_edge=True) == 1
+
+
+async def test_an_alert_that_was_told_before_it_was_delivered_is_found(service: Service) -> None:
+    """As ingest tells it while this service is away, and with more clients than are told apart."""
+    edge = Limits(MAX_CLIENTS + 10, 10**6, 0)
+    reports = service.reports = Reports(service.reports._path.with_name("more"), edge, edge)
+    reports.probe()
+    service.start()
+    reader = AlertServicer(service.raiser, reports, service.writing, service.watchers)
+    told = {}
+    for number in range(MAX_CLIENTS + 20):
+        client = f"192.0.{number // 256}.{number % 256}"
+        told[client] = Fingerprint.of("MALFORMED_JSON", client, 1_700_000_000).identity
+        await service.at_edge(number, client=client)
+    await service.raiser.close()
+    for client, alert_id in told.items():
+        request = GetAlertRequest(alert_id=alert_id)
+        alert = (await reader.GetAlert(request, Any)).alert  # type: ignore[arg-type]
+        assert alert.client in (client, "")
+        assert alert.count == (1 if alert.client else 20)
+    unknown = Fingerprint.of("ANOTHER", "192.0.2.1", 1_700_000_000).identity
+    with pytest.raises(CallError):
+        await reader.GetAlert(GetAlertRequest(alert_id=unknown), Any)  # type: ignore[arg-type]
 
 
 async def test_an_alert_that_is_not_of_the_gateway_is_never_folded(service: Service) -> None:
@@ -107,7 +136,7 @@ async def test_watchers_are_told_once_of_a_fold(service: Service) -> None:
         with pytest.raises(CallError):
             async for alert in alerts:
                 seen.append(alert)
-    assert [(each.alert_id, each.count) for each in seen] == [("edge-000000", 1)]
+    assert [(each.http_request_id, each.count) for each in seen] == [("000000", 1)]
     assert seen[0].report.startswith("edge/")
 
 

@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
+import grpc
 from google.protobuf.struct_pb2 import Value
 
-from ingest_service.alerts import deliverable
+from ingest_service.alerts import Alerts, deliverable
+from mesh.fingerprint import Fingerprint
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
 from sluice.job.v1.job_pb2 import DeliverAlert
 from tests.unit.worker.test_alerts import nested
 
 MIB = 1024 * 1024
+
+
+class Queue:
+    """Keeps what is queued."""
+
+    def __init__(self) -> None:
+        self.alerts: list[RaiseAlertRequest] = []
+
+    def enqueue_alert(self, alert: RaiseAlertRequest) -> None:
+        self.alerts.append(alert)
+
+
+async def test_while_nobody_takes_alerts_the_id_is_that_of_the_one_that_will_count() -> None:
+    queue = Queue()
+    # Nothing listens there.
+    channel = grpc.aio.insecure_channel("127.0.0.1:1")
+    alerts = Alerts(channel, queue)  # type: ignore[arg-type]
+    told = []
+    for number, client in enumerate(["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"]):
+        alert = RaiseAlertRequest(alert_id=f"edge-{number:04}", client=client, at_edge=True)
+        alert.violations.add(rule="MALFORMED_JSON")
+        alert.raise_time.seconds = 1_700_000_000 + number
+        told.append(await alerts.raise_alert(alert))
+    assert told[0] == told[1] != told[2]
+    assert told[0] == Fingerprint("MALFORMED_JSON", "2001:db8::/64", 28_333_333).identity
+    # Each is a message of its own in the queue, and a repeat of it is none.
+    assert [each.alert_id for each in queue.alerts] == ["edge-0000", "edge-0001", "edge-0002"]
+    assert await alerts.raise_alert(an_alert()) == "alert-01"
+    await channel.close()
 
 
 def an_alert() -> RaiseAlertRequest:
