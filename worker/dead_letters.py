@@ -35,6 +35,8 @@ from worker.settings import WorkerSettings
 
 CAUSES_KEY = "sluice:dead"
 
+IDS_AT_A_TIME = 500
+
 UNDECODABLE = "UNDECODABLE"
 
 # KEYS 1 dead ids, 2 dead messages, 3 queue, 4 messages, 5 causes, 6 open jobs, 7 counts.
@@ -101,12 +103,17 @@ class DeadLetters:
         self._note(keys=[CAUSES_KEY], args=[message_id, f"{failed} {reason}"])
 
     def find(self, queues: Sequence[str] = QUEUES) -> Iterator[Letter]:
-        """Yield the dead letters of these queues, oldest first."""
+        """Yield the dead letters of these queues, oldest first.
+
+        Redis is asked for little at a time, so that it is not held however many there are.
+        """
         for queue in queues:
-            dead = cast(
-                list[tuple[bytes, float]],
-                self._client.zrange(dead_key(queue), 0, -1, withscores=True),
+            pieces = cast(
+                Iterator[tuple[bytes, float]],
+                self._client.zscan_iter(dead_key(queue), count=IDS_AT_A_TIME),
             )
+            # One that moves in Redis may come twice.
+            dead = sorted(dict(pieces).items(), key=lambda letter: letter[1])
             for message_id, died in dead:
                 message = cast(
                     bytes | None, self._client.hget(dead_messages_key(queue), message_id)

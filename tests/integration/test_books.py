@@ -32,6 +32,7 @@ from tests.integration.processes import ROOT, Influx, Process, Redis, eventually
 from worker.books import balance, queued
 from worker.books.__main__ import BALANCED, DIFFERENT, UNKNOWN, main
 from worker.books.queued import QueueReader
+from worker.dead_letters import DeadLetters
 from worker.records import place
 
 CANARY = "CANARY-77b0"
@@ -338,6 +339,22 @@ def test_redis_is_asked_for_little_at_a_time(
     # A piece, perhaps a little more, of pairs or of three facts about each.
     assert replies.most_elements < 4 * queued.CHUNK
     assert replies.most_bytes < 100_000
+
+
+def test_dead_letters_are_read_little_by_little(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(mesh.redis.client, 0, dead=10_000)
+    replies = Replies(monkeypatch)
+    found = list(DeadLetters(mesh.redis.client).find())
+    assert len(found) == len({letter.message_id for letter in found}) == 10_000
+    assert [letter.died for letter in found] == [number / 1000 for number in range(10_000)]
+    assert {(letter.queue, letter.reason, letter.failed) for letter in found} == {
+        ("interactions", "REFUSED", 1)
+    }
+    assert replies.most_elements < 4 * queued.CHUNK
+    # One message at a time.
+    assert replies.most_bytes <= 100_000
 
 
 def test_a_waiting_job_is_found_wherever_it_moves(
