@@ -219,14 +219,25 @@ class LocalMesh:
         """Put the commands that talk to the stores of this mesh into one folder for PATH."""
         folder = self.settings.state / "bin"
         influx = parts.go_program(parts.INFLUX, self._say)
-        where = urllib.parse.urlsplit(self.influx_url)
-        options = f"-host {where.hostname} -port {where.port or 8086}"
-        options += " -ssl" if where.scheme == "https" else ""
+        options = "\t".join(_influx_options(self.influx_url))
         lines = (str(influx), options, str(credential_file(self.settings, "reader")))
         path = self.settings.state / "config" / "influx"
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.write_text("".join(f"{line}\n" for line in lines))
         link_command(folder, "influx", Path(__file__).with_name("influx"))
+
+
+def _influx_options(url: str) -> list[str]:
+    """Return the options that lead the command `influx` to a URL."""
+    where = urllib.parse.urlsplit(url)
+    is_secure = where.scheme == "https"
+    host = where.hostname or ""
+    # It takes an IPv6 address for a name and a port, but for the brackets.
+    options = ["-host", f"[{host}]" if ":" in host else host]
+    options += ["-port", str(where.port or (443 if is_secure else 80))]
+    options += ["-ssl"] if is_secure else []
+    prefix = urllib.parse.unquote(where.path)
+    return options + (["-path-prefix", prefix] if prefix.strip("/") else [])
 
 
 def link_command(folder: Path, name: str, target: Path) -> None:

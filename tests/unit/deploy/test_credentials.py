@@ -110,6 +110,34 @@ def test_influx_shows_its_reader_and_no_secret_in_its_arguments(
     assert influx(mesh)[:2] == ["somebody", ""]
 
 
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("http://[::1]:8087", ["-host", "[::1]", "-port", "8087"]),
+        ("https://[2001:db8::1]", ["-host", "[2001:db8::1]", "-port", "443", "-ssl"]),
+        ("http://far.example/", ["-host", "far.example", "-port", "80"]),
+        (
+            "http://far.example:8086/db/a%20*/",
+            ["-host", "far.example", "-port", "8086", "-path-prefix", "/db/a */"],
+        ),
+    ],
+)
+def test_influx_goes_where_the_url_leads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, options: list[str]
+) -> None:
+    printing = tmp_path / "the influx"
+    printing.write_text(PRINTING)
+    printing.chmod(0o755)
+    monkeypatch.setattr(parts, "go_program", lambda program, _: printing)
+    # What a shell would make of the options must not be there.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ":").touch()
+    mesh = LocalMesh(settings_in(tmp_path, influx_url=url))
+    mesh.link_commands()
+    _, _, *arguments = influx(mesh, "-version")
+    assert arguments == [*options, "-version"]
+
+
 def test_our_influx_is_not_taken_for_the_machines_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
