@@ -37,6 +37,10 @@ MAX_POLICY_BYTES = 1024 * 1024
 _DEEPEST = 16
 
 _ESCAPE = re.compile(r"\\(?:x\{0*([0-9A-Fa-f]{1,6})\}|x([0-9A-Fa-f]{2})|([0-7]{2,3})|.)", re.DOTALL)
+_ATOM = re.compile(r"\\.|\[(?:[^\]\\]|\\.)+\]", re.DOTALL)
+_ENDLESS = re.compile(r"[*+]|\{[0-9]+,\}")
+# Alternatives, repeated groups, and much behind a group, for that may stand for all that is found.
+_BRANCHES = re.compile(r"\||\)[*+?{]|\((?!\?:).*\).*(?:[*+]|\{[0-9]+,\})", re.DOTALL)
 _RANGE = re.compile(r"[^\x00-\x7f]-|-[^\x00-\x7f]")
 
 
@@ -106,6 +110,17 @@ def gate_of(pattern: str) -> str:
     """
     asks_more = re.search(r"\\[Az]|\(\?[A-Za-z]*-", pattern)
     return "" if asks_more else runnable(pattern)
+
+
+def may_look_far(pattern: str) -> bool:
+    """Tell whether finding all that ``pattern`` matches may take longer than linear in the text.
+
+    RE2 reads on behind a match while something longer may come, in ``a.*b|a`` to the end of the
+    line, and that for every match. It cannot do so again and again where nothing repeats without
+    end, or where parts simply follow each other: what one part runs over would belong to the match.
+    """
+    bare = _ATOM.sub("x", pattern)
+    return r"\Q" in pattern or bool(_ENDLESS.search(bare) and _BRANCHES.search(bare))
 
 
 def _usable_pattern(pattern: str) -> str:

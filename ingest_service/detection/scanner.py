@@ -38,6 +38,7 @@ from ingest_service.detection.policy import (
     SourcePolicy,
     Treatment,
     gate_of,
+    may_look_far,
     runnable,
     treatment,
 )
@@ -52,6 +53,13 @@ MAX_LISTED_BYTES = 20 * 1024
 ENOUGH = MAX_LISTED + 1
 """So many findings of one rule that refuses are enough to look for the certainty that the
 submission is refused; the search ends there, so that a text made of findings costs little."""
+
+SHORT_BYTES = 1024
+FAR_TIMES, FAR_BYTES = 64, 32 << 20
+"""What a team's own pattern that may look far may read of longer texts: all of them so many times,
+and so many bytes more."""
+GROUP_TIMES = 32
+"""How much longer RE2 takes to read a match that it has to tell the parts of."""
 
 _OWN = 1 << 20
 """Added to the number of a gate of the team's own patterns, which have a set of their own."""
@@ -74,6 +82,8 @@ class _Detector:
     treatment: Treatment
     allowed_values: frozenset[str]
     allowed_paths: tuple[tuple[str, ...], ...]
+    far: bool
+    """Finding all that it matches may take longer than linear in the text."""
 
 
 @dataclass(slots=True)
@@ -96,7 +106,8 @@ class Scan:
     findings: tuple[Finding, ...]
     """In the order of their places: at most MAX_LISTED, of the strictest actions."""
     finding_count: int
-    """How many there are; at least so many when ``masked_widely``."""
+    """How many there are; at least so many when ``masked_widely``, and where a team's own pattern
+    that only notes would have had to read too much."""
     shadow: tuple[Finding, ...]
     """What rules in shadow would have found; no part of the verdict. Cut like ``findings``."""
     shadow_count: int
@@ -285,6 +296,7 @@ class Scanner:
             treated: Treatment,
             step: int = 0,
             patience: int = NO_LIMIT,
+            far: bool = False,
         ) -> None:
             if pattern not in self._patterns:
                 self._patterns[pattern] = Pattern(pattern)
@@ -301,6 +313,7 @@ class Scanner:
                     treated,
                     frozenset(value.casefold() for value in treated.allow.values),
                     tuple(tuple(path.split("/")[1:]) for path in treated.allow.paths),
+                    far,
                 )
             )
 
@@ -330,6 +343,7 @@ class Scanner:
                     runnable(extra.pattern),
                     CONFIDENCES[extra.confidence],
                     treated,
+                    far=may_look_far(extra.pattern),
                 )
         # Those that refuse come last: what may explain away their findings is known by then, and
         # once a submission is surely refused the rest may be cut short.
@@ -346,6 +360,10 @@ def _document(fields: Fields, source: str, derived: list[Derived]) -> Document:
 
 def _refuses(detector: _Detector) -> bool:
     return detector.treatment.action is Action.REJECT and not detector.treatment.shadow
+
+
+def _only_notes(detector: _Detector) -> bool:
+    return detector.treatment.shadow or detector.treatment.action is Action.TAG
 
 
 def _as_found(confidence: Confidence) -> Callable[[Document, int, int], Hit | None]:
@@ -447,7 +465,7 @@ class _Run:
             guessed = refused >= detector.patience
             if guessed:
                 # What only notes must not note what it did not see.
-                if detector.treatment.shadow or detector.treatment.action is Action.TAG:
+                if _only_notes(detector):
                     return
                 self._guessed = True
                 hit: Hit | None = (first, last, Confidence.HIGH)
@@ -465,13 +483,25 @@ class _Run:
     ) -> Iterator[tuple[int, int, Confidence, bool]]:
         """Run a team's own pattern over each text by itself, as its author expects."""
         doc, find = self._doc, detector.pattern.find
+        most_times = FAR_TIMES + FAR_BYTES // len(doc.raw)
         # Not over lists put together: nobody wrote such a text.
         whole = [True] * (doc.source_index + 1) + [len(each.parts) == 1 for each in self._derived]
         for text, base in compress(zip(doc.pieces, doc.starts, strict=False), whole):
             position, size = 0, len(text)
+            left = most_times * size if detector.far and size > SHORT_BYTES else None
             while (match := find(text, position, size)) is not None:
-                start, end, _ = match
+                start, end, behind = match
                 self._checked += 1
+                if left is not None:
+                    left -= size - position
+                    if detector.pattern.group:
+                        left -= GROUP_TIMES * (behind - position)
+                    if left < 0:
+                        # What only notes must not note what it did not see.
+                        if not _only_notes(detector):
+                            self._guessed = True
+                            yield base + start, base + size, confidence, True
+                        break
                 if start < end:
                     yield base + start, base + end, confidence, False
                 position = max(end, position + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 import random
 import re
@@ -93,6 +94,43 @@ def test_sixteen_times_the_text_costs_sixteen_times_as_much(policy: str) -> None
             grown[name] = round(after / before)
         assert more.checked <= 16 * less.checked + 64, name
     assert grown == {}
+
+
+OWN = {
+    # What a pattern may look for behind each match: far behind it nothing comes.
+    "a.*b|a": "a",
+    "(?:a.*b)|[ac]": "ac",
+    "a(?:.*b)?": "a",
+    "(?:a.*b){0,1}a": "a",
+    "(a).*|b": "a",
+    "(?P<part>a)a*": "a",
+    "a(?:[ac]*b|c)": "ac",
+    r"\Qa\E|a.*b": "a",
+    # What it cannot look for twice.
+    "a.*b": "a",
+    "ab*": "a...............................",
+    "(?:ac|ca)[^b]?": "ac..............................",
+    r"a{2,3}\b": "aa .............................",
+    "a(b*)": "a...............................",
+}
+
+
+@pytest.mark.parametrize("action", ["tag", "redact", "reject"])
+@pytest.mark.parametrize("pattern", OWN)
+def test_a_pattern_of_a_team_costs_linear_time_as_well(action: str, pattern: str) -> None:
+    own = {"name": "own", "pattern": pattern}
+    policy = {"action": "off", "patterns": [own | {"action": action}]}
+    scanner = Scanner(parse_policy(json.dumps(policy)))
+    part = OWN[pattern]
+    # What does not grow with the text counts for much in a small one: it is paid once.
+    small, large = (to_value(part * (size // len(part))) for size in (LARGE // 4, LARGE))
+    before, less = seconds(scanner, small, 2)
+    after, more = seconds(scanner, large)
+    if after > 8 * before:
+        after, _ = seconds(scanner, large, 3)
+    assert after <= 8 * before
+    assert more.checked <= 4 * less.checked + 64
+    assert after < 10
 
 
 def stdlib_patterns() -> Iterator[tuple[str, re.Pattern[str] | re.Pattern[bytes]]]:

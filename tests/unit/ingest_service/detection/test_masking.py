@@ -115,6 +115,39 @@ def test_however_many_findings_a_redaction_is_exact(to_value: ToValue, count: in
     assert scan.finding_count == count + 1
 
 
+def own(pattern: str, action: str) -> Scanner:
+    return Scanner(
+        parse_policy(f"patterns: [{{name: own, pattern: '{pattern}', action: {action}}}]")
+    )
+
+
+@pytest.mark.parametrize("pattern", [r"EMP-\d+", "of (EMP-[0-9]+)", "(?:EMP|CON)-[0-9]{5}"])
+def test_many_matches_of_an_own_pattern_are_exact_in_large_texts(
+    to_value: ToValue, pattern: str
+) -> None:
+    scan, copy = masked(own(pattern, "redact"), to_value, "of EMP-12345, " * 60_000)
+    assert copy == "of ***-*****, " * 60_000
+    assert (scan.masked_widely, scan.finding_count) == (False, 60_000)
+
+
+def test_where_an_own_pattern_looks_too_far_too_often_more_is_masked(to_value: ToValue) -> None:
+    texts = {"one": "a.b" * 300, "two": "ax. " * 100_000, "six": "x" * 2000}
+    scan, copy = masked(own("a.*b|a", "redact"), to_value, texts)
+    assert isinstance(copy, dict)
+    assert scan.masked_widely
+    assert copy["six"] == texts["six"]
+    assert copy["one"] == "*.*" * 300
+    # From where it was given up on, all of it.
+    assert copy["two"].startswith("*x. " * 50)
+    assert copy["two"].endswith("**. " * 90_000)
+    scan, copy = masked(own("a.*b|a", "tag"), to_value, texts)
+    assert copy == texts
+    assert (scan.verdict, scan.redacted, scan.masked_widely) == (Verdict.ACCEPT, False, False)
+    assert 10 < scan.finding_count < 100_000
+    scan, copy = masked(own("a.*b|a", "reject"), to_value, texts)
+    assert (scan.verdict, "a" in json.dumps(copy)) == (Verdict.REJECT, False)
+
+
 def test_more_findings_than_are_needed_to_refuse_mask_everything_but_the_source(
     scanner: Scanner, to_value: ToValue
 ) -> None:
