@@ -53,14 +53,18 @@ def down(mesh: LocalMesh, _name: str) -> None:
 
 
 def status(mesh: LocalMesh, _name: str) -> None:
-    """Show each program's name, pid, uptime and health. Exits 1 when one is not well."""
+    """Show each program's name, pid, uptime and health, and what it says besides.
+
+    Exits 1 when one is not well.
+    """
     if not mesh.supervisor.running():
         sys.exit("Sluice is not up: make up")
-    known, health = mesh.supervisor.programs(), mesh.health()
+    known, health, remarks = mesh.supervisor.programs(), mesh.health(), mesh.remarks()
     print(f"{'NAME':<18}{'PID':>8}{'UPTIME':>10}  HEALTH")
     for name, state in health.items():
         uptime = known[name]["now"] - known[name]["start"]
-        print(f"{name:<18}{known[name]['pid']:>8}{uptime:>9}s  {state}")
+        words = "; ".join(filter(None, [state, remarks[name]]))
+        print(f"{name:<18}{known[name]['pid']:>8}{uptime:>9}s  {words}")
     if warning := mesh.warning():
         print(f"\n{warning}")
     if any(state != "healthy" for state in health.values()):

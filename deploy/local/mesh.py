@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
+import grpc
 from pydantic import SecretStr
 
 from deploy.local import admin, parts, ports, programs
@@ -162,10 +163,11 @@ class LocalMesh:
 
     def health(self) -> dict[str, str]:
         """Return for each program `healthy`, or what is wrong with it."""
-        described = self._described()
-        with ThreadPoolExecutor(len(described)) as pool:
-            states = pool.map(_state, described)
-        return {program.name: state for program, state in zip(described, states, strict=True)}
+        return self._asked(_state)
+
+    def remarks(self) -> dict[str, str]:
+        """Return for each program what it says of itself besides being healthy."""
+        return self._asked(_remark)
 
     def wait_healthy(self, seconds: float = HEALTHY_SECONDS) -> None:
         """Wait until every program is healthy and reached through the gateway.
@@ -192,6 +194,12 @@ class LocalMesh:
         if self._programs is None:
             self._programs = programs.all_programs(self.settings, self._say, self._environment)
         return self._programs
+
+    def _asked(self, ask: Callable[[programs.Program], str]) -> dict[str, str]:
+        described = self._described()
+        with ThreadPoolExecutor(len(described)) as pool:
+            answers = pool.map(ask, described)
+        return {program.name: answer for program, answer in zip(described, answers, strict=True)}
 
     def _missing(self) -> list[str]:
         unhealthy = [name for name, state in self.health().items() if state != "healthy"]
@@ -258,3 +266,11 @@ def _state(program: programs.Program) -> str:
     except Exception as error:
         return f"unhealthy ({type(error).__name__})"
     return "healthy"
+
+
+def _remark(program: programs.Program) -> str:
+    try:
+        return program.remark()
+    except grpc.RpcError:
+        # That it does not answer its health tells.
+        return ""

@@ -90,6 +90,8 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[Path, str] = field(default_factory=dict)
     folders: tuple[Path, ...] = ()
+    remark: Callable[[], str] = str
+    """Returns what a healthy program says of itself besides, mostly nothing. Raises RpcError."""
 
 
 def all_programs(
@@ -246,6 +248,7 @@ def _alert_service(settings: LocalSettings, extra: Mapping[str, str]) -> Program
         settings.alert_grpc_port,
         settings.alert_metrics_port,
         {"SLUICE_REPORTS_DIR": str(settings.reports_dir), **extra},
+        {"reports_room": "the room for reports runs out"},
     )
 
 
@@ -262,6 +265,7 @@ def _ingest_services(settings: LocalSettings, extra: Mapping[str, str]) -> list[
                 "SLUICE_ALERT_TARGET": f"{HOST}:{settings.alert_grpc_port}",
                 **extra,
             },
+            {"sluice.policy": "the policy file is not taken"},
         )
         for number in range(settings.ingest_processes)
     ]
@@ -274,13 +278,28 @@ def _python(
     port: int,
     metrics_port: int,
     environment: dict[str, str],
+    remarks: Mapping[str, str] | None = None,
 ) -> Program:
+    """`remarks` are what it means when one of its further health services does not serve."""
+
+    def remark() -> str:
+        return "; ".join(
+            [each for service, each in (remarks or {}).items() if not _serves(port, service)]
+        )
+
     own = {
         "SLUICE_LISTEN": f"{HOST}:{port}",
         "SLUICE_METRICS_LISTEN": f"{HOST}:{metrics_port}",
         "PYTHONPATH": f"{ROOT}:{ROOT / 'protos' / 'gen'}",
     }
-    return Program(name, rank, [sys.executable, "-m", room], _grpc_probe(port), own | environment)
+    return Program(
+        name,
+        rank,
+        [sys.executable, "-m", room],
+        _grpc_probe(port),
+        own | environment,
+        remark=remark,
+    )
 
 
 def _gateway(settings: LocalSettings) -> Program:
@@ -341,10 +360,14 @@ def _http_probe(url: str) -> Probe:
 
 def _grpc_probe(port: int) -> Probe:
     def probe() -> None:
-        with grpc.insecure_channel(f"{HOST}:{port}") as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
-            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=PROBE_SECONDS)
-        if answer.status != health_pb2.HealthCheckResponse.SERVING:
+        if not _serves(port):
             raise ConnectionError("not serving")
 
     return probe
+
+
+def _serves(port: int, service: str = "") -> bool:
+    with grpc.insecure_channel(f"{HOST}:{port}") as channel:
+        request = health_pb2.HealthCheckRequest(service=service)
+        answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=PROBE_SECONDS)
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

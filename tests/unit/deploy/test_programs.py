@@ -1,12 +1,16 @@
 """What the local mesh starts, and with which configuration."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from deploy.local import parts, programs
+from deploy.local.mesh import LocalMesh
 from deploy.local.programs import Program
 from deploy.local.settings import LocalSettings
 
@@ -102,6 +106,38 @@ def test_several_processes_have_ports_of_their_own_and_are_all_behind_the_gatewa
         if cluster["name"] == "ingest_service":
             (group,) = cluster["load_assignment"]["endpoints"]
             assert len(group["lb_endpoints"]) == 2
+
+
+class Well(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
+    """A process that is well, but for some of its health services."""
+
+    def __init__(self, ailing: set[str]) -> None:
+        self.ailing = ailing
+
+    def Check(self, request: health_pb2.HealthCheckRequest, context: Any) -> Any:
+        state = health_pb2.HealthCheckResponse
+        is_well = request.service not in self.ailing
+        return state(status=state.SERVING if is_well else state.NOT_SERVING)
+
+
+def test_a_healthy_program_says_what_else_is_amiss(tmp_path: Path) -> None:
+    server = grpc.server(ThreadPoolExecutor(2))
+    well = Well({"sluice.policy", "reports_room"})
+    health_pb2_grpc.add_HealthServicer_to_server(well, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    ports: Any = {"ingest_grpc_port": port, "alert_grpc_port": port}
+    mesh = LocalMesh(LocalSettings(state=tmp_path, **ports))
+    said = {name: remark for name, remark in mesh.remarks().items() if remark}
+    assert said == {
+        "ingest_service": "the policy file is not taken",
+        "alert_service": "the room for reports runs out",
+    }
+    well.ailing.clear()
+    assert not any(mesh.remarks().values())
+    server.stop(None).wait()
+    # Who does not answer says nothing.
+    assert not any(mesh.remarks().values())
 
 
 def test_added_environment_reaches_every_python_process_and_no_other(tmp_path: Path) -> None:
