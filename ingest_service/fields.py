@@ -38,7 +38,8 @@ is also what 2^53 + 1 becomes."""
 # A value taken apart: as many characters as an IBAN has, each by itself.
 _MOST_PARTS = 34
 _LONGEST_PART = 9
-_CONTAINERS = frozenset(("struct_value", "list_value"))
+# A social security number that lost two zeros.
+_SHORTEST = 7
 
 # Where `repr` of a float turns to an exponent; up to there integers are written out in full.
 _LONGEST_PLAIN_INTEGER = 1e21
@@ -136,79 +137,64 @@ def plain_texts(data: struct_pb2.Value, max_depth: int, max_nodes: int) -> list[
         return None
     texts: list[str] = []
     keys: list[str] = []
-    level = [data]
-    nodes = 0
+    # Containers with their values; the first is none.
+    level: list[tuple[bool, Iterable[struct_pb2.Value]]] = [(False, (data,))]
+    nodes = 1
     for depth in range(max_depth + 1):
-        nodes += len(level)
-        below: list[struct_pb2.Value] = []
-        for value in level:
-            kind = kind_of(value, "kind")
-            if kind == "string_value":
-                texts.append(value.string_value)
-            elif kind == "number_value":
-                number = value.number_value
-                if not -MAX_SAFE_INTEGER <= number <= MAX_SAFE_INTEGER:
+        below: list[tuple[bool, Iterable[struct_pb2.Value]]] = []
+        for is_list, values in level:
+            start, inner, numeric = len(texts), len(below), False
+            for value in values:
+                kind = kind_of(value, "kind")
+                if kind == "string_value":
+                    texts.append(value.string_value)
+                elif kind == "number_value":
+                    number = value.number_value
+                    if not -MAX_SAFE_INTEGER <= number <= MAX_SAFE_INTEGER:
+                        return None
+                    # As number_text writes it, whose call costs as much as the writing.
+                    texts.append(str(int(number)) if number.is_integer() else repr(number))
+                    numeric = True
+                elif kind == "struct_value":
+                    members = value.struct_value.fields
+                    nodes += len(members)
+                    if nodes > max_nodes:
+                        return None
+                    keys.extend(members)
+                    below.append((False, map(members.__getitem__, members)))
+                elif kind == "list_value":
+                    items = value.list_value.values
+                    nodes += len(items)
+                    if nodes > max_nodes:
+                        return None
+                    below.append((True, items[:]))
+                elif kind is None:
                     return None
-                texts.append(number_text(number))
-            elif kind == "struct_value":
-                members = value.struct_value.fields
-                if len(members) > max_nodes:
-                    return None
-                keys.extend(members)
-                below.extend(map(members.__getitem__, members))
-            elif kind == "list_value":
-                items = value.list_value.values[: max_nodes + 1]
-                if len(items) > 1 and _may_be_one(items):
-                    return None
-                below.extend(items)
-            elif kind is None:
+            # What containers part is several values to the walk, of which each may be one.
+            if is_list and (
+                _hold_a_value(texts[start:])
+                if len(below) > inner
+                else may_be_one(texts[start:], numeric=numeric)
+            ):
                 return None
-        if depth == max_depth and (below or any(map(_is_container, level))):
-            return None
-        if nodes + len(below) > max_nodes:
-            return None
         if not below:
-            longest = max(map(len, keys), default=0)
-            # No path has more keys than there are levels. Where they might be too long, the walk
-            # looks at each.
-            if longest > MAX_KEY_CHARACTERS or longest * depth > MAX_PATH_CHARACTERS:
-                return None
-            return texts + keys
+            # All keys together are mostly shorter than a single one may be.
+            if len("".join(keys)) > MAX_KEY_CHARACTERS:
+                longest = max(map(len, keys))
+                # No path has more keys than there are levels. Where they might be too long, the
+                # walk looks at each.
+                if longest > MAX_KEY_CHARACTERS or longest * depth > MAX_PATH_CHARACTERS:
+                    return None
+            texts += keys
+            return texts
         level = below
     return None
 
 
-def _is_container(value: struct_pb2.Value) -> bool:
-    return value.WhichOneof("kind") in _CONTAINERS
-
-
-def _may_be_one(items: list[struct_pb2.Value]) -> bool:
-    """Tell whether items of a list can be one value taken apart."""
-    texts = [item.string_value for item in items]
-    whole = "".join(texts)
-    if not whole:
-        # The lists of most: containers, or numbers too small.
-        if max([item.number_value for item in items]) < (100 if len(items) < 8 else 1):
-            return False
-    elif all(texts) and (whole.isalpha() or not any(map(str.isdigit, whole))):
-        return False
-    if len(items) > _MOST_PARTS and not any(map(_is_container, items)):
-        return False
-    parts: list[str] = []
-    numeric = False
-    for item, text in zip(items, texts, strict=True):
-        if text:
-            parts.append(text)
-            continue
-        kind = item.WhichOneof("kind")
-        if kind == "number_value":
-            numeric = True
-            parts.append(number_text(item.number_value))
-        elif kind == "string_value":
-            parts.append("")
-        elif kind in _CONTAINERS:
-            return True  # it may part the list or be empty: the walk tells
-    return may_be_one(parts, numeric=numeric)
+def _hold_a_value(parts: Sequence[str]) -> bool:
+    """Tell whether some of the texts can be one value taken apart."""
+    whole = "".join(parts)
+    return len(whole) >= _SHORTEST and any(map(str.isdigit, whole))
 
 
 def may_be_one(parts: Sequence[str], *, numeric: bool) -> bool:
@@ -220,7 +206,7 @@ def may_be_one(parts: Sequence[str], *, numeric: bool) -> bool:
     if not 2 <= len(parts) <= _MOST_PARTS:
         return False
     whole = "".join(parts)
-    if not 7 <= len(whole) <= _MOST_PARTS:
+    if not _SHORTEST <= len(whole) <= _MOST_PARTS:
         return False
     if not numeric:
         if whole.isalpha() or not any(map(str.isdigit, whole)):
@@ -230,7 +216,10 @@ def may_be_one(parts: Sequence[str], *, numeric: bool) -> bool:
     lengths = [len(part) for part in parts]
     if not min(lengths) or max(lengths) > _LONGEST_PART:
         return False
-    return not numeric or len(parts) in (2, 3, 4, 5, 8) or max(lengths) == 1
+    if not numeric or max(lengths) == 1 or len(parts) == 8:
+        return True
+    # The first group of a card has four digits, and so few that make seven have one of three.
+    return len(parts) <= 5 and max(lengths) > 2
 
 
 def walk(data: struct_pb2.Value, max_depth: int, max_nodes: int = NO_LIMIT) -> Fields:
@@ -294,15 +283,18 @@ def walk(data: struct_pb2.Value, max_depth: int, max_nodes: int = NO_LIMIT) -> F
     ) -> Iterator[tuple[str, struct_pb2.Value]]:
         # Asking by key is faster than items(), which protobuf has written in Python.
         for key in struct:
-            if len(key) > MAX_KEY_CHARACTERS:
-                fields.long_key = True
-            elif above + len(key) > MAX_PATH_CHARACTERS:
-                fields.long_path = True
-            else:
-                texts.append(key)
-                places.append((own, key))
-                is_key.append(True)
-                yield key, struct[key]
+            # Most keys cost one comparison: no limit is below it.
+            if above + len(key) > MAX_KEY_CHARACTERS:
+                if len(key) > MAX_KEY_CHARACTERS:
+                    fields.long_key = True
+                    continue
+                if above + len(key) > MAX_PATH_CHARACTERS:
+                    fields.long_path = True
+                    continue
+            texts.append(key)
+            places.append((own, key))
+            is_key.append(True)
+            yield key, struct[key]
 
     read([("", data)], ROOT, 0, 0)
     fields.nodes = nodes

@@ -106,10 +106,10 @@ class PatternSet:
 
         Raises EngineError when RE2 gave up: its answer then looks like "nothing found".
         """
-        found = self._set.Match(text)
+        found: list[int] = self._set.Match(text)
         if not found:
             raise EngineError("the pattern set gave no answer")
-        numbers = set(cast("list[int]", found))
+        numbers = set(found)
         if self._sentinel not in numbers:
             raise EngineError("the pattern set gave half an answer")
         numbers.discard(self._sentinel)

@@ -240,15 +240,15 @@ class Scanner:
             derived += decoded_texts(doc)
             doc = _document(fields, source, derived)
             matching = self._matching(doc.raw)
-        doc.absent = frozenset(
-            [words for number, words in enumerate(context.ALL) if number not in matching]
-        )
         plan = self._plans.get(sender, self._plans[None])
         plan = tuple([detector for detector in plan if detector.number in matching])
         if not plan:
             return Scan(
                 Verdict.ACCEPT, (), 0, (), 0, (), False, 0, {}, fields, source, {}, frozenset()
             )
+        doc.absent = frozenset(
+            [words for number, words in enumerate(context.ALL) if number not in matching]
+        )
 
         def names() -> Scan:
             # Of names only, ``source`` is what is left to look through.

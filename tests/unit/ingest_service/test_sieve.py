@@ -107,6 +107,21 @@ def test_pairs_of_digits_are_looked_at() -> None:
     assert not GATE.are_plain([SubmitRequest(data=value(pairs))])
 
 
+@pytest.mark.parametrize("card", [["4111", "1111", "1111", "1111"], [4111, 1111, 1111, 1111]])
+@pytest.mark.parametrize("before", [["long enough to be none of it"], ["word"] * 40])
+def test_what_a_list_parts_from_the_rest_of_a_list_is_looked_at(
+    card: list[Any], before: list[Any]
+) -> None:
+    submission = SubmitRequest(data=value([*before, ["of its own"], *card]))
+
+    assert GATE.judge(submission).refused
+    assert not GATE.are_plain([submission])
+
+
+def test_a_list_of_objects_beside_a_number_passes() -> None:
+    assert GATE.are_plain([SubmitRequest(data=value([7, *[{"name": "red"}] * 40]))])
+
+
 @pytest.mark.parametrize("caught", CAUGHT)
 def test_one_among_many_is_caught(caught: str) -> None:
     plain = [SubmitRequest(data=value(f"order {number}")) for number in range(99)]
