@@ -75,7 +75,9 @@ _BY_STATUS = {
 # Routes that refuse gRPC too, whose status is another one.
 _BY_ROUTE = {
     "foreign_origin": _BY_STATUS[403],
+    "foreign_page": _BY_STATUS[403],
     "unknown_host": _BY_STATUS[421],
+    "submit_not_json": _BY_STATUS[415],
     "not_json": _BY_STATUS[415],
     "door_not_json": _BY_STATUS[415],
 }

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 from prometheus_client import start_http_server
+
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def expose(listen: str) -> None:
     """Serve this process's metrics over HTTP at `listen` (`host:port`).
 
-    Raises OSError when the address is taken.
+    On loopback it goes by the names of loopback only: a web page may give a name of its own this
+    address (DNS rebinding) and read what answers. Raises OSError when the address is taken.
     """
     host, _, port = listen.rpartition(":")
-    start_http_server(int(port), addr=host)
+    server, _ = start_http_server(int(port), addr=host)
+    if host in LOOPBACK:
+        server.set_app(_known_by(LOOPBACK, server.get_app()))
+
+
+def _known_by(names: Iterable[str], app: Any) -> App:
+    def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        called = environ.get("HTTP_HOST", "").lower()
+        name, colon, port = called.rpartition(":")
+        if (name if colon and port.isdigit() else called) in names:
+            return app(environ, start)  # type: ignore[no-any-return]
+        start("421 Misdirected Request", [])
+        return []
+
+    return answer

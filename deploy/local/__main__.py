@@ -19,6 +19,8 @@ from mesh.console import outlive_the_reader
 def up(mesh: LocalMesh, _name: str) -> None:
     """Start everything, wait until it is healthy, say where it is and what to type next."""
     if mesh.supervisor.running():
+        if not mesh.is_of_this_version():
+            sys.exit("Sluice is up, started by another version: make down, then make up")
         mesh.wait_healthy()
         print("Sluice is up already.")
         if mesh.settings != LocalSettings.load():
@@ -88,7 +90,7 @@ def clean(mesh: LocalMesh, _name: str) -> None:
     mesh.stop()
     state = mesh.settings.state
     made = [state / name for name in CLEANED]
-    for pattern in ("alert_*.txt", "edge/alert_*.txt", ".index.sqlite*", ".key"):
+    for pattern in REPORTS:
         made += sorted(mesh.settings.reports_dir.glob(pattern))
     for path in filter(Path.exists, made):
         print(f"Deleting {path}")
@@ -113,7 +115,12 @@ def scenes(mesh: LocalMesh, _name: str) -> None:
     demo(mesh)
 
 
-CLEANED = ("redis", "influxdb", "credentials", "logs", "config", "run", "bin")
+CLEANED = ("redis", "influxdb", "credentials", "logs", "config", "run", "bin", "envoy")
+REPORTS = (
+    *("alert_*.txt", "edge/alert_*.txt", ".index.sqlite*", ".key"),
+    # Not finished when the service was killed; and what an earlier version knew its reports by.
+    *(".*.tmp", "edge/.*.tmp", ".ids"),
+)
 
 VERBS = {
     "up": up,

@@ -72,7 +72,9 @@ def _rendered(node: Any, hosts: Sequence[str], descriptors: str) -> Any:
     if changed.get("name") == TRANSCODER:
         changed["typed_config"] = changed["typed_config"] | {"proto_descriptor": descriptors}
     if OWN_NAME in changed.get("domains", ()):
-        changed["domains"] = [each for each in changed["domains"] if each != OWN_NAME] + [*hosts]
+        ours = [each for each in changed["domains"] if each != OWN_NAME]
+        # Envoy takes each once.
+        changed["domains"] = [*{each.lower(): each for each in (*ours, *hosts)}.values()]
     if f"|{OWN_NAME})" in str(changed.get("regex")):
         names = "".join(f"|{re.escape(host)}" for host in hosts)
         changed["regex"] = changed["regex"].replace(f"|{OWN_NAME})", f"{names})")

@@ -12,16 +12,17 @@ repeated, so being killed in between does no harm; a file beside them tells when
 from __future__ import annotations
 
 import base64
+import contextlib
 import ctypes
 import hashlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.parse
 from pathlib import Path
@@ -31,6 +32,7 @@ DATABASE = "logs"
 PRIVILEGES = {"writer": "WRITE", "reader": "READ"}
 ADMIN = "admin"
 DONE = "users-made"
+SCRATCH = "first-start"
 
 PR_SET_PDEATHSIG = 1
 START_SECONDS = 30.0
@@ -58,13 +60,20 @@ def main(influxd: str, config: str, data: Path, credentials: Path) -> None:
     digest = hashlib.sha256("\n".join(users.values()).encode()).hexdigest()
     if not done.exists() or done.read_text() != digest:
         passwords = {role: text.partition(":")[2] for role, text in users.items()}
+        # Left behind by one that was killed.
+        scratch = data / SCRATCH
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(mode=0o700, parents=True)
         try:
-            with tempfile.TemporaryDirectory(prefix="sluice-influxd-") as scratch:
-                _make_users([influxd, "-config", config], Path(scratch), passwords)
+            # A path from here is short enough for a socket, wherever here is.
+            with contextlib.chdir(scratch):
+                _make_users([influxd, "-config", config], passwords)
         except Refused:
             sys.exit(UNKNOWN_ADMIN.format(path=credentials / ADMIN))
         except (OSError, http.client.HTTPException, ValueError) as error:
             sys.exit(f"InfluxDB ended while its users were made ({type(error).__name__}).")
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
         done.parent.mkdir(exist_ok=True)
         fresh = done.with_name(f".{DONE}")
         fresh.write_text(digest)
@@ -72,17 +81,20 @@ def main(influxd: str, config: str, data: Path, credentials: Path) -> None:
     os.execv(influxd, [influxd, "-config", config])  # noqa: S606
 
 
-def _make_users(command: list[str], scratch: Path, passwords: dict[str, str]) -> None:
-    """Run influxd out of reach and make its users. Raises Refused when somebody else has."""
-    path = scratch / "influxd.sock"
+def _make_users(command: list[str], passwords: dict[str, str]) -> None:
+    """Run influxd out of reach, in this folder, and make its users.
+
+    Raises Refused when somebody else has.
+    """
+    path = Path("influxd.sock")
     environment = {
         "INFLUXDB_BIND_ADDRESS": "127.0.0.1:0",
         "INFLUXDB_HTTP_BIND_ADDRESS": "127.0.0.1:0",
         "INFLUXDB_HTTP_UNIX_SOCKET_ENABLED": "true",
         "INFLUXDB_HTTP_BIND_SOCKET": str(path),
         # The rows stay out of it: it starts at once however many there are, and forgets none.
-        "INFLUXDB_DATA_DIR": str(scratch / "data"),
-        "INFLUXDB_DATA_WAL_DIR": str(scratch / "wal"),
+        "INFLUXDB_DATA_DIR": "data",
+        "INFLUXDB_DATA_WAL_DIR": "wal",
         "INFLUXDB_RETENTION_ENABLED": "false",
         "INFLUXDB_SHARD_PRECREATION_ENABLED": "false",
     }

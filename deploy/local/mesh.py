@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 import urllib.parse
@@ -14,6 +15,7 @@ import grpc
 from pydantic import SecretStr
 
 from deploy.local import admin, parts, ports, programs
+from deploy.local.bootstrap import ROOT
 from deploy.local.credentials import Role, authorization, credential_file, keep_credentials
 from deploy.local.settings import HOST, LocalSettings
 from deploy.local.supervision import Supervisor
@@ -21,6 +23,10 @@ from deploy.local.supervision import Supervisor
 HEALTHY_SECONDS = 60.0
 PORT_SECONDS = 1.0
 CHECK_SECONDS = 0.1
+
+ROOMS = ("alert_service", "api_gateway", "deploy", "ingest_service", "mesh", "protos", "worker")
+VERSION = "version"
+PROGRAM_TEXTS = ("*.py", "*.lua", "envoy.yaml", "*.proto")
 
 
 class MeshError(Exception):
@@ -77,6 +83,11 @@ class LocalMesh:
         kept = json.loads(path.read_text())
         known = {name: kept[name] for name in LocalSettings.model_fields if name in kept}
         return cls(LocalSettings(**known))
+
+    def is_of_this_version(self) -> bool:
+        """Tell whether what was started last in this state is what lies here now."""
+        path = self._settings_file(self.settings.state)
+        return bool(json.loads(path.read_text()).get(VERSION) == _version())
 
     @property
     def gateway(self) -> str:
@@ -208,7 +219,8 @@ class LocalMesh:
         return ["api_gateway"]
 
     def _write_files(self) -> None:
-        files = {self._settings_file(self.settings.state): self.settings.model_dump_json(indent=1)}
+        started = self.settings.model_dump(mode="json") | {VERSION: _version()}
+        files = {self._settings_file(self.settings.state): json.dumps(started, indent=1)}
         folders = {self.settings.state}
         for program in self._described():
             files |= program.files
@@ -258,6 +270,15 @@ def link_command(folder: Path, name: str, target: Path) -> None:
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(target)
     fresh.replace(folder / name)
+
+
+def _version() -> str:
+    """Return what stands for the programs as they lie here."""
+    digest = hashlib.sha256()
+    for room in ROOMS:
+        for path in sorted(each for text in PROGRAM_TEXTS for each in (ROOT / room).rglob(text)):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _state(program: programs.Program) -> str:

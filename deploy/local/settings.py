@@ -14,7 +14,21 @@ from deploy.local.bootstrap import ROOT
 
 HOST = "127.0.0.1"
 
+_OWN_HOSTS = ("localhost", HOST, "[::1]")
+"""What the gateway goes by in any case."""
+
+# They mean something in the configuration of the supervisor, Redis or InfluxDB.
+_UNFIT = re.compile(r'[%;#"\\\x00-\x1f\x7f\ud800-\udfff]')
+
+
+def _fit(path: Path) -> Path:
+    if _UNFIT.search(str(path)):
+        raise ValueError('Name a folder whose path is UTF-8 without any of %, ;, #, " and \\.')
+    return path
+
+
 Folder = Annotated[Path, AfterValidator(Path.resolve)]
+StateFolder = Annotated[Folder, AfterValidator(_fit)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -22,9 +36,12 @@ _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,251}[a-z0-9])?")
 
 
 def _host_names(text: str) -> str:
-    names = [name.strip().lower() for name in text.split(",") if name.strip()]
+    names = [name.strip().lower() for name in text.split(",")]
+    names = [name for name in names if name and name not in _OWN_HOSTS]
     if not all(_HOST_NAME.fullmatch(name) for name in names):
-        raise ValueError("Send host names without ports, separated by commas.")
+        raise ValueError(
+            "Send host names without ports, `*`, brackets or a dot at the end, separated by commas."
+        )
     return ",".join(dict.fromkeys(names))
 
 
@@ -34,9 +51,9 @@ HostNames = Annotated[str, AfterValidator(_host_names)]
 class LocalSettings(BaseSettings):
     """Read from the environment; every variable is prefixed with SLUICE_. All is on loopback."""
 
-    model_config = SettingsConfigDict(env_prefix="SLUICE_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="SLUICE_", frozen=True, validate_default=True)
 
-    state: Folder = ROOT / ".sluice"
+    state: StateFolder = ROOT / ".sluice"
     """Where data, logs and rendered configuration lie (SLUICE_STATE)."""
     reports_dir: Folder = ROOT / "alert_service" / "error_reports"
     """Where the alert service writes its reports (SLUICE_REPORTS_DIR)."""

@@ -83,8 +83,8 @@ class Supervisor:
         self.logs = state / "logs"
         self._run = state / "run"
         path = self._run / "supervisor.sock"
-        if len(str(path)) > LONGEST_SOCKET_PATH:
-            # The system allows a socket's path 107 characters.
+        if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+            # The system allows a socket's path 107 bytes.
             digest = hashlib.sha256(str(path).encode()).hexdigest()[:16]
             path = Path(tempfile.gettempdir()) / f"sluice-{os.getuid()}-{digest}.sock"
         self._socket = path
@@ -120,8 +120,7 @@ class Supervisor:
         else:
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
             if done.returncode:
-                last = " ".join(done.stderr.strip().splitlines()[-1:])
-                raise RuntimeError(f"The supervisor did not start: {last}")
+                raise RuntimeError(f"The supervisor did not start: {_reason(done.stderr)}")
         self._until(self.running, "The supervisor does not answer")
 
     def stop(self) -> None:
@@ -208,6 +207,12 @@ class Supervisor:
             if time.monotonic() > deadline:
                 raise RuntimeError(otherwise)
             time.sleep(0.05)
+
+
+def _reason(printed: str) -> str:
+    """Return the line that tells an error; help follows it."""
+    lines = printed.strip().splitlines()
+    return next((line for line in lines if line.startswith("Error:")), " ".join(lines[-1:]))
 
 
 def _escape(text: str) -> str:

@@ -6,7 +6,9 @@ use cannot fail; errors name the line and the reason and never quote a value.
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import unicodedata
 from collections.abc import Iterator
 from functools import cache
@@ -278,7 +280,10 @@ def load_policy(path: Path | str) -> Policy:
 def read_policy(path: Path | str) -> bytes:
     """Return the content of a policy file. Raises PolicyError."""
     try:
-        with Path(path).open("rb") as file:
+        # A pipe would keep whoever opens it waiting for a writer.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise PolicyError("the policy is no regular file")
             content = file.read(MAX_POLICY_BYTES + 1)
     except OSError as error:
         raise PolicyError(f"cannot read the policy file: {type(error).__name__}") from None

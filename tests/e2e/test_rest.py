@@ -200,13 +200,13 @@ def test_what_the_gateway_refuses_has_the_same_shape_and_alerts(
     assert b"CANARY" not in client.get("/alerts?event_type=INVALID_INPUT").body
 
 
-@pytest.mark.parametrize("door", ["gateway", "alert_door"])
+@pytest.mark.parametrize("path", ["/submit", "/submit:batch"])
 @pytest.mark.parametrize(
     ("query", "body", "headers", "status", "rule"),
     [
         ("", b'{"data":"CANARY"', JSON, 400, "MALFORMED_JSON"),
         ("", b'["CANARY"]', JSON, 400, "MALFORMED_JSON"),
-        ("", b'{"source":["CANARY"]}', JSON, 400, "MALFORMED_JSON"),
+        ("", b'{"request_id":["CANARY"]}', JSON, 400, "MALFORMED_JSON"),
         ("?CANARY=1", b"{}", JSON, 400, "BAD_QUERY"),
         ("", b"CANARY" * 800_000, JSON, 413, "BODY_TOO_LARGE"),
         ("", b'"CANARY"', {"Content-Type": "text/plain"}, 415, "UNSUPPORTED_MEDIA_TYPE"),
@@ -214,16 +214,14 @@ def test_what_the_gateway_refuses_has_the_same_shape_and_alerts(
 )
 def test_what_the_gateway_refuses_has_its_alert_and_its_row_when_the_caller_is_told(
     client: Client,
-    door: str,
+    path: str,
     query: str,
     body: bytes,
     headers: dict[str, str],
     status: int,
     rule: str,
 ) -> None:
-    path = {"gateway": "/submit", "alert_door": "/alert"}[door]
-    address = getattr(client.mesh, door)
-    answer = client.call("POST", path + query, body, headers, address=address)
+    answer = client.call("POST", path + query, body, headers)
     assert answer.status == status
     assert not any(name.startswith("x-refused") for name in answer.headers)
     alert_id = answer.detail("ErrorInfo")["metadata"]["alert_id"]
@@ -234,6 +232,46 @@ def test_what_the_gateway_refuses_has_its_alert_and_its_row_when_the_caller_is_t
     assert {row["verdict"] for row in rows} == {"rejected"}
     assert {row["payload"] for row in rows} == {json.dumps(f"[{rule.lower()}]")}
     assert "CANARY" not in json.dumps([alert, rows]) + answer.body.decode()
+
+
+@pytest.mark.parametrize(
+    ("door", "method", "path", "body", "headers", "status", "rule"),
+    [
+        ("gateway", "POST", "/scan", b'{"data":"CANARY"', JSON, 400, "MALFORMED_JSON"),
+        ("gateway", "POST", "/scan?CANARY=1", b"{}", JSON, 400, "BAD_QUERY"),
+        ("gateway", "POST", "/scan", b"CANARY" * 200_000, JSON, 413, "BODY_TOO_LARGE"),
+        ("gateway", "POST", "/scan", b"{}", {}, 415, "UNSUPPORTED_MEDIA_TYPE"),
+        ("gateway", "GET", "/alerts?CANARY=1", None, {}, 400, "BAD_QUERY"),
+        ("gateway", "GET", "/status/x?CANARY=1", None, {}, 400, "BAD_QUERY"),
+        ("alert_door", "POST", "/alert", b'{"CANARY"', JSON, 400, "MALFORMED_JSON"),
+        ("alert_door", "POST", "/alert", b"CANARY" * 200_000, JSON, 413, "BODY_TOO_LARGE"),
+        ("alert_door", "POST", "/alert", b"{}", {}, 415, "UNSUPPORTED_MEDIA_TYPE"),
+    ],
+)
+def test_only_submissions_leave_an_interaction(
+    client: Client,
+    door: str,
+    method: str,
+    path: str,
+    body: bytes | None,
+    headers: dict[str, str],
+    status: int,
+    rule: str,
+) -> None:
+    def told() -> int:
+        # Those of a minute are one alert, which counts them.
+        alerts = client.get("/alerts?event_type=INVALID_INPUT&page_size=500").json["alerts"]
+        return sum(alert["count"] for alert in alerts if alert["violations"][0]["rule"] == rule)
+
+    before, rows = told(), len(client.rows("verdict = 'rejected'"))
+    address = getattr(client.mesh, door)
+    answer = client.call(method, path, body, headers, address=address)
+    assert answer.status == status
+    assert not any(name.startswith("x-refused") for name in answer.headers)
+    assert answer.detail("ErrorInfo")["metadata"] == {}
+    assert b"CANARY" not in answer.body
+    eventually(lambda: told() > before or None)
+    assert len(client.rows("verdict = 'rejected'")) == rows
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_there(client: Client) -> None:

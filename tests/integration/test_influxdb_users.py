@@ -217,8 +217,13 @@ def test_passwords_are_their_owners_and_stay_the_same(database: Database) -> Non
     assert [path.read_text() for path in paths] == first
 
 
-def test_being_killed_at_any_moment_of_the_first_start_does_no_harm(database: Database) -> None:
+def test_being_killed_at_any_moment_of_the_first_start_does_no_harm(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The users are made in a fraction of a second: each try gets a little further."""
+    elsewhere = tmp_path / "temporary"
+    elsewhere.mkdir()
+    monkeypatch.setenv("TMPDIR", str(elsewhere))
     done = database.settings.state / "influxdb" / "meta" / "users-made"
     tries = 0
     while not done.exists():
@@ -235,6 +240,18 @@ def test_being_killed_at_any_moment_of_the_first_start_does_no_harm(database: Da
     assert database.write("writer") == 204
     assert b'"t"' in database.rows()
     assert database.query(None, READ) == 401
+    folders = {path.name for path in (database.settings.state / "influxdb").iterdir()}
+    assert folders == {"meta", "data", "wal"}
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_state_folder_may_be_too_deep_for_a_socket(tmp_path: Path) -> None:
+    database = Database(tmp_path / ("deep" * 30))
+    try:
+        database.start()
+        assert database.write("writer") == 204
+    finally:
+        database.stop()
 
 
 def test_data_from_before_there_were_users_stays(database: Database) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from deploy.local import admin
 from deploy.local.mesh import LocalMesh
+from mesh.settings import ProcessSettings
 
 # Before these, an advisory for what we use is open: an HTTP/2 memory bomb is the last of them.
 OLDEST_ENVOY = (1, 38, 1)
@@ -160,18 +161,22 @@ def test_only_our_own_names_and_origins_are_answered(manager: Any) -> None:
     assert foreign["direct_response"] == {"status": 403}
     assert foreign["match"]["prefix"] == "/"
     assert [each["name"] for each in foreign["match"]["headers"]] == ["origin", "origin"]
+    page = routes(manager)[1]
+    assert page["direct_response"] == {"status": 403}
+    assert page["match"]["prefix"] == "/"
+    assert [each["name"] for each in page["match"]["headers"]] == ["sec-fetch-site", "origin"]
 
 
 def test_refusals_wait_on_both_listeners(manager: Any) -> None:
     # Nearer to the caller than whatever refuses.
-    names = [each["name"].rsplit(".", 1)[1] for each in manager["http_filters"]]
+    names = [each["name"].rsplit(".", 1)[-1] for each in manager["http_filters"]]
     assert names.index("lua") < names.index("header_mutation")
 
 
 def test_bodies_are_limited_before_they_are_transcoded(manager: Any) -> None:
-    names = [each["name"].rsplit(".", 1)[1] for each in manager["http_filters"]]
-    order = ["header_mutation", "buffer", "grpc_json_transcoder", "router"]
-    assert names[-4:] == order
+    names = [each["name"].rsplit(".", 1)[-1] for each in manager["http_filters"]]
+    order = ["header_mutation", "buffer", "grpc_json_transcoder", "parsed", "router"]
+    assert names[-5:] == order
     assert http_filter(manager, "buffer")["max_request_bytes"] == 1048576
     transcoder = http_filter(manager, "grpc_json_transcoder")
     assert transcoder["max_request_body_size"] == 4194304
@@ -191,6 +196,7 @@ def test_every_route_but_those_of_streams_ends_in_time(listener: Any, manager: A
             off = route["typed_per_filter_config"]
             assert off["envoy.filters.http.buffer"]["disabled"] is True
             assert off["envoy.filters.http.grpc_json_transcoder"]["disabled"] is True
+            assert off["parsed"]["disabled"] is True
         elif route["name"] in STREAMS[listener["name"]]:
             assert route["route"]["timeout"] == "0s"
             # A watcher may wait; on a stream the service waits less than this.
@@ -234,16 +240,32 @@ def test_a_call_is_retried_only_when_it_cannot_have_arrived(manager: Any) -> Non
 
 
 def test_circuits_break(cluster: Any) -> None:
+    if cluster["name"] == "ingest_refusals":
+        # What strangers send leaves ingest to the others.
+        (refusals,) = cluster["circuit_breakers"]["thresholds"]
+        assert refusals["max_requests"] == refusals["max_pending_requests"] == 256
+        return
     calls, streams = cluster["circuit_breakers"]["thresholds"]
     assert streams.pop("priority") == "HIGH"
-    assert calls == streams
+    assert calls["max_requests"] == 4096
+    # The streams and watches that ten processes take, each of them.
+    own = ProcessSettings(listen="", metrics_listen="")
+    shares = own.max_concurrent_streams + own.max_concurrent_watches
+    assert streams["max_requests"] >= 10 * shares
     for limits in (calls, streams):
         assert limits["max_connections"] == 1024
         assert limits["max_pending_requests"] == 2048
-        assert limits["max_requests"] == 4096
         assert limits["retry_budget"]["budget_percent"] == {"value": 20}
     assert cluster["connect_timeout"] == "1s"
     assert cluster["per_connection_buffer_limit_bytes"] == 32768
+
+
+def test_what_callers_cancel_is_no_flood(cluster: Any) -> None:
+    (options,) = cluster["typed_extension_protocol_options"].values()
+    http2 = options["explicit_http_config"]["http2_protocol_options"]
+    # More than all connections can cancel at one moment: 10,000 of 100 streams.
+    assert http2["max_outbound_control_frames"] >= 1_000_000
+    assert http2["max_outbound_frames"] >= 1_000_000
 
 
 def test_broken_hosts_are_left_out_and_never_all_of_them(cluster: Any) -> None:

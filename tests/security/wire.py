@@ -89,6 +89,32 @@ def http2_get(mesh: LocalMesh, headers: Mapping[str, str]) -> bytes:
     return answer
 
 
+def http2_posts(path: str, body: bytes, streams: int) -> bytes:
+    """Return all that an HTTP/2 connection of so many JSON calls at once sends."""
+    headers = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "localhost",
+               "content-type": "application/json"}  # fmt: skip
+    block = b"".join(
+        b"\0" + _hpack_text(name) + _hpack_text(value) for name, value in headers.items()
+    )
+    end_of_headers, end_of_stream = 0x4, 0x1
+    calls = [
+        _frame(0x1, end_of_headers, number, block) + _frame(0x0, end_of_stream, number, body)
+        for number in range(1, 2 * streams, 2)
+    ]
+    return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(0x4, 0, 0) + b"".join(calls)
+
+
+def streams_ended(answer: bytes) -> set[int]:
+    """Return the streams that an answer of HTTP/2 ends, by their end or by a reset."""
+    ended = set()
+    while len(answer) >= 9 + (length := int.from_bytes(answer[:3], "big")):
+        kind, flags, stream = struct.unpack(">BBI", answer[3:9])
+        if kind == 0x3 or (kind < 2 and flags & 0x1):
+            ended.add(stream)
+        answer = answer[9 + length :]
+    return ended
+
+
 def _hpack_text(text: str) -> bytes:
     data = text.encode("latin-1")
     assert len(data) < 127

@@ -117,6 +117,8 @@ def test_a_call_of_an_unknown_method_is_told_by_its_grpc_status(status: int, det
     [
         ("unknown_host", "2", "UNKNOWN_HOST"),
         ("foreign_origin", "7", "FOREIGN_ORIGIN"),
+        ("foreign_page", "7", "FOREIGN_ORIGIN"),
+        ("submit_not_json", "2", "UNSUPPORTED_MEDIA_TYPE"),
         ("not_json", "2", "UNSUPPORTED_MEDIA_TYPE"),
         ("door_not_json", "2", "UNSUPPORTED_MEDIA_TYPE"),
     ],

@@ -111,6 +111,13 @@ def test_the_gateway_goes_by_the_names_given(config: Any) -> None:
                 assert not re.fullmatch(regex, other)
 
 
+def test_a_name_that_is_there_already_is_not_there_twice(config: Any) -> None:
+    found = rendered(config, hosts=["LOCALHOST", "box", "127.0.0.1", "Box"])
+    for names in domains(found):
+        assert len({name.lower() for name in names}) == len(names)
+        assert names == ["*"] or {"localhost", "box"} <= {name.lower() for name in names}
+
+
 def test_nothing_else_changes(config: Any) -> None:
     before = copy.deepcopy(config)
     after = rendered(config)

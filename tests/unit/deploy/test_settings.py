@@ -72,7 +72,32 @@ def test_names_of_the_gateway_are_host_names(monkeypatch: pytest.MonkeyPatch) ->
     assert LocalSettings.load().hosts == "box,sluice.example"
 
 
-@pytest.mark.parametrize("text", ["*", "*.example", "a b", "box:80", "http://box", "a|b", "-", "."])
+def test_names_that_the_gateway_has_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLUICE_HOSTS", "localhost,box,LocalHost,127.0.0.1,[::1]")
+    assert LocalSettings.load().hosts == "box"
+
+
+@pytest.mark.parametrize("character", ["%", ";", "#", '"', "\\", "\n", "\udc80"])
+def test_a_state_folder_that_would_break_a_configuration_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, character: str
+) -> None:
+    monkeypatch.setenv("SLUICE_STATE", f"{tmp_path}/a {character}b")
+    with pytest.raises(SystemExit, match=r"SLUICE_STATE: .*Name a folder"):
+        LocalSettings.load()
+
+
+@pytest.mark.parametrize("name", ["a b", "it's", "$x", "é" * 60, "x" * 150])
+def test_other_state_folders_are_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    monkeypatch.setenv("SLUICE_STATE", f"{tmp_path}/{name}")
+    assert LocalSettings.load().state == tmp_path / name
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["*", "*.example", "a b", "box:80", "http://box", "a|b", "-", ".", "box.", "[fe80::1]", "::1"],
+)
 def test_what_is_no_host_name_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("SLUICE_HOSTS", text)
     with pytest.raises(SystemExit, match=r"SLUICE_HOSTS: .*host names without ports"):

@@ -1,6 +1,7 @@
 """What the supervisor is told."""
 
 import configparser
+import os
 from pathlib import Path
 
 from deploy.local import supervision
@@ -42,3 +43,16 @@ def test_a_deep_state_folder_gets_a_socket_that_the_system_can_open(tmp_path: Pa
     assert len(far) <= supervision.LONGEST_SOCKET_PATH
     assert far == rendered(deep)["unix_http_server"]["file"]
     assert far != rendered(deep / "er")["unix_http_server"]["file"]
+
+
+def test_a_sockets_path_is_counted_in_bytes() -> None:
+    state = Path("/") / ("é" * 60)
+    far = rendered(state)["unix_http_server"]["file"]
+    assert len(os.fsencode(far)) <= supervision.LONGEST_SOCKET_PATH
+
+
+def test_why_the_supervisor_does_not_start_is_told_without_its_help() -> None:
+    printed = "Error: Another program is already listening\nFor help, use supervisord -h\n"
+    assert supervision._reason(printed) == "Error: Another program is already listening"
+    assert supervision._reason("a\nlast\n") == "last"
+    assert supervision._reason("") == ""

@@ -52,6 +52,35 @@ def test_the_work_goes_on(tmp_path: Path, buffering: str) -> None:
     assert (tmp_path / "done").exists()
 
 
+def test_a_closed_output_hides_nothing_else(tmp_path: Path) -> None:
+    child = "import subprocess; subprocess.run(['echo', 'theirs'], check=True)"
+    script = WORK.replace(
+        "Path(sys.argv[1]).touch()", f"Path(sys.argv[1]).write_text('mine'); {child}"
+    )
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "-", sys.executable, "-c", script, tmp_path / "done"],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    assert (done.returncode, done.stderr) == (3, "")
+    assert (tmp_path / "done").read_text() == "mine"
+
+
+def test_a_full_disk_is_told_once_and_the_work_goes_on(tmp_path: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", WORK, tmp_path / "done"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+    assert done.returncode == 3
+    assert done.stderr == "What is printed gets lost: No space left on device\n"
+    assert (tmp_path / "done").exists()
+
+
 def test_lines_come_when_they_are_printed() -> None:
     script = "import mesh.console; mesh.console.outlive_the_reader(); print('one'); input()"
     with subprocess.Popen(
@@ -67,11 +96,15 @@ def test_lines_come_when_they_are_printed() -> None:
 
 
 def test_a_command_of_the_mesh_does_all_of_its_work(tmp_path: Path) -> None:
-    for name in ("logs", "run"):
+    for name in ("logs", "run", "envoy"):
         (tmp_path / name).mkdir()
+    (tmp_path / "reports" / "edge").mkdir(parents=True)
+    (tmp_path / "reports" / ".ids").mkdir()
+    for name in (".01m85r.tmp", "edge/.01m85s.tmp", ".ids/01m85t", "alert_x.txt"):
+        (tmp_path / "reports" / name).touch()
     places = {"SLUICE_STATE": str(tmp_path), "SLUICE_REPORTS_DIR": str(tmp_path / "reports")}
     assert unread("-m", "deploy.local", "clean", environment=places) == (0, "")
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.rglob("*")) == [tmp_path / "reports", tmp_path / "reports" / "edge"]
 
 
 def test_dead_letters() -> None:

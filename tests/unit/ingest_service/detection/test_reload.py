@@ -74,6 +74,19 @@ BAD = {
 }
 
 
+def test_a_pipe_in_its_place_stops_nothing(path: Path, policy: PolicyFile) -> None:
+    path.unlink()
+    os.mkfifo(path)
+    policy.refresh()
+    with pytest.raises(PolicyError, match="no regular file"):
+        policy.refresh()
+    assert finds(policy, "nightjar")
+    path.unlink()
+    path.write_text(FALCON)
+    assert look_twice(policy)
+    assert finds(policy, "falconry")
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_no_policy_leaves_the_old_one_in_force(
     path: Path, policy: PolicyFile, name: str
