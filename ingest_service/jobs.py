@@ -299,7 +299,7 @@ class Jobs:
         """Store one job, or return the request ids that are taken and what they stand for."""
         # The time comes between two parts of the message, so that Redis only has to put it there.
         untimed = LogInteractions(job_id=job_id, first_time_unix_micro=1).SerializeToString()
-        message = _message(INTERACTION_QUEUE, "log_interactions", job_id, untimed + pieces)
+        message = _message(INTERACTION_QUEUE, "write_interactions", job_id, untimed + pieces)
         timed = len(message) - len(pieces)
         record = JobRecord(state=JOB_STATE_PENDING, size=size)
         record.accept_time.GetCurrentTime()

@@ -94,7 +94,7 @@ def test_a_job_is_what_the_stock_broker_reads(server: Redis, jobs: Jobs) -> None
     receipts = jobs.commit([entry("a"), entry("b", size=2), entry("c")])
     (message,) = consumed(server, "interactions")
     job = LogInteractions.FromString(message.args[0])
-    assert message.actor_name == "log_interactions"
+    assert message.actor_name == "write_interactions"
     assert [each.source for each in job.interactions] == ["a", "b", "b", "c"]
     assert receipts == [Receipt(job.job_id, first) for first in (0, 1, 3)]
     (record,) = jobs.read([job.job_id])
@@ -107,7 +107,7 @@ def test_a_job_lies_in_redis_as_the_stock_broker_lays_it(server: Redis, jobs: Jo
     ours = layout(server)
     server.client.delete(*[key for key in ours if key.startswith(b"dramatiq:")])
     broker = stock_broker(server, "interactions")
-    broker.enqueue(Message("interactions", "log_interactions", (b"x",), {}, {}))
+    broker.enqueue(Message("interactions", "write_interactions", (b"x",), {}, {}))
     theirs = {key: kind for key, kind in layout(server).items() if b"__" not in key}
     assert theirs == ours
 
