@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 import grpc
 import pytest
@@ -311,6 +312,51 @@ async def test_a_verdict_is_never_replayed_as_another(size: int, before: str, lo
     assert isinstance(first[0], CallError) is (before == "no")
     assert len(scene.recorder.recorded) == size
     assert scene.alerts.raised == ([] if lost else raised)
+
+
+@pytest.mark.parametrize("as_batch", [False, True])
+@pytest.mark.parametrize("was_sensitive", [False, True])
+@pytest.mark.parametrize("texts", [["fine"], ["fine", SSN, "as well"]])
+async def test_an_id_that_the_policy_sees_differently_by_now_stands_for_what_it_did(
+    as_batch: bool, was_sensitive: bool, texts: list[str], tmp_path: Path
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("version: 1\npatterns: [{name: order_id, pattern: 'ORD-[0-9]{6}'}]\n")
+    relaxed, strict = Gate(None), Gate(policy)
+    scene = Scene(strict if was_sensitive else relaxed)
+
+    async def call(text: str = "") -> list[str | CallError]:
+        if as_batch:
+            try:
+                return await scene.take_batch(*texts, *text, request_id="ORD-123456")
+            except CallError as error:
+                return [error]
+        return await scene.take(texts[0] + text, request_id="ORD-123456")
+
+    first = await call()
+    kept, raised = list(scene.recorder.recorded), list(scene.alerts.raised)
+    scene.intake._gate = relaxed if was_sensitive else strict
+    assert [told(each) for each in await call()] == [told(each) for each in first]
+    assert refused((await call("!"))[0]).reason == "REQUEST_ID_REUSED"
+    assert (scene.recorder.recorded, scene.alerts.raised) == (kept, raised)
+    if was_sensitive:
+        assert [each.path for each in refused(first[0]).fields] == ["/request_id"]
+        assert "ORD-123456" not in f"{kept}{scene.alerts.raised}"
+
+
+@pytest.mark.parametrize("as_batch", [False, True])
+async def test_an_id_that_looks_sensitive_is_not_judged_before_it_was_looked_up(
+    as_batch: bool,
+) -> None:
+    scene = Scene()
+    scene.recorder.unreadable = True
+    with pytest.raises(CallError) as caught:
+        if as_batch:
+            await scene.take_batch("fine", request_id="a@example.com")
+        else:
+            await scene.take("fine", request_id="a@example.com")
+    assert caught.value.reason == "QUEUE_UNAVAILABLE"
+    assert scene.alerts.raised == []
 
 
 @pytest.mark.parametrize("size", [1, 3])
