@@ -47,7 +47,7 @@ batch is cut by what was sent, and by nothing that could be different when it is
 ACCEPTED, CONTENT_REFUSED, SHAPE_REFUSED, BATCH_REFUSED = range(4)
 """The decisions, as sluice.job.v1.RequestRecord has them in `refusals`."""
 
-NOTHING_STORED = ("QUEUE_FULL", "QUEUE_UNAVAILABLE", "HELD_BACK")
+NOTHING_STORED = ("QUEUE_FULL", "QUEUE_UNAVAILABLE", "ALERTS_FULL", "HELD_BACK")
 """Reasons of errors after which a submission may be sent again as it is."""
 
 
@@ -345,7 +345,7 @@ class Intake:
             return {}
         try:
             records = await self._recorder.look_up(list(requests.values()))
-        except (QueueUnavailable, Overfull):
+        except (QueueUnavailable, QueueFull, Overfull):
             return dict.fromkeys(requests, QueueUnavailable())
         return {
             number: record
@@ -395,8 +395,16 @@ class Intake:
         """Return the alert's id, or the error of a caller whose alert is not durable."""
         try:
             return await self._alerts.raise_alert(alert)
-        except (QueueUnavailable, QueueFull):
+        except QueueUnavailable:
             return _unavailable()
+        except QueueFull:
+            return CallError(
+                grpc.StatusCode.UNAVAILABLE,
+                "ALERTS_FULL",
+                "This cannot be refused at the moment: as many alerts wait for the alert service "
+                "as may. Repeat the call after the delay given.",
+                retry_after=5.0,
+            )
 
     async def _replay(self, unit: _Unit, receipt: Receipt) -> Sequence[Outcome]:
         """Return what the record says that was answered before, if it is of the same body."""

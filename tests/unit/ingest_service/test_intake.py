@@ -11,6 +11,7 @@ from ingest_service.gate import Gate, Judgement
 from ingest_service.intake import PART_BYTES, Intake
 from ingest_service.jobs import Entry, QueueFull, QueueUnavailable, Receipt, Request
 from ingest_service.recorder import Unstored
+from ingest_service.sharing import Overfull
 from mesh.errors import CallError
 from sluice.alert.v1.alert_service_pb2 import Alert, RaiseAlertRequest
 from sluice.ingest.v1.ingest_service_pb2 import (
@@ -61,7 +62,7 @@ class FakeRecorder:
         self.errors: list[Unstored | None] = []
         """What becomes of the next entries; None stores one, as does the end of the list."""
         self.lookups = 0
-        self.unreadable = False
+        self.unreadable: Exception | None = None
 
     @property
     def recorded(self) -> list[Interaction]:
@@ -77,8 +78,8 @@ class FakeRecorder:
 
     async def look_up(self, requests: Sequence[Request]) -> list[RequestRecord | None]:
         self.lookups += 1
-        if self.unreadable:
-            raise QueueUnavailable
+        if self.unreadable is not None:
+            raise self.unreadable
         return [self.records.get(request[:2]) for request in requests]
 
     async def close(self) -> None:
@@ -205,13 +206,19 @@ async def test_one_refusal_does_not_stop_the_others() -> None:
     ]
 
 
-@pytest.mark.parametrize("error", [QueueUnavailable(), QueueFull()])
-async def test_without_its_alert_a_refusal_is_neither_recorded_nor_final(error: Exception) -> None:
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(QueueUnavailable(), "QUEUE_UNAVAILABLE"), (QueueFull(), "ALERTS_FULL")],
+)
+async def test_without_its_alert_a_refusal_is_neither_recorded_nor_final(
+    error: Exception, reason: str
+) -> None:
     scene = Scene()
     scene.alerts.error = error
     with pytest.raises(CallError) as caught:
         await scene.take(SSN)
-    assert caught.value.code is grpc.StatusCode.UNAVAILABLE
+    assert (caught.value.code, caught.value.reason) == (grpc.StatusCode.UNAVAILABLE, reason)
+    assert caught.value.retry_after
     assert scene.recorder.recorded == []
 
 
@@ -349,7 +356,7 @@ async def test_an_id_that_looks_sensitive_is_not_judged_before_it_was_looked_up(
     as_batch: bool,
 ) -> None:
     scene = Scene()
-    scene.recorder.unreadable = True
+    scene.recorder.unreadable = QueueUnavailable()
     with pytest.raises(CallError) as caught:
         if as_batch:
             await scene.take_batch("fine", request_id="a@example.com")
@@ -426,9 +433,12 @@ async def test_without_a_refusal_nothing_is_looked_up() -> None:
     assert scene.recorder.lookups == 0
 
 
-async def test_what_cannot_be_looked_up_raises_no_alert_and_stops_no_other() -> None:
+@pytest.mark.parametrize("error", [QueueUnavailable(), QueueFull(), Overfull()])
+async def test_what_cannot_be_looked_up_raises_no_alert_and_stops_no_other(
+    error: Exception,
+) -> None:
     scene = Scene()
-    scene.recorder.unreadable = True
+    scene.recorder.unreadable = error
     with pytest.raises(CallError) as caught:
         await scene.take(SSN, request_id="r-1")
     assert caught.value.reason == "QUEUE_UNAVAILABLE"
