@@ -217,7 +217,8 @@ def _values(row: Row) -> tuple[Any, ...]:
     alert = row.alert
     if alert is None:
         return (*row.place, row.size, None, None, None, None)
-    detectors = {each.detector for each in alert.findings if is_name(each.detector)}
+    found = {*alert.detectors, *[each.detector for each in alert.findings]}
+    detectors = filter(is_name, found)
     return (
         *(*row.place, row.size, alert.alert_id, alert.event_type, alert.source),
         # Each name between two spaces, which no name holds.

@@ -170,6 +170,7 @@ def _alert(request: RaiseAlertRequest) -> Alert:
         finding_count=request.finding_count,
         violation_count=request.violation_count,
         cut=request.cut,
+        detectors=request.detectors,
     )
     return completed(alert)
 

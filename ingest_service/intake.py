@@ -381,6 +381,7 @@ class Intake:
             payload=submission.data if submission.HasField("data") else None,
             findings=judgement.findings_message(),
             violations=judgement.violations_message(),
+            detectors=judgement.detectors,
             request_id=unit.request_id,
             http_request_id=http_request_id,
         )
@@ -436,7 +437,8 @@ class Intake:
             )
         return _content_refusal(
             alert_id,
-            list(dict.fromkeys(each.detector for each in alert.findings)),
+            # An alert of an earlier version names its detectors with its findings only.
+            alert.detectors or list(dict.fromkeys(each.detector for each in alert.findings)),
             [(each.path, each.detector) for each in alert.findings if each.action == ACTION_REJECT],
         )
 

@@ -503,9 +503,7 @@ def test_queued_alerts_are_bounded_and_leave_room_for_submissions(
 
 
 @pytest.mark.parametrize("bound", [{"max_queued_alerts": 6}, {"max_queued_alert_bytes": 200_000}])
-def test_noise_leaves_room_for_the_alerts_of_refusals(
-    server: Redis, bound: dict[str, int]
-) -> None:
+def test_noise_leaves_room_for_the_alerts_of_refusals(server: Redis, bound: dict[str, int]) -> None:
     """What the gateway refuses costs its sender nothing, so it may not push out the others."""
     use_envelopes()
     jobs = process(server, **bound)

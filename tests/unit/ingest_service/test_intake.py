@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -46,7 +47,9 @@ class FakeAlerts:
     async def read_alert(self, alert_id: str) -> Alert:
         for each in self.raised:
             if each.alert_id == alert_id:
-                return Alert(findings=each.findings, violations=each.violations)
+                return Alert(
+                    findings=each.findings, violations=each.violations, detectors=each.detectors
+                )
         return Alert()
 
 
@@ -376,6 +379,24 @@ async def test_what_is_recorded_is_answered_also_when_detection_fails_by_then(si
     gate.odd = "odd"
     again = await (scene.take_batch(*texts) if size > 1 else scene.take(*texts, request_id="r"))
     assert again == first == [task(number) for number in range(size)]
+
+
+async def test_a_refusal_with_too_many_findings_to_list_is_replayed_as_it_was() -> None:
+    made = SubmitRequest(request_id="r-1")
+    many: list[Any] = [{f"{number:02}" + "k" * 900: "4111 1111 1111 1111"} for number in range(30)]
+    texts = made.data.list_value
+    texts.extend(many)
+    texts.extend([SSN, "AKIAQYLPMN5HFIQR7XYA"])
+    scene = Scene()
+    (first,), (again,) = [await scene.intake.take([made], lambda: "h") for _ in range(2)]
+    assert told(again) == told(first)
+    assert refused(first).metadata["detectors"] == "payment_card,us_ssn,aws_key"
+    (alert,) = scene.alerts.raised
+    assert alert.cut
+    # As an earlier version kept it.
+    del alert.detectors[:]
+    (again,) = await scene.intake.take([made], lambda: "h")
+    assert refused(again).metadata["detectors"] == "payment_card"
 
 
 async def test_a_refused_shape_is_replayed_with_its_fields() -> None:
