@@ -135,6 +135,7 @@ class Raiser:
             FAILURES.labels(NOT_WRITTEN).inc()
             log.error("report not written", alert_id=alert.alert_id, error=error_name(error))
             raise
+        self._folds.forget(written.removed)
         if written.is_new:
             ALERTS.labels(event_type_label(alert.event_type)).inc()
             log.info(

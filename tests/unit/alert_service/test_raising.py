@@ -34,12 +34,14 @@ class Service:
     def start(self) -> None:
         self.raiser = Raiser(self.reports, self.writing, self.edge_writing, self.watchers)
 
-    async def at_edge(self, number: int, **fields: Any) -> tuple[str, str]:
+    async def at_edge(
+        self, number: int, client: str = "192.0.2.7", **fields: Any
+    ) -> tuple[str, str]:
         request = RaiseAlertRequest(
             alert_id=f"edge-{number:06}",
             event_type="INVALID_INPUT",
             violations=[Violation(rule="MALFORMED_JSON")],
-            client="192.0.2.7",
+            client=client,
             at_edge=True,
             **fields,
         )
@@ -72,6 +74,17 @@ async def test_a_fold_goes_on_after_a_restart(service: Service) -> None:
     await service.raiser.close()
     assert service.count() == 20
     assert service.reports.count(at_edge=True) == 1
+
+
+async def test_a_fold_whose_report_made_room_for_others_begins_anew(service: Service) -> None:
+    """The reports of eleven clients, of which ten are kept."""
+    for number in range(11):
+        await service.at_edge(number, client=f"192.0.2.{number}")
+    for number in (0, 10):
+        alert_id, _ = await service.at_edge(20 + number, client=f"192.0.2.{number}")
+        alert = service.reports.read(alert_id)
+        assert alert is not None
+        assert alert.client == f"192.0.2.{number}"
 
 
 async def test_an_alert_that_is_not_of_the_gateway_is_never_folded(service: Service) -> None:
