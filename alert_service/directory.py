@@ -124,13 +124,14 @@ class Directory:
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self._descriptor)
 
-    def sizes(self) -> Iterator[tuple[str, int]]:
-        """Give name and size of every regular file."""
+    def files(self) -> Iterator[tuple[str, int, int]]:
+        """Give name, size and time of writing (microseconds since 1970) of every regular file."""
         with os.scandir(self._descriptor) as entries:
             for entry in entries:
                 if entry.is_file(follow_symlinks=False):
                     with suppress(FileNotFoundError):
-                        yield entry.name, entry.stat(follow_symlinks=False).st_size
+                        found = entry.stat(follow_symlinks=False)
+                        yield entry.name, found.st_size, found.st_mtime_ns // 1000
 
     def names(self) -> list[str]:
         """Return the names of everything in the directory."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -117,6 +117,15 @@ class Folds:
                 fold.is_over = True
         for past in [each for each in self._told_apart if each < minute]:
             del self._told_apart[past]
+
+    def forget(self, reports: Sequence[str]) -> None:
+        """Forget the folds with these reports, which are gone: the next alert has one written."""
+        for fingerprint, fold in list(self._folds.items()) if reports else ():
+            standing = fold.standing
+            if not standing.done() or standing.cancelled() or standing.exception() is not None:
+                continue
+            if standing.result().report in reports:
+                del self._folds[fingerprint]
 
     def _fingerprint(self, alert: Alert) -> Fingerprint:
         rule = alert.violations[0].rule if alert.violations else ""

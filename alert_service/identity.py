@@ -33,6 +33,7 @@ def take_from_outside(request: RaiseAlertRequest, key: bytes) -> None:
     request.ClearField("finding_count")
     request.ClearField("violation_count")
     request.ClearField("cut")
+    request.ClearField("detectors")
     if request.alert_id:
         content = request.SerializeToString(deterministic=True)
         request.alert_id = _PREFIX + hmac.new(key, content, hashlib.sha256).hexdigest()[:40]

@@ -24,7 +24,7 @@ from sluice.alert.v1.alert_service_pb2 import Alert
 log = logger("alert.index")
 
 NAME = ".index.sqlite"
-VERSION = 1
+VERSION = 2
 
 # With a write-ahead log, readers and the writer do not wait for each other. Synchronous NORMAL
 # leaves the database whole whatever happens; a crash of the machine may take the last rows, and
@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS reports (
   moment INTEGER NOT NULL,
   at_edge INTEGER NOT NULL,
   size INTEGER NOT NULL,
+  written INTEGER NOT NULL,
   alert_id TEXT,
   event_type TEXT,
   source TEXT,
@@ -43,6 +44,7 @@ CREATE TABLE IF NOT EXISTS reports (
   PRIMARY KEY (moment, at_edge)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS reports_by_alert_id ON reports (alert_id);
+CREATE INDEX IF NOT EXISTS reports_by_age ON reports (at_edge, written);
 """
 
 
@@ -50,10 +52,14 @@ _NEWEST_FIRST = "ORDER BY moment DESC, at_edge DESC LIMIT ?"
 
 
 class Row(NamedTuple):
-    """One report in the index. What was changed by somebody has no alert."""
+    """One report in the index. What was changed by somebody has no alert.
+
+    `written` is when its file was written, in microseconds since 1970.
+    """
 
     place: Place
     size: int
+    written: int
     alert: Alert | None
 
 
@@ -136,7 +142,7 @@ class Index:
             for row in rows:
                 self._delete(row.place)
                 self._writer.execute(
-                    "INSERT INTO reports VALUES (?, ?, ?, ?, ?, ?, ?)", _values(row)
+                    "INSERT INTO reports VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _values(row)
                 )
                 self._count(row.place, 1, row.size)
 
@@ -160,12 +166,15 @@ class Index:
         return [Place(moment, bool(at_edge)) for moment, at_edge in rows]
 
     def oldest(self, at_edge: bool, before: int | None, most: int) -> Sequence[Place]:
-        """Return the places of the oldest reports, those before a moment when it is given."""
+        """Return the places of the reports that were written first, before a time when given.
+
+        An alert may be about something that happened long before it came.
+        """
         end = 2**63 - 1 if before is None else before
         with self._lock:
             rows = self._writer.execute(
-                "SELECT moment FROM reports WHERE at_edge = ? AND moment < ? "
-                "ORDER BY moment LIMIT ?",
+                "SELECT moment FROM reports WHERE at_edge = ? AND written < ? "
+                "ORDER BY written LIMIT ?",
                 (at_edge, end, most),
             ).fetchall()
         return [Place(moment, at_edge) for (moment,) in rows]
@@ -216,10 +225,11 @@ def _close(*databases: sqlite3.Connection) -> None:
 def _values(row: Row) -> tuple[Any, ...]:
     alert = row.alert
     if alert is None:
-        return (*row.place, row.size, None, None, None, None)
-    detectors = {each.detector for each in alert.findings if is_name(each.detector)}
+        return (*row.place, row.size, row.written, None, None, None, None)
+    found = {*alert.detectors, *[each.detector for each in alert.findings]}
+    detectors = filter(is_name, found)
     return (
-        *(*row.place, row.size, alert.alert_id, alert.event_type, alert.source),
+        *(*row.place, row.size, row.written, alert.alert_id, alert.event_type, alert.source),
         # Each name between two spaces, which no name holds.
         f" {' '.join(sorted(detectors))} ",
     )

@@ -135,6 +135,7 @@ class Raiser:
             FAILURES.labels(NOT_WRITTEN).inc()
             log.error("report not written", alert_id=alert.alert_id, error=error_name(error))
             raise
+        self._folds.forget(written.removed)
         if written.is_new:
             ALERTS.labels(event_type_label(alert.event_type)).inc()
             log.info(
@@ -170,6 +171,7 @@ def _alert(request: RaiseAlertRequest) -> Alert:
         finding_count=request.finding_count,
         violation_count=request.violation_count,
         cut=request.cut,
+        detectors=request.detectors,
     )
     return completed(alert)
 

@@ -81,10 +81,14 @@ class Limits(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A report that stands: its file name, and whether this very call made it stand."""
+    """A report that stands: its file name, and whether this very call made it stand.
+
+    `removed` are the names of those that made room for it.
+    """
 
     name: str
     is_new: bool
+    removed: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +221,7 @@ class Reports:
             directory.create(temporary, text)
             directory.replace(temporary, name)
             with self._books:
-                opened.index.add([Row(place, len(text), alert)])
+                opened.index.add([Row(place, len(text), _now(), alert)])
 
     def read(self, alert_id: str) -> Alert | None:
         """Return the alert of this id, or None when there is none.
@@ -267,7 +271,7 @@ class Reports:
                     return Page(alerts, None)
 
     def sweep(self) -> int:
-        """Remove some reports that are older than they may be, and return how many.
+        """Remove some reports that were written longer ago than they may be; return how many.
 
         Raises OSError.
         """
@@ -276,8 +280,8 @@ class Reports:
         with self._using_index():
             for at_edge, limits in self._limits.items():
                 if limits.days:
-                    end = time.time_ns() // 1000 - limits.days * _DAY_MICROSECONDS
-                    removed += _remove_oldest(opened, at_edge, end, STEP)
+                    end = _now() - limits.days * _DAY_MICROSECONDS
+                    removed += len(_remove_oldest(opened, at_edge, end, STEP))
         return removed
 
     def _opened(self) -> _Open:
@@ -299,17 +303,18 @@ class Reports:
     def _write(self, opened: _Open, report: Report, at_edge: bool) -> Written:
         alert_id = report.alert.alert_id
         place = Place(names.moment_of(report.alert.raise_time), at_edge)
+        removed: list[str] = []
         while True:
             text = _text(report, place)
-            free = self._reserve(opened, place, len(text))
+            free = self._reserve(opened, place, len(text), removed)
             try:
                 if free != place:
                     text = _text(report, free)
                 self._put(opened.directory(at_edge), alert_id, names.file_name(free.moment), text)
                 with self._books:
-                    opened.index.add([Row(free, len(text), report.alert)])
+                    opened.index.add([Row(free, len(text), _now(), report.alert)])
                 self._unsure.discard(alert_id)
-                return Written(names.name_of(free), is_new=True)
+                return Written(names.name_of(free), True, removed)
             except FileExistsError:
                 # Somebody has put something here that we did not know of. It stays.
                 place = Place(free.moment + 1, at_edge)
@@ -333,8 +338,11 @@ class Reports:
         directory.remove(temporary)
         directory.sync()
 
-    def _reserve(self, opened: _Open, place: Place, size: int) -> Place:
-        """Reserve the first free place from `place` on for `size` bytes. Raises Full."""
+    def _reserve(self, opened: _Open, place: Place, size: int, removed: list[str]) -> Place:
+        """Reserve the first free place from `place` on for `size` bytes. Raises Full.
+
+        The names of reports that make room are added to `removed`.
+        """
         limits = self._limits[place.at_edge]
         with self._books:
             while True:
@@ -345,7 +353,7 @@ class Reports:
                     and total.bytes + sum(reserved) + size <= limits.bytes
                 ):
                     break
-                if not self._make_room(opened, place.at_edge):
+                if not self._make_room(opened, place.at_edge, removed):
                     raise Full
             tries = 0
             while place in self._reserved or opened.index.has(place):
@@ -356,10 +364,12 @@ class Reports:
             self._reserved[place] = size
             return place
 
-    def _make_room(self, opened: _Open, at_edge: bool) -> bool:
+    def _make_room(self, opened: _Open, at_edge: bool, removed: list[str]) -> bool:
         """Return whether there may be more room now."""
         if at_edge:
-            return _remove_oldest(opened, True, None, 1 + self._limits[True].reports // 1000) > 0
+            places = _remove_oldest(opened, True, None, 1 + self._limits[True].reports // 1000)
+            removed += map(names.name_of, places)
+            return bool(places)
         # Somebody may have removed files.
         if time.monotonic() - self._counted < RECOUNT_SECONDS:
             return False
@@ -397,12 +407,13 @@ class Reports:
             opened.main.sync()
             opened.edge.sync()
             known = opened.index.sizes()
-            found = dict(_kept(opened))
-            opened.index.remove([each for each in known if found.get(each) != known[each]])
-            new = [each for each in found if known.get(each) != found[each]]
+            found = {place: (size, written) for place, size, written in _kept(opened)}
+            sizes = {place: size for place, (size, _) in found.items()}
+            opened.index.remove([each for each in known if sizes.get(each) != known[each]])
+            new = [each for each in found if known.get(each) != sizes[each]]
             for start in range(0, len(new), _ROWS_AT_ONCE):
                 opened.index.add(
-                    Row(place, found[place], _readable(opened, place))
+                    Row(place, *found[place], _readable(opened, place))
                     for place in new[start : start + _ROWS_AT_ONCE]
                 )
             self._counted = time.monotonic()
@@ -421,13 +432,17 @@ def _holds(opened: _Open, place: Place) -> bool:
     return opened.directory(place.at_edge).holds(names.file_name(place.moment))
 
 
-def _kept(opened: _Open) -> Iterator[tuple[Place, int]]:
-    """Give place and size of every report."""
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+def _kept(opened: _Open) -> Iterator[tuple[Place, int, int]]:
+    """Give place, size and time of writing of every report."""
     for at_edge in (False, True):
-        for name, size in opened.directory(at_edge).sizes():
+        for name, size, written in opened.directory(at_edge).files():
             moment = names.parse_file_name(name)
             if moment is not None:
-                yield Place(moment, at_edge), size
+                yield Place(moment, at_edge), size, written
 
 
 def _text(report: Report, place: Place) -> bytes:
@@ -453,13 +468,13 @@ def _readable(opened: _Open, place: Place) -> Alert | None:
     return None
 
 
-def _remove_oldest(opened: _Open, at_edge: bool, before: int | None, most: int) -> int:
-    """Remove the oldest reports, those before a moment when it is given; return how many."""
-    places: Sequence[Place] = opened.index.oldest(at_edge, before, most)
+def _remove_oldest(opened: _Open, at_edge: bool, before: int | None, most: int) -> Sequence[Place]:
+    """Remove the reports that were written first, before a time when given; return their places."""
+    places = opened.index.oldest(at_edge, before, most)
     for place in places:
         opened.directory(at_edge).remove(names.file_name(place.moment))
     opened.index.remove(places)
-    return len(places)
+    return places
 
 
 def _key(directory: Directory) -> bytes:

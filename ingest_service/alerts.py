@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TypeVar
 
 import grpc
-from google.protobuf.message import DecodeError, EncodeError
+from google.protobuf.message import DecodeError, EncodeError, Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from ingest_service.jobs import Jobs
+from ingest_service.jobs import Jobs, QueueUnavailable
 from ingest_service.metrics import ALERTS
 from mesh.fingerprint import Fingerprint
 from mesh.health import Unhealthy
@@ -20,9 +24,12 @@ from sluice.job.v1.job_pb2 import DeliverAlert
 
 log = logger("ingest.alerts")
 
+Answer = TypeVar("Answer")
+
 CALL_SECONDS = 1.0
-READ_SECONDS = 5.0
-"""A repeated batch reads the alerts of all its refusals at once, and waits for nothing else."""
+MAX_CALLS = 100
+"""In flight. A batch has up to 5,000 alerts: made all at once, most calls would be too late."""
+_SIGNS_OF_AN_OUTAGE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 MAX_LIST_BYTES = 256 * 1024
 """Of findings and violations of an alert: as much as the alert service lists."""
@@ -38,6 +45,9 @@ class Alerts:
         self._alert_service = AlertServiceStub(channel)
         self._health = health_pb2_grpc.HealthStub(channel)
         self._jobs = jobs
+        self._turns = asyncio.Semaphore(MAX_CALLS)
+        self._failed = 0.0
+        """When a call failed because the service is away."""
 
     async def raise_alert(self, alert: RaiseAlertRequest) -> str:
         """Return the alert's id once it is durable: as a report, or as a job that will become one.
@@ -48,7 +58,7 @@ class Alerts:
         """
         alert = deliverable(alert)
         try:
-            raised = await self._alert_service.RaiseAlert(alert, timeout=CALL_SECONDS)
+            raised = await self._call(self._alert_service.RaiseAlert, alert)
             ALERTS.labels("told").inc()
             return raised.alert_id
         except grpc.aio.AioRpcError as error:
@@ -58,12 +68,39 @@ class Alerts:
             return _counted_in(alert) if alert.at_edge else alert.alert_id
 
     async def read_alert(self, alert_id: str) -> Alert:
-        """Return an alert, empty when it is not kept, not delivered yet or cannot be read now."""
-        try:
+        """Return an alert, with its lists only while it waits to be delivered.
+
+        It is empty when it is not kept or cannot be read now.
+        """
+        with suppress(grpc.aio.AioRpcError):
             request = GetAlertRequest(alert_id=alert_id)
-            return (await self._alert_service.GetAlert(request, timeout=READ_SECONDS)).alert
-        except grpc.aio.AioRpcError:
-            return Alert()
+            return (await self._call(self._alert_service.GetAlert, request)).alert
+        with suppress(QueueUnavailable):
+            queued = await asyncio.to_thread(self._jobs.read_alert, alert_id)
+            if queued is not None:
+                return Alert(
+                    findings=queued.findings,
+                    violations=queued.violations,
+                    detectors=queued.detectors,
+                )
+        return Alert()
+
+    async def _call(self, call: Callable[..., Awaitable[Answer]], request: Message) -> Answer:
+        """Make a call when it is its turn. Raises grpc.aio.AioRpcError.
+
+        Whoever waited for a turn while the service did not answer does not wait for that again.
+        """
+        asked = time.monotonic()
+        async with self._turns:
+            if asked < self._failed:
+                nothing = grpc.aio.Metadata()
+                raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, nothing, nothing)
+            try:
+                return await call(request, timeout=CALL_SECONDS)
+            except grpc.aio.AioRpcError as error:
+                if error.code() in _SIGNS_OF_AN_OUTAGE:
+                    self._failed = time.monotonic()
+                raise
 
     async def probe(self) -> None:
         """Check that the alert service serves. Raises grpc.aio.AioRpcError or Unhealthy."""

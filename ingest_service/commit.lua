@@ -25,7 +25,8 @@ local passed = ARGV[1] + ARGV[2]
 if last < tonumber(ARGV[1]) and now <= passed and wait < passed then
   -- For the other processes, too, which may not know what was handed out.
   wait = passed
-  redis.call('HSET', KEYS[1], 'wait', wait)
+  -- That fails while memory is full; then nobody can store anything, and this is tried again.
+  redis.pcall('HSET', KEYS[1], 'wait', wait)
 end
 if now <= wait then
   return {wait - now + 1, last}
@@ -53,9 +54,16 @@ if #answer > 2 or #KEYS == 1 then
   return answer
 end
 
+-- A script that fails stays half done, so nothing is written before this is known to be right.
+local lifetime = tonumber(ARGV[job + 4])
+local expiry = math.ceil((window + 1 + windows) * ARGV[3] / 1000000)
+if not (lifetime > 0 and lifetime < 1e10 and expiry > now / 1000000 and expiry < 1e11) then
+  return redis.error_reply('ERR a time to live is out of range')
+end
+
 last = first + ARGV[job + 5] - 1
 redis.call('HSET', KEYS[2], ARGV[job + 2], ARGV[job + 3])
-redis.call('EXPIRE', KEYS[2], ARGV[job + 4])
+redis.call('EXPIRE', KEYS[2], lifetime)
 redis.call('HSET', KEYS[3], ARGV[job + 1], ARGV[job + 5])
 redis.call('HINCRBY', KEYS[4], 'accepted', ARGV[job + 5])
 redis.call('HSET', KEYS[6], ARGV[job + 1], ARGV[job + 6] .. struct.pack('<I8', first) .. ARGV[job + 7])
@@ -65,7 +73,7 @@ for n = 0, requests - 1 do
   local key = ARGV[5] .. window .. ':' .. ARGV[7 + 3 * n]
   redis.call('HSET', key, ARGV[8 + 3 * n], ARGV[9 + 3 * n])
   if redis.call('HLEN', key) == 1 then
-    redis.call('EXPIREAT', key, math.ceil((window + 1 + windows) * ARGV[3] / 1000000))
+    redis.call('EXPIREAT', key, expiry)
   end
 end
 return {0, last}

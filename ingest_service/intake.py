@@ -17,7 +17,7 @@ from ingest_service.gate import Gate, Judgement
 from ingest_service.jobs import QueueFull, QueueUnavailable, Receipt, Request, receipt_of
 from ingest_service.recorder import Decided, Recorder, Unstored, entry
 from ingest_service.sharing import Overfull
-from ingest_service.validation import MAX_BATCH
+from ingest_service.validation import MAX_BATCH, is_name
 from mesh.errors import MAX_FIELDS, CallError, FieldError
 from mesh.logs import logger
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
@@ -44,18 +44,19 @@ PART_BYTES = 512 * 1024
 """Of the submissions of a batch with a request id, that are recorded whole and under one record. A
 batch is cut by what was sent, and by nothing that could be different when it is repeated."""
 
-ACCEPTED, CONTENT_REFUSED, SHAPE_REFUSED = range(3)
+ACCEPTED, CONTENT_REFUSED, SHAPE_REFUSED, BATCH_REFUSED = range(4)
 """The decisions, as sluice.job.v1.RequestRecord has them in `refusals`."""
 
-NOTHING_STORED = ("QUEUE_FULL", "QUEUE_UNAVAILABLE", "HELD_BACK")
+NOTHING_STORED = ("QUEUE_FULL", "QUEUE_UNAVAILABLE", "ALERTS_FULL", "HELD_BACK")
 """Reasons of errors after which a submission may be sent again as it is."""
 
 
 class _Unit(NamedTuple):
     """Submissions that are recorded whole or not at all: one, or a part of a batch with an id.
 
-    A judgement that is None found nothing. `request_id` is empty where there is no valid one, and
-    then `request` is None.
+    A judgement that is None found nothing. `request_id` is what is told of it: empty where there is
+    no valid one. `request` is None where there is no well-formed one; one that is refused by the
+    policy of now may stand for something all the same.
     """
 
     submissions: Sequence[SubmitRequest]
@@ -137,11 +138,15 @@ class Intake:
         Raises CallError as `take` does, and when the batch breaks a rule or its id stands for
         another one.
         """
-        if violations := await self._violations(batch):
+        if violations := _violations(batch):
             raise await self._see_through(self._refuse_call(violations, http_request_id()))
         if not batch.request_id:
             return await self.take(batch.submissions, http_request_id)
         request = Request.of_batch(batch.request_id, batch.SerializeToString(deterministic=True))
+        if violations := await self._id_violations(batch.request_id, request.part(0)):
+            raise await self._see_through(
+                self._refuse_call(violations, http_request_id(), request=request.part(0))
+            )
         submissions = list(batch.submissions)
         judgements = await self._judgements(submissions) or [None] * len(submissions)
         units = [
@@ -214,28 +219,20 @@ class Intake:
             return None
         return [await self._judge(submission) for submission in submissions]
 
-    async def _violations(
-        self, batch: SubmitBatchRequest | SubmitStreamRequest
-    ) -> Sequence[FieldError]:
-        """Return the rules that a batch breaks as a whole."""
-        if not 1 <= len(batch.submissions) <= MAX_BATCH:
-            return [
-                FieldError("/submissions", "BAD_COUNT", "Send 1 to 5000 submissions at a time.")
-            ]
-        if not batch.request_id:
-            return ()
-        for index, submission in enumerate(batch.submissions):
-            if submission.request_id:
-                return [
-                    FieldError(
-                        f"/submissions/{index}/request_id",
-                        "TWO_IDS",
-                        "Send a request_id with the batch or with its submissions, not with both.",
-                    )
-                ]
-        named = SubmitRequest(request_id=batch.request_id)
+    async def _id_violations(self, request_id: str, first: Request) -> Sequence[FieldError]:
+        """Return the rules that the id of a batch breaks: none when it stands for one already.
+
+        Raises CallError when that is not known.
+        """
+        named = SubmitRequest(request_id=request_id)
         named.data.bool_value = True
-        return (await self.judge(named)).violations.listed
+        violations = (await self.judge(named)).violations.listed
+        if not violations or not is_name(request_id):
+            return violations
+        earlier = await self._earlier({0: first})
+        if isinstance(earlier.get(0), QueueUnavailable):
+            raise _unavailable()
+        return () if earlier else violations
 
     async def _take_plain(self, submissions: Sequence[SubmitRequest]) -> list[Outcome]:
         """Record submissions in which nothing is: what most calls come to, in the fewest steps."""
@@ -348,7 +345,7 @@ class Intake:
             return {}
         try:
             records = await self._recorder.look_up(list(requests.values()))
-        except (QueueUnavailable, Overfull):
+        except (QueueUnavailable, QueueFull, Overfull):
             return dict.fromkeys(requests, QueueUnavailable())
         return {
             number: record
@@ -376,17 +373,15 @@ class Intake:
     def _alert(
         self, unit: _Unit, place: int, judgement: Judgement, http_request_id: str
     ) -> RaiseAlertRequest:
-        submission, request = unit.submissions[place], unit.request
+        submission = unit.submissions[place]
         alert = RaiseAlertRequest(
-            # A repeated call raises the same alert, when the caller made it repeatable.
-            alert_id=request.alert_id(self._recorder.secret, place)
-            if request
-            else str(ULID()).lower(),
+            alert_id=self._alert_id(unit.request, place),
             event_type="INVALID_INPUT" if judgement.violations.count else "PII",
             source=judgement.told_source,
             payload=submission.data if submission.HasField("data") else None,
             findings=judgement.findings_message(),
             violations=judgement.violations_message(),
+            detectors=judgement.detectors,
             request_id=unit.request_id,
             http_request_id=http_request_id,
         )
@@ -401,14 +396,25 @@ class Intake:
         """Return the alert's id, or the error of a caller whose alert is not durable."""
         try:
             return await self._alerts.raise_alert(alert)
-        except (QueueUnavailable, QueueFull):
+        except QueueUnavailable:
             return _unavailable()
+        except QueueFull:
+            return CallError(
+                grpc.StatusCode.UNAVAILABLE,
+                "ALERTS_FULL",
+                "This cannot be refused at the moment: as many alerts wait for the alert service "
+                "as may. Repeat the call after the delay given.",
+                retry_after=5.0,
+            )
 
     async def _replay(self, unit: _Unit, receipt: Receipt) -> Sequence[Outcome]:
         """Return what the record says that was answered before, if it is of the same body."""
         record, request = receipt.earlier, unit.request
         if record is None or request is None or record.body_hash != request.body_hash:
             return [_reused()] * len(unit.submissions)
+        if record.refusals == bytes([BATCH_REFUSED]):
+            alert_id = request.alert_id(self._recorder.secret)
+            raise await self._repeated_refusal(SHAPE_REFUSED, alert_id)
         outcomes: list[Outcome] = [*_tasks(unit, receipt)]
         refused = {place: each for place, each in enumerate(record.refusals) if each != ACCEPTED}
         errors = await asyncio.gather(
@@ -431,7 +437,8 @@ class Intake:
             )
         return _content_refusal(
             alert_id,
-            list(dict.fromkeys(each.detector for each in alert.findings)),
+            # An alert of an earlier version names its detectors with its findings only.
+            alert.detectors or list(dict.fromkeys(each.detector for each in alert.findings)),
             [(each.path, each.detector) for each in alert.findings if each.action == ACTION_REJECT],
         )
 
@@ -440,13 +447,16 @@ class Intake:
         violations: Sequence[FieldError],
         http_request_id: str,
         withheld: str = "[withheld]",
+        request: Request | None = None,
     ) -> CallError:
         """Alert about and record a call that is refused as a whole; return the error for it.
 
-        Raises CallError when neither is possible.
+        `request` is to stand for the refusal. Raises CallError when neither is possible.
         """
+        if request is not None:
+            request = request._replace(refusals=bytes([BATCH_REFUSED]))
         alert = RaiseAlertRequest(
-            alert_id=str(ULID()).lower(),
+            alert_id=self._alert_id(request),
             event_type="INVALID_INPUT",
             http_request_id=http_request_id,
             violations=[
@@ -454,7 +464,8 @@ class Intake:
                 for each in violations
             ],
         )
-        return _shape_refusal(await self._alert_and_record(alert, withheld), violations)
+        alert_id = await self._alert_and_record(alert, withheld, request)
+        return _shape_refusal(alert_id, violations)
 
     async def _record_refusal(self, rule: Violation, client: str, http_request_id: str) -> str:
         alert = RaiseAlertRequest(
@@ -468,7 +479,13 @@ class Intake:
         )
         return await self._alert_and_record(alert, f"[{rule.rule.lower()}]")
 
-    async def _alert_and_record(self, alert: RaiseAlertRequest, withheld: str) -> str:
+    def _alert_id(self, request: Request | None, place: int = 0) -> str:
+        """Return the identity of an alert: the same for a repeated call, when it is repeatable."""
+        return request.alert_id(self._recorder.secret, place) if request else str(ULID()).lower()
+
+    async def _alert_and_record(
+        self, alert: RaiseAlertRequest, withheld: str, request: Request | None = None
+    ) -> str:
         """Alert about a call of which nothing is kept, and record that; return the alert's id.
 
         Raises CallError when that is not possible.
@@ -478,7 +495,7 @@ class Intake:
         if isinstance(alert_id, CallError):
             raise alert_id
         kept = Decided(Value(string_value=withheld), "", alert_id=alert_id)
-        (receipt,) = await self._recorder.record([entry([kept])])
+        (receipt,) = await self._recorder.record([entry([kept], request)])
         if not isinstance(receipt, Receipt):
             raise _unstored(receipt)
         return alert_id
@@ -508,16 +525,34 @@ def _plain(submission: SubmitRequest) -> Decided:
 
 def _unit(submission: SubmitRequest, judgement: Judgement | CallError | None) -> _Unit:
     """Return a submission as a unit of its own."""
-    request_id = submission.request_id
+    request_id = submission.request_id if is_name(submission.request_id) else ""
+    request = _request(submission, request_id)
     if isinstance(judgement, Judgement):
         request_id = judgement.valid_request_id
-    return _Unit((submission,), (judgement,), request_id, _request(submission, request_id))
+    return _Unit((submission,), (judgement,), request_id, request)
 
 
 def _request(submission: SubmitRequest, request_id: str) -> Request | None:
     if not request_id:
         return None
     return Request.of(request_id, submission.SerializeToString(deterministic=True))
+
+
+def _violations(batch: SubmitBatchRequest | SubmitStreamRequest) -> Sequence[FieldError]:
+    """Return the rules that a batch breaks as a whole, whatever the policy is."""
+    if not 1 <= len(batch.submissions) <= MAX_BATCH:
+        return [FieldError("/submissions", "BAD_COUNT", "Send 1 to 5000 submissions at a time.")]
+    if not batch.request_id:
+        return ()
+    return [
+        FieldError(
+            f"/submissions/{index}/request_id",
+            "TWO_IDS",
+            "Send a request_id with the batch or with its submissions, not with both.",
+        )
+        for index, submission in enumerate(batch.submissions)
+        if submission.request_id
+    ][:1]
 
 
 def _parts(submissions: Sequence[SubmitRequest]) -> list[tuple[int, int]]:

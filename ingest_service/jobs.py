@@ -15,6 +15,8 @@ from typing import Any, NamedTuple, Self, TypeVar, cast
 
 import redis
 from dramatiq import Message
+from dramatiq.errors import DecodeError as UndecodableMessage
+from google.protobuf.message import DecodeError
 from ulid import ULID
 
 from ingest_service.metrics import QUEUE_FULL
@@ -69,6 +71,10 @@ TIME_BYTES = 8
 TIME_MARGIN_MICROSECONDS = 2_000_000
 """By which the clock of a Redis that is older than it was must have passed what this process knows
 of: the others may know of later times, though of none that is later than their last probe."""
+
+IDS_AT_A_TIME = 100
+"""Request ids that are looked up in one step. Redis looks in several places for each, and is kept
+from everything else for up to half a millisecond by one when it is full of them."""
 
 FULL_SHARE = 0.7
 """Of Redis' memory. At its limit Redis takes no submission any more, and the workers need some to
@@ -205,7 +211,8 @@ class Jobs:
         if wait:
             raise Unhealthy(
                 "Redis is older than what it has handed out, restored from a copy or emptied: "
-                f"nothing is taken until its clock has passed that, for {wait / 1e6:.1f} s"
+                f"nothing is taken until its clock has passed that, for {wait / 1e6:.1f} s. If "
+                f"its clock was wrong before, stop ingest, delete the key {TIMES_KEY} and start it"
             )
         self.secret = self._shared_secret()
 
@@ -257,26 +264,47 @@ class Jobs:
 
         Raises QueueUnavailable, also until the first probe.
         """
-        wait, taken = self._run([], [(request.bucket, request.field, b"") for request in requests])
-        if wait or not self.secret:
-            raise QueueUnavailable
-        return [taken.get(number) for number in range(len(requests))]
+        records: list[RequestRecord | None] = []
+        for start in range(0, len(requests), IDS_AT_A_TIME):
+            some = requests[start : start + IDS_AT_A_TIME]
+            wait, taken = self._run([], [(request.bucket, request.field, b"") for request in some])
+            if wait or not self.secret:
+                raise QueueUnavailable
+            records += map(taken.get, range(len(some)))
+        return records
 
     def enqueue_alert(self, alert: RaiseAlertRequest) -> None:
         """Queue an alert that the alert service could not take. Its id makes repeats harmless.
 
-        Raises QueueUnavailable, or QueueFull when too many alerts wait or Redis is full.
+        Of what the gateway refused, which costs its sender nothing, only the first half of the room
+        is for. Raises QueueUnavailable, or QueueFull when too many alerts wait or Redis is full.
         """
         payload = DeliverAlert(alert=alert).SerializeToString()
         message = _message(ALERT_QUEUE, "deliver_alert", alert.alert_id, payload)
         with self._lock:
-            if min(self._alerts_left, self._alert_bytes_left, self._bytes_left) <= 0:
+            kept_free = 0.5 if alert.at_edge else 0.0
+            if (
+                self._alerts_left <= kept_free * self._max_queued_alerts
+                or self._alert_bytes_left <= kept_free * self._max_queued_alert_bytes
+                or self._bytes_left <= 0
+            ):
                 raise QueueFull
             self._alerts_left -= 1
             self._alert_bytes_left -= len(message)
             self._bytes_left -= len(message)
         keys = [f"dramatiq:{ALERT_QUEUE}", f"dramatiq:{ALERT_QUEUE}.msgs"]
         _repeatable(lambda: self._enqueue(keys, [alert.alert_id, message]))
+
+    def read_alert(self, alert_id: str) -> RaiseAlertRequest | None:
+        """Return an alert that waits for its delivery. Raises QueueUnavailable."""
+        key = f"dramatiq:{ALERT_QUEUE}.msgs"
+        message = cast("bytes | None", _repeatable(lambda: self._client.hget(key, alert_id)))
+        if message is None:
+            return None
+        try:
+            return DeliverAlert.FromString(Message.decode(message).args[0]).alert
+        except (UndecodableMessage, DecodeError, IndexError):
+            return None
 
     def read(self, job_ids: Sequence[str]) -> list[JobRecord | None]:
         """Return the record of each job, None where there is none. Raises QueueUnavailable."""
@@ -299,7 +327,7 @@ class Jobs:
         """Store one job, or return the request ids that are taken and what they stand for."""
         # The time comes between two parts of the message, so that Redis only has to put it there.
         untimed = LogInteractions(job_id=job_id, first_time_unix_micro=1).SerializeToString()
-        message = _message(INTERACTION_QUEUE, "log_interactions", job_id, untimed + pieces)
+        message = _message(INTERACTION_QUEUE, "write_interactions", job_id, untimed + pieces)
         timed = len(message) - len(pieces)
         record = JobRecord(state=JOB_STATE_PENDING, size=size)
         record.accept_time.GetCurrentTime()

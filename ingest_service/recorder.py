@@ -19,9 +19,9 @@ PATIENCE_SECONDS = 0.001
 """For each further submission that the last job carried. A job costs as much processor time in
 Redis, the worker and InfluxDB as several submissions do in all, so it pays to be patient."""
 
-REQUEST_ID_ITEMS = 10
-"""What an entry with a request id counts for. Redis looks for it in several places, and 500 of them
-keep it from everything else for up to 10 ms when it is full of request ids."""
+REQUEST_ID_ITEMS = 49
+"""What an entry with a request id counts for besides: so a job of 5,000 items carries at most 100,
+the same as are looked up in one step, see jobs.IDS_AT_A_TIME."""
 
 Unstored = QueueUnavailable | QueueFull | Overfull
 """Why an entry has no receipt."""

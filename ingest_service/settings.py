@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import Field
+
 from mesh.settings import ProcessSettings
+
+LONGEST_RETENTION_SECONDS = 10 * 365 * 24 * 3600
 
 
 class IngestSettings(ProcessSettings):
@@ -33,13 +37,14 @@ class IngestSettings(ProcessSettings):
     of Redis' memory (SLUICE_MAX_QUEUED_JOBS)."""
     max_queued_alerts: int = 100_000
     """Alerts that may wait in Redis while the alert service is away; beyond that, what is refused
-    gets UNAVAILABLE instead (SLUICE_MAX_QUEUED_ALERTS)."""
+    gets UNAVAILABLE instead, and what the gateway refuses beyond half of it
+    (SLUICE_MAX_QUEUED_ALERTS)."""
     max_queued_alert_bytes: int = 128 * 1024 * 1024
     """Redis' memory that these may take (SLUICE_MAX_QUEUED_ALERT_BYTES)."""
-    status_retention_seconds: int = 24 * 3600
+    status_retention_seconds: int = Field(24 * 3600, ge=1, le=LONGEST_RETENTION_SECONDS)
     """How long GetStatus remembers a task. A job takes about 90 bytes of Redis for as long
     (SLUICE_STATUS_RETENTION_SECONDS)."""
-    request_retention_seconds: int = 24 * 3600
+    request_retention_seconds: int = Field(24 * 3600, ge=1, le=LONGEST_RETENTION_SECONDS)
     """How long a request_id makes repeats safe. One takes about 70 bytes of Redis for as long and
     up to a quarter longer, so a day is for about 100 a second; send more in batches, which need
     one for all their submissions, or set less. A change forgets those that are stored

@@ -67,15 +67,19 @@ class CallError(Exception):
         for name, value in self.metadata.items():
             metadata[name] = _fitted(value, room // 2)
             room -= _bytes(name) + _bytes(metadata[name])
-        violations = []
+        violations: list[error_details_pb2.BadRequest.FieldViolation] = []
         for each in self.fields[:MAX_FIELDS]:
-            path = _shorten(each.path)
-            room -= FIELD_FRAME_BYTES + sum(map(_bytes, (path, each.reason, each.description)))
+            path, description = _shorten(each.path), each.description
+            room -= FIELD_FRAME_BYTES + _bytes(path) + _bytes(each.reason)
+            if not violations and room < _bytes(description):
+                # Where one field is, is worth more than what to do about it.
+                description = ""
+            room -= _bytes(description)
             if room < 0:
                 break
             violations.append(
                 error_details_pb2.BadRequest.FieldViolation(
-                    field=path, reason=each.reason, description=each.description
+                    field=path, reason=each.reason, description=description
                 )
             )
         if violations:

@@ -43,7 +43,7 @@ Result = TypeVar("Result")
 
 
 class InteractionLogger:
-    """The actor `log_interactions`: writes one job to InfluxDB."""
+    """The actor `write_interactions`: writes one job to InfluxDB."""
 
     def __init__(self, records: Records, influx: Influx, breaker: Breaker, stop: Stop) -> None:
         self._records = records

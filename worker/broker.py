@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
@@ -83,27 +83,28 @@ class QueueBroker(RedisBroker):
 
 
 class QueueWorker:
-    """One queue, its actor, and the threads that carry it out."""
+    """One queue, its actor under every name it has, and the threads that carry it out."""
 
     def __init__(
         self,
         broker: QueueBroker,
         queue: str,
-        actor_name: str,
+        actor_names: Sequence[str],
         actor: Callable[[bytes], None],
         threads: int,
     ) -> None:
         self.queue = queue
         self.broker = broker
-        Actor(
-            actor,
-            broker=broker,
-            actor_name=actor_name,
-            queue_name=queue,
-            priority=0,
-            # Dramatiq logs these without the word error.
-            options={"throws": (DeadLetter, Interrupted)},
-        )
+        for actor_name in actor_names:
+            Actor(
+                actor,
+                broker=broker,
+                actor_name=actor_name,
+                queue_name=queue,
+                priority=0,
+                # Dramatiq logs these without the word error.
+                options={"throws": (DeadLetter, Interrupted)},
+            )
         self._worker = Worker(
             broker, worker_threads=threads, worker_timeout=int(POLL_SECONDS * 1000)
         )
@@ -138,7 +139,8 @@ class WorkerRoom:
             QueueWorker(
                 QueueBroker(self._client, settings.heartbeat_seconds, self._stop),
                 INTERACTIONS,
-                "log_interactions",
+                # The second name is of jobs in which each interaction has a time of its own.
+                ["write_interactions", "log_interactions"],
                 InteractionLogger(
                     Records(self._client), self._influx, self._influx_breaker, self._stop
                 ),
@@ -147,7 +149,7 @@ class WorkerRoom:
             QueueWorker(
                 QueueBroker(self._client, settings.heartbeat_seconds, self._stop),
                 ALERTS,
-                "deliver_alert",
+                ["deliver_alert"],
                 AlertDeliverer(
                     Alerts(settings.alert_target), Breaker("alert_service", self._stop), self._stop
                 ),

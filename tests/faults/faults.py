@@ -549,14 +549,14 @@ def deploy_out_of_order(scene: Scene) -> None:
         for name in scene.stage.workers:
             stack.enter_context(scene.frozen(name))
         jobs = scene.until(lambda: _waiting(scene, 20), "no jobs wait")
-        _rename_actor(scene, jobs, "log_interactions_v2")
+        _rename_actor(scene, jobs, "write_interactions_v2")
         others = scene.open_jobs() - set(jobs)
     scene.until(lambda: not others & scene.open_jobs(), "the others do not flow")
     scene.a_moment(1.0, 3.0)
     scene.expect(set(jobs) <= scene.open_jobs(), "a job was settled by a worker without its actor")
     scene.expect(scene.dead_letters() == 0, "what was for a later version became a dead letter")
     # The later workers are there: to them the name means what it means to these.
-    _rename_actor(scene, jobs, "log_interactions")
+    _rename_actor(scene, jobs, "write_interactions")
     scene.lift()
 
 

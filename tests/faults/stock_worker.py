@@ -33,13 +33,13 @@ def main(redis_url: str, influx_url: str) -> None:
 
     @dramatiq.actor(
         broker=broker,
-        actor_name="log_interactions",
+        actor_name="write_interactions",
         queue_name="interactions",
         max_retries=1000,
         min_backoff=200,
         max_backoff=1000,
     )
-    def log_interactions(payload: bytes) -> None:
+    def write_interactions(payload: bytes) -> None:
         job = LogInteractions.FromString(payload)
         lines = [
             line(each, f"{job.job_id}-{n}", time_unix_nano(job, n))

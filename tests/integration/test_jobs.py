@@ -94,7 +94,7 @@ def test_a_job_is_what_the_stock_broker_reads(server: Redis, jobs: Jobs) -> None
     receipts = jobs.commit([entry("a"), entry("b", size=2), entry("c")])
     (message,) = consumed(server, "interactions")
     job = LogInteractions.FromString(message.args[0])
-    assert message.actor_name == "log_interactions"
+    assert message.actor_name == "write_interactions"
     assert [each.source for each in job.interactions] == ["a", "b", "b", "c"]
     assert receipts == [Receipt(job.job_id, first) for first in (0, 1, 3)]
     (record,) = jobs.read([job.job_id])
@@ -107,7 +107,7 @@ def test_a_job_lies_in_redis_as_the_stock_broker_lays_it(server: Redis, jobs: Jo
     ours = layout(server)
     server.client.delete(*[key for key in ours if key.startswith(b"dramatiq:")])
     broker = stock_broker(server, "interactions")
-    broker.enqueue(Message("interactions", "log_interactions", (b"x",), {}, {}))
+    broker.enqueue(Message("interactions", "write_interactions", (b"x",), {}, {}))
     theirs = {key: kind for key, kind in layout(server).items() if b"__" not in key}
     assert theirs == ours
 
@@ -167,6 +167,27 @@ def test_ids_that_are_looked_up_change_nothing(server: Redis, jobs: Jobs) -> Non
     before = set(server.client.scan_iter())
     assert jobs.look_up([Request.of("r-1", b"body")]) == [None]
     assert set(server.client.scan_iter()) == before
+
+
+def test_many_ids_are_looked_up_without_holding_redis(server: Redis, jobs: Jobs) -> None:
+    last = Request.of("r-249", b"body")
+    jobs.commit([entry("1", "r-249", b"body")])
+    server.client.config_resetstat()
+    found = jobs.look_up([Request.of(f"r-{number}", b"body") for number in range(250)])
+    assert [record is not None for record in found] == [False] * 249 + [True]
+    assert found[-1] is not None
+    assert found[-1].body_hash == last.body_hash
+    statistics = cast(dict[str, Any], server.client.info("commandstats"))
+    assert statistics["cmdstat_evalsha"]["calls"] == 3
+
+
+def test_a_time_to_live_that_redis_refuses_changes_nothing(server: Redis) -> None:
+    for seconds in ({"request_seconds": 0}, {"record_seconds": -1}, {"record_seconds": 2**63}):
+        strange = process(server, **seconds)
+        before = layout(server)
+        with pytest.raises(QueueUnavailable):
+            strange.commit([entry("1", "r-1", b"body")])
+        assert layout(server) == before
 
 
 def test_only_taken_request_ids_make_no_job(server: Redis, jobs: Jobs) -> None:
@@ -412,6 +433,16 @@ def test_a_full_redis_takes_nothing(server: Redis, jobs: Jobs) -> None:
     assert receipt.earlier is None
 
 
+def test_a_full_redis_that_was_emptied_is_waited_for(server: Redis, jobs: Jobs) -> None:
+    jobs.commit([entry("x")])
+    server.client.flushall()
+    server.client.config_set("maxmemory", "1")
+    with pytest.raises(QueueUnavailable):
+        jobs.look_up([Request.of("r-1", b"body")])
+    with pytest.raises(Unhealthy, match="delete the key sluice:times"):
+        jobs.probe()
+
+
 def full() -> float:
     return REGISTRY.get_sample_value("sluice_queue_full") or 0.0
 
@@ -471,6 +502,32 @@ def test_queued_alerts_are_bounded_and_leave_room_for_submissions(
     jobs.enqueue_alert(RaiseAlertRequest(alert_id="alert-1"))
 
 
+@pytest.mark.parametrize("bound", [{"max_queued_alerts": 6}, {"max_queued_alert_bytes": 200_000}])
+def test_noise_leaves_room_for_the_alerts_of_refusals(server: Redis, bound: dict[str, int]) -> None:
+    """What the gateway refuses costs its sender nothing, so it may not push out the others."""
+    use_envelopes()
+    jobs = process(server, **bound)
+    jobs.probe()
+
+    def fill(at_edge: bool) -> int:
+        for number in range(100):
+            name = f"alert-{at_edge}-{number}"
+            try:
+                jobs.enqueue_alert(
+                    RaiseAlertRequest(alert_id=name, message="x" * 30_000, at_edge=at_edge)
+                )
+            except QueueFull:
+                return number
+        return 100
+
+    assert 3 <= fill(at_edge=True) <= 4
+    jobs.probe()
+    assert fill(at_edge=True) == 0
+    assert 2 <= fill(at_edge=False) <= 4
+    jobs.probe()
+    assert fill(at_edge=False) == 0
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "reason"),
     [
@@ -494,6 +551,18 @@ def test_an_alert_is_queued_for_delivery_once(server: Redis, jobs: Jobs) -> None
     (message,) = consumed(server, "alerts")
     assert message.actor_name == "deliver_alert"
     assert DeliverAlert.FromString(message.args[0]).alert == alert
+
+
+def test_an_alert_that_waits_can_be_read(server: Redis, jobs: Jobs) -> None:
+    assert jobs.read_alert("alert-1") is None
+    alert = RaiseAlertRequest(alert_id="alert-1", event_type="PII", detectors=["us_ssn"])
+    jobs.enqueue_alert(alert)
+    assert jobs.read_alert("alert-1") == alert
+    server.client.hset("dramatiq:alerts.msgs", "alert-2", b"CANARY")
+    assert jobs.read_alert("alert-2") is None
+    server.process.stop()
+    with pytest.raises(QueueUnavailable):
+        jobs.read_alert("alert-1")
 
 
 def test_errors_of_redis_name_no_payload(server: Redis, jobs: Jobs) -> None:

@@ -130,7 +130,7 @@ class Mesh:
         transaction.execute()
         self.put(
             "interactions",
-            "log_interactions",
+            "write_interactions" if job.first_time_unix_micro else "log_interactions",
             message_id,
             job.SerializeToString(),
             waiting=waiting,
@@ -272,7 +272,7 @@ def test_a_settled_job_is_not_written_again(mesh: Mesh) -> None:
     # What a worker leaves behind that dies after it settled a job and before it told the queue.
     for number, each in enumerate((job, refused)):
         payload = each.SerializeToString()
-        mesh.put("interactions", "log_interactions", f"again-{number}", payload)
+        mesh.put("interactions", "write_interactions", f"again-{number}", payload)
     eventually(lambda: mesh.dead().get("again-1") == "VERDICT_UNKNOWN")
     eventually(mesh.is_drained)
     assert [mesh.record(job), mesh.record(refused)] == before
@@ -431,11 +431,11 @@ def test_dead_letters_are_listed_without_their_payload(
     monkeypatch.setenv("SLUICE_REDIS_URL", mesh.redis.url)
     worker = mesh.worker()
     worker.start()
-    mesh.put("interactions", "log_interactions", "damaged", b"\xff" + CANARY.encode())
+    mesh.put("interactions", "write_interactions", "damaged", b"\xff" + CANARY.encode())
     eventually(lambda: mesh.dead() == {"damaged": "UNDECODABLE"})
     assert dead_letters.main(["list"]) == 0
     printed = capsys.readouterr().out
-    assert "log_interactions" in printed
+    assert "write_interactions" in printed
     assert "1 dead letters" in printed
     assert CANARY not in printed
     assert dead_letters.main(["replay", "damaged"]) == 0
@@ -446,7 +446,7 @@ def test_dead_letters_are_listed_without_their_payload(
 def test_a_message_for_a_later_version_waits_for_it(mesh: Mesh) -> None:
     worker = mesh.worker()
     worker.start()
-    mesh.put("interactions", "log_interactions_v2", "later", b"new payload")
+    mesh.put("interactions", "write_interactions_v2", "later", b"new payload")
     eventually(lambda: len(worker.lines("unknown actor")) == 1)
     job = a_job()
     mesh.enqueue(job)
@@ -462,8 +462,8 @@ def test_poison_is_set_aside(mesh: Mesh) -> None:
     mesh.put_raw("interactions", "no-envelope", poison)
     mesh.put_raw("interactions", "no-envelope-either", poison)
     mesh.put_raw("interactions", "nothing-inside", b"")
-    mesh.put("interactions", "log_interactions", "no-job", poison)
-    mesh.put("interactions", "log_interactions", "astray", a_job().SerializeToString())
+    mesh.put("interactions", "write_interactions", "no-job", poison)
+    mesh.put("interactions", "write_interactions", "astray", a_job().SerializeToString())
     astray = cast(bytes, mesh.redis.client.hget("dramatiq:interactions.msgs", "astray"))
     mesh.redis.client.hset(
         "dramatiq:interactions.msgs", "astray", astray.replace(b"interactions", b"elsewhere...", 1)
@@ -754,7 +754,7 @@ def test_a_full_redis_is_drained(mesh: Mesh, alert_service: AlertService) -> Non
     refused = a_job(2)
     refused.interactions[1].ClearField("verdict")
     message_id = mesh.enqueue(refused)
-    mesh.put("interactions", "log_interactions", "damaged", b"\xff")
+    mesh.put("interactions", "write_interactions", "damaged", b"\xff")
     alert = RaiseAlertRequest(alert_id="alert-1-id", event_type="PII")
     payload = DeliverAlert(alert=alert).SerializeToString()
     mesh.put("alerts", "deliver_alert", "a-1", payload)
@@ -787,7 +787,7 @@ def test_stored_layout_is_dramatiqs_own(mesh: Mesh) -> None:
     client = mesh.redis.client
     stock = RedisBroker(client=client, middleware=[])  # type: ignore[no-untyped-call]
     message: Message[None] = Message(
-        "interactions", "log_interactions", (b"payload",), {}, {}, "the-id", 1_700_000_000_000
+        "interactions", "write_interactions", (b"payload",), {}, {}, "the-id", 1_700_000_000_000
     )
     stored = stock.enqueue(message)
     redis_id = stored.options["redis_message_id"]
@@ -795,7 +795,7 @@ def test_stored_layout_is_dramatiqs_own(mesh: Mesh) -> None:
     assert client.lrange("dramatiq:interactions", 0, -1) == [redis_id.encode()]
     envelope = Envelope(
         queue_name="interactions",
-        actor_name="log_interactions",
+        actor_name="write_interactions",
         message_id="the-id",
         message_timestamp=1_700_000_000_000,
         payload=b"payload",

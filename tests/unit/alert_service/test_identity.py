@@ -52,6 +52,7 @@ def test_what_only_the_mesh_may_say_is_passed_over() -> None:
         finding_count=7,
         violation_count=7,
         cut=True,
+        detectors=["us_ssn"],
     )
     take_from_outside(request, KEY)
     assert request == RaiseAlertRequest(event_type="PII")

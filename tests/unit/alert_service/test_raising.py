@@ -103,6 +103,17 @@ async def test_an_alert_that_was_told_before_it_was_delivered_is_found(service: 
         await reader.GetAlert(GetAlertRequest(alert_id=unknown), Any)  # type: ignore[arg-type]
 
 
+async def test_a_fold_whose_report_made_room_for_others_begins_anew(service: Service) -> None:
+    """The reports of eleven clients, of which ten are kept."""
+    for number in range(11):
+        await service.at_edge(number, client=f"192.0.2.{number}")
+    for number in (0, 10):
+        alert_id, _ = await service.at_edge(20 + number, client=f"192.0.2.{number}")
+        alert = service.reports.read(alert_id)
+        assert alert is not None
+        assert alert.client == f"192.0.2.{number}"
+
+
 async def test_an_alert_that_is_not_of_the_gateway_is_never_folded(service: Service) -> None:
     request = RaiseAlertRequest(event_type="PII", violations=[Violation(rule="MALFORMED_JSON")])
     answers = [await service.raiser.raise_alert(request) for _ in range(3)]

@@ -671,11 +671,14 @@ def test_old_reports_are_swept_in_small_steps(path: Path, monkeypatch: pytest.Mo
     reports.probe()
     for days in (0, 1, 29, 31, 32, 400):
         time = (now - timedelta(days=days)).isoformat().replace("+00:00", "Z")
-        reports.write(report_of(f"alert-{days:02}", time))
-        reports.write(report_of(f"edge-00{days}", time), at_edge=True)
+        for at_edge, alert_id in ((False, f"alert-{days:02}"), (True, f"edge-00{days}")):
+            written = reports.write(report_of(alert_id, time), at_edge)
+            age(path / written.name, days)
     (path / "alert_2020-01-01T00-00-00.000000.txt").write_text("changed")
+    age(path / "alert_2020-01-01T00-00-00.000000.txt", 400)
     (path / "notes.txt").write_text("mine")
     del reports
+    remove_index(path)
     reports = Reports(path, Limits(100, 10**6, 30), Limits(100, 10**6, 2))
     reports.probe()
     assert [reports.sweep() for _ in range(4)] == [4, 4, 0, 0]
@@ -685,6 +688,45 @@ def test_old_reports_are_swept_in_small_steps(path: Path, monkeypatch: pytest.Mo
     assert (path / "notes.txt").exists()
     assert (reports.count(), reports.count(at_edge=True)) == (3, 2)
     assert reports.read("alert-31") is None
+
+
+def age(path: Path, days: int) -> None:
+    """Date the writing of a file so many days back."""
+    written = path.stat().st_mtime - days * 86_400
+    os.utime(path, (written, written))
+
+
+def remove_index(path: Path) -> None:
+    """Have the next one made from the files."""
+    for file in path.glob(".index*"):
+        file.unlink()
+
+
+def test_an_alert_that_comes_late_is_kept_as_long_as_others(path: Path) -> None:
+    """It waited in the queue while the service was away."""
+    reports = Reports(path, Limits(100, 10**6, 1), EDGE_LIMITS)
+    reports.probe()
+    written = reports.write(report_of("alert-01", "2020-01-01T00:00:00Z"))
+    assert reports.sweep() == 0
+    assert reports.read("alert-01") is not None
+    age(path / written.name, 2)
+    del reports
+    remove_index(path)
+    reports = Reports(path, Limits(100, 10**6, 1), EDGE_LIMITS)
+    reports.probe()
+    assert reports.sweep() == 1
+
+
+def test_what_was_written_first_makes_room_whenever_it_happened(path: Path) -> None:
+    reports = opened(path)
+    removed: list[str] = []
+    for number in range(7):
+        report = edge_report(number, f"2025-01-01T00:00:{59 - number}Z")
+        removed += reports.write(report, at_edge=True).removed
+    assert [reports.read(f"edge-000{number}") is not None for number in range(7)] == [
+        *(False, False, True, True, True, True, True),
+    ]
+    assert removed == [f"edge/alert_2025-01-01T00-00-{second}.000000.txt" for second in (59, 58)]
 
 
 def test_reports_may_be_kept_for_ever(path: Path) -> None:
@@ -702,6 +744,9 @@ def test_alerts_are_listed_by_what_they_are(path: Path) -> None:
         report.alert.source = ("web", "batch")[number // 3]
         for detector in (("email",), ("us_ssn", "mail"), ("odd name", "x" * 200))[number % 3]:
             report.alert.findings.add(detector=detector)
+        if number == 3:
+            # Of which no finding is listed.
+            report.alert.detectors.append("mail")
         reports.write(report)
 
     def listed(**conditions: Any) -> list[int]:
@@ -713,7 +758,7 @@ def test_alerts_are_listed_by_what_they_are(path: Path) -> None:
     assert listed() == [5, 4, 3, 2, 1, 0]
     assert listed(event_type="DRILL") == [5, 3, 1]
     assert listed(source="web") == [2, 1, 0]
-    assert listed(detector="mail") == [4, 1]
+    assert listed(detector="mail") == [4, 3, 1]
     assert listed(detector="name") == []
     assert listed(start=start) == [5, 4, 3, 2]
     assert listed(start=start, end=start + 2 * second) == [3, 2]
@@ -763,7 +808,7 @@ def test_very_many_alerts_of_one_microsecond_find_their_places(path: Path) -> No
     moment = names.moment_of(report_of("x").alert.raise_time)
     assert reports._open is not None
     reports._open.index.add(
-        Row(Place(moment + number, False), 1, Alert(alert_id=f"filled-{number}"))
+        Row(Place(moment + number, False), 1, 0, Alert(alert_id=f"filled-{number}"))
         for number in range(50_000)
     )
     with pytest.MonkeyPatch.context() as patch:

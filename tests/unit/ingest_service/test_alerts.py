@@ -2,26 +2,150 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
 import grpc
+import pytest
 from google.protobuf.struct_pb2 import Value
 
-from ingest_service.alerts import Alerts, deliverable
+from ingest_service import alerts as module
+from ingest_service.alerts import MAX_CALLS, Alerts, deliverable
+from ingest_service.jobs import QueueUnavailable
 from mesh.fingerprint import Fingerprint
-from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
+from sluice.alert.v1.alert_service_pb2 import (
+    Alert,
+    GetAlertRequest,
+    GetAlertResponse,
+    RaiseAlertRequest,
+    RaiseAlertResponse,
+)
+from sluice.alert.v1.alert_service_pb2_grpc import (
+    AlertServiceServicer,
+    add_AlertServiceServicer_to_server,
+)
 from sluice.job.v1.job_pb2 import DeliverAlert
 from tests.unit.worker.test_alerts import nested
 
 MIB = 1024 * 1024
 
 
+class AlertService(AlertServiceServicer):
+    """Takes alerts; hangs while it is not `free`."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, RaiseAlertRequest] = {}
+        self.calls = self.in_flight = self.most = 0
+        self.free = asyncio.Event()
+        self.free.set()
+
+    async def RaiseAlert(self, request: RaiseAlertRequest, context: Any) -> RaiseAlertResponse:
+        await self.take_time()
+        self.kept[request.alert_id] = request
+        return RaiseAlertResponse(alert_id=request.alert_id)
+
+    async def GetAlert(self, request: GetAlertRequest, context: Any) -> GetAlertResponse:
+        await self.take_time()
+        if request.alert_id not in self.kept:
+            await context.abort(grpc.StatusCode.NOT_FOUND)
+        kept = self.kept[request.alert_id]
+        return GetAlertResponse(alert=Alert(alert_id=kept.alert_id, detectors=kept.detectors))
+
+    async def take_time(self) -> None:
+        self.calls += 1
+        self.in_flight += 1
+        self.most = max(self.most, self.in_flight)
+        try:
+            await asyncio.sleep(0.001)
+            await self.free.wait()
+        finally:
+            self.in_flight -= 1
+
+
 class Queue:
     """Keeps what is queued."""
 
     def __init__(self) -> None:
-        self.alerts: list[RaiseAlertRequest] = []
+        self.alerts: dict[str, RaiseAlertRequest] = {}
+        self.error: Exception | None = None
 
     def enqueue_alert(self, alert: RaiseAlertRequest) -> None:
-        self.alerts.append(alert)
+        self.alerts[alert.alert_id] = alert
+
+    def read_alert(self, alert_id: str) -> RaiseAlertRequest | None:
+        if self.error is not None:
+            raise self.error
+        return self.alerts.get(alert_id)
+
+
+class Scene:
+    """Alerts between a service and a queue."""
+
+    def __init__(self) -> None:
+        self.service = AlertService()  # type: ignore[abstract]
+        self.queue = Queue()
+        self.server = grpc.aio.server()
+        add_AlertServiceServicer_to_server(self.service, self.server)
+        self.port = self.server.add_insecure_port("127.0.0.1:0")
+
+    async def start(self) -> None:
+        await self.server.start()
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.port}")
+        self.alerts = Alerts(channel, self.queue)  # type: ignore[arg-type]
+
+    async def stop(self) -> None:
+        self.service.free.set()
+        await self.server.stop(None)
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    scene = Scene()
+    await scene.start()
+    yield scene
+    await scene.stop()
+
+
+async def test_thousands_of_alerts_at_once_are_told_a_few_at_a_time(scene: Scene) -> None:
+    names = [f"alert-{number:04}" for number in range(1000)]
+    raised = [scene.alerts.raise_alert(RaiseAlertRequest(alert_id=name)) for name in names]
+    assert await asyncio.gather(*raised) == names
+    read = await asyncio.gather(*map(scene.alerts.read_alert, names))
+    assert [each.alert_id for each in read] == names
+    assert scene.service.most <= MAX_CALLS
+    assert scene.queue.alerts == {}
+
+
+async def test_one_wait_for_a_service_that_hangs_is_enough_for_all(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CALL_SECONDS", 0.3)
+    scene.service.free.clear()
+    names = [f"alert-{number:04}" for number in range(5 * MAX_CALLS)]
+    raised = [scene.alerts.raise_alert(RaiseAlertRequest(alert_id=name)) for name in names]
+    assert await asyncio.gather(*raised) == names
+    assert sorted(scene.queue.alerts) == names
+    assert scene.service.calls <= 2 * MAX_CALLS
+    # The next one is told again.
+    scene.service.free.set()
+    await scene.alerts.raise_alert(RaiseAlertRequest(alert_id="alert-next"))
+    assert "alert-next" in scene.service.kept
+
+
+async def test_an_alert_that_waits_is_read_from_the_queue(scene: Scene) -> None:
+    alert = an_alert()
+    alert.detectors.append("us_ssn")
+    alert.violations.add(rule="TOO_DEEP")
+    scene.queue.enqueue_alert(alert)
+    read = await scene.alerts.read_alert(alert.alert_id)
+    assert (read.findings, read.violations) == (alert.findings, alert.violations)
+    assert read.detectors == ["us_ssn"]
+    await scene.server.stop(None)
+    assert await scene.alerts.read_alert(alert.alert_id) == read
+    assert await scene.alerts.read_alert("alert-02") == Alert()
+    scene.queue.error = QueueUnavailable()
+    assert await scene.alerts.read_alert(alert.alert_id) == Alert()
 
 
 async def test_while_nobody_takes_alerts_the_id_is_that_of_the_one_that_will_count() -> None:
@@ -38,7 +162,7 @@ async def test_while_nobody_takes_alerts_the_id_is_that_of_the_one_that_will_cou
     assert told[0] == told[1] != told[2]
     assert told[0] == Fingerprint("MALFORMED_JSON", "2001:db8::/64", 28_333_333).identity
     # Each is a message of its own in the queue, and a repeat of it is none.
-    assert [each.alert_id for each in queue.alerts] == ["edge-0000", "edge-0001", "edge-0002"]
+    assert [*queue.alerts] == ["edge-0000", "edge-0001", "edge-0002"]
     assert await alerts.raise_alert(an_alert()) == "alert-01"
     await channel.close()
 

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -10,6 +12,7 @@ from ingest_service.gate import Gate, Judgement
 from ingest_service.intake import PART_BYTES, Intake
 from ingest_service.jobs import Entry, QueueFull, QueueUnavailable, Receipt, Request
 from ingest_service.recorder import Unstored
+from ingest_service.sharing import Overfull
 from mesh.errors import CallError
 from sluice.alert.v1.alert_service_pb2 import Alert, RaiseAlertRequest
 from sluice.ingest.v1.ingest_service_pb2 import (
@@ -44,7 +47,9 @@ class FakeAlerts:
     async def read_alert(self, alert_id: str) -> Alert:
         for each in self.raised:
             if each.alert_id == alert_id:
-                return Alert(findings=each.findings, violations=each.violations)
+                return Alert(
+                    findings=each.findings, violations=each.violations, detectors=each.detectors
+                )
         return Alert()
 
 
@@ -60,7 +65,7 @@ class FakeRecorder:
         self.errors: list[Unstored | None] = []
         """What becomes of the next entries; None stores one, as does the end of the list."""
         self.lookups = 0
-        self.unreadable = False
+        self.unreadable: Exception | None = None
 
     @property
     def recorded(self) -> list[Interaction]:
@@ -76,8 +81,8 @@ class FakeRecorder:
 
     async def look_up(self, requests: Sequence[Request]) -> list[RequestRecord | None]:
         self.lookups += 1
-        if self.unreadable:
-            raise QueueUnavailable
+        if self.unreadable is not None:
+            raise self.unreadable
         return [self.records.get(request[:2]) for request in requests]
 
     async def close(self) -> None:
@@ -204,13 +209,19 @@ async def test_one_refusal_does_not_stop_the_others() -> None:
     ]
 
 
-@pytest.mark.parametrize("error", [QueueUnavailable(), QueueFull()])
-async def test_without_its_alert_a_refusal_is_neither_recorded_nor_final(error: Exception) -> None:
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(QueueUnavailable(), "QUEUE_UNAVAILABLE"), (QueueFull(), "ALERTS_FULL")],
+)
+async def test_without_its_alert_a_refusal_is_neither_recorded_nor_final(
+    error: Exception, reason: str
+) -> None:
     scene = Scene()
     scene.alerts.error = error
     with pytest.raises(CallError) as caught:
         await scene.take(SSN)
-    assert caught.value.code is grpc.StatusCode.UNAVAILABLE
+    assert (caught.value.code, caught.value.reason) == (grpc.StatusCode.UNAVAILABLE, reason)
+    assert caught.value.retry_after
     assert scene.recorder.recorded == []
 
 
@@ -313,6 +324,51 @@ async def test_a_verdict_is_never_replayed_as_another(size: int, before: str, lo
     assert scene.alerts.raised == ([] if lost else raised)
 
 
+@pytest.mark.parametrize("as_batch", [False, True])
+@pytest.mark.parametrize("was_sensitive", [False, True])
+@pytest.mark.parametrize("texts", [["fine"], ["fine", SSN, "as well"]])
+async def test_an_id_that_the_policy_sees_differently_by_now_stands_for_what_it_did(
+    as_batch: bool, was_sensitive: bool, texts: list[str], tmp_path: Path
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("version: 1\npatterns: [{name: order_id, pattern: 'ORD-[0-9]{6}'}]\n")
+    relaxed, strict = Gate(None), Gate(policy)
+    scene = Scene(strict if was_sensitive else relaxed)
+
+    async def call(text: str = "") -> list[str | CallError]:
+        if as_batch:
+            try:
+                return await scene.take_batch(*texts, *text, request_id="ORD-123456")
+            except CallError as error:
+                return [error]
+        return await scene.take(texts[0] + text, request_id="ORD-123456")
+
+    first = await call()
+    kept, raised = list(scene.recorder.recorded), list(scene.alerts.raised)
+    scene.intake._gate = relaxed if was_sensitive else strict
+    assert [told(each) for each in await call()] == [told(each) for each in first]
+    assert refused((await call("!"))[0]).reason == "REQUEST_ID_REUSED"
+    assert (scene.recorder.recorded, scene.alerts.raised) == (kept, raised)
+    if was_sensitive:
+        assert [each.path for each in refused(first[0]).fields] == ["/request_id"]
+        assert "ORD-123456" not in f"{kept}{scene.alerts.raised}"
+
+
+@pytest.mark.parametrize("as_batch", [False, True])
+async def test_an_id_that_looks_sensitive_is_not_judged_before_it_was_looked_up(
+    as_batch: bool,
+) -> None:
+    scene = Scene()
+    scene.recorder.unreadable = QueueUnavailable()
+    with pytest.raises(CallError) as caught:
+        if as_batch:
+            await scene.take_batch("fine", request_id="a@example.com")
+        else:
+            await scene.take("fine", request_id="a@example.com")
+    assert caught.value.reason == "QUEUE_UNAVAILABLE"
+    assert scene.alerts.raised == []
+
+
 @pytest.mark.parametrize("size", [1, 3])
 async def test_what_is_recorded_is_answered_also_when_detection_fails_by_then(size: int) -> None:
     gate = ChangingGate()
@@ -323,6 +379,24 @@ async def test_what_is_recorded_is_answered_also_when_detection_fails_by_then(si
     gate.odd = "odd"
     again = await (scene.take_batch(*texts) if size > 1 else scene.take(*texts, request_id="r"))
     assert again == first == [task(number) for number in range(size)]
+
+
+async def test_a_refusal_with_too_many_findings_to_list_is_replayed_as_it_was() -> None:
+    made = SubmitRequest(request_id="r-1")
+    many: list[Any] = [{f"{number:02}" + "k" * 900: "4111 1111 1111 1111"} for number in range(30)]
+    texts = made.data.list_value
+    texts.extend(many)
+    texts.extend([SSN, "AKIAQYLPMN5HFIQR7XYA"])
+    scene = Scene()
+    (first,), (again,) = [await scene.intake.take([made], lambda: "h") for _ in range(2)]
+    assert told(again) == told(first)
+    assert refused(first).metadata["detectors"] == "payment_card,us_ssn,aws_key"
+    (alert,) = scene.alerts.raised
+    assert alert.cut
+    # As an earlier version kept it.
+    del alert.detectors[:]
+    (again,) = await scene.intake.take([made], lambda: "h")
+    assert refused(again).metadata["detectors"] == "payment_card"
 
 
 async def test_a_refused_shape_is_replayed_with_its_fields() -> None:
@@ -380,9 +454,12 @@ async def test_without_a_refusal_nothing_is_looked_up() -> None:
     assert scene.recorder.lookups == 0
 
 
-async def test_what_cannot_be_looked_up_raises_no_alert_and_stops_no_other() -> None:
+@pytest.mark.parametrize("error", [QueueUnavailable(), QueueFull(), Overfull()])
+async def test_what_cannot_be_looked_up_raises_no_alert_and_stops_no_other(
+    error: Exception,
+) -> None:
     scene = Scene()
-    scene.recorder.unreadable = True
+    scene.recorder.unreadable = error
     with pytest.raises(CallError) as caught:
         await scene.take(SSN, request_id="r-1")
     assert caught.value.reason == "QUEUE_UNAVAILABLE"

@@ -83,8 +83,8 @@ async def test_a_job_answers_few_request_ids_and_carries_many_interactions() -> 
     await recording.close()
     sizes = [len(job) for job in jobs.jobs]
     assert sum(sizes) == 6000
-    assert len(sizes) <= 4
-    assert max(sum(each.request is not None for each in job) for job in jobs.jobs) <= 500
+    assert len(sizes) <= 12
+    assert max(sum(each.request is not None for each in job) for job in jobs.jobs) <= 100
 
 
 async def test_lookups_come_back_in_order() -> None:

@@ -3,8 +3,10 @@
 import grpc
 import pytest
 from google.protobuf import json_format
+from google.rpc.error_details_pb2 import BadRequest
+from google.rpc.status_pb2 import Status
 
-from ingest_service.intake import Outcome
+from ingest_service.intake import Outcome, _content_refusal
 from ingest_service.servicer import _results
 from mesh.errors import CallError, FieldError
 from mesh.server import MAX_MESSAGE_BYTES
@@ -40,6 +42,22 @@ def test_the_answer_to_a_batch_can_be_sent(path: str, accepted: int, rejected: i
     for each in answer.results[accepted:]:
         assert each.error.message == MESSAGE
         assert "a" * 32 in str(each.error)
+
+
+def test_each_of_many_refusals_names_a_field() -> None:
+    results = _results([refusal_of("payment_card", "/data")] * 5000, lambda: "0" * 36)
+    for each in results:
+        assert 'field: "/data"' in str(error_details(each.error).field_violations)
+
+
+def refusal_of(detector: str, path: str) -> CallError:
+    return _content_refusal("a" * 32, [detector], [(path, detector)] * 3)
+
+
+def error_details(status: Status) -> BadRequest:
+    found = BadRequest()
+    assert any(each.Unpack(found) for each in status.details)
+    return found
 
 
 def test_few_refusals_name_all_their_fields() -> None:
