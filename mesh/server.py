@@ -227,6 +227,7 @@ class _HandlerWrapper:
                 with self._calls:
                     return await behaviour(_decoded(decode, data), context)
             except Exception as error:
+                del data  # see _end
                 await self._end(name, context, error)
 
         return call
@@ -238,6 +239,7 @@ class _HandlerWrapper:
                     async for response in behaviour(_decoded(decode, data), context):
                         yield response
             except Exception as error:
+                del data  # see _end
                 await self._end(name, context, error)
 
         return call
@@ -284,6 +286,7 @@ class _HandlerWrapper:
         """End the call with the status that `error` stands for."""
         if isinstance(error, grpc.aio.AbortError):
             raise error
+        caught = error
         if isinstance(error, _Undecodable):
             error = await self._refuse_undecodable(name, context)
         call_id = request_id(context)
@@ -295,6 +298,10 @@ class _HandlerWrapper:
                 "Something went wrong on our side. Repeat the call; if it fails again, report the "
                 "request id to the operator.",
             )
+        # gRPC keeps the AbortError with the call, and that keeps what led to it: the request would
+        # stay in memory until the garbage collector comes, and under a flood that is late.
+        caught.__traceback__ = None
+        error.__traceback__ = error.__cause__ = error.__context__ = None
         trailers = [("grpc-status-details-bin", error.status(call_id).SerializeToString())]
         if error.retry_after is not None:
             trailers.append(("retry-after", str(math.ceil(error.retry_after)).encode()))

@@ -1,6 +1,8 @@
 """The server against real calls over a real socket, with a servicer that misbehaves on demand."""
 
 import asyncio
+import gc
+import tracemalloc
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -400,3 +402,27 @@ async def test_a_draining_process_does_not_serve(scene: Scene) -> None:
     watching.cancel()
     assert not await scene.serving()
     assert not await scene.serving(NAME)
+
+
+@pytest.mark.parametrize(
+    "error", [CallError(grpc.StatusCode.UNAVAILABLE, "AWAY", "Away."), OSError()]
+)
+async def test_a_failed_call_leaves_no_request_to_the_garbage_collector(
+    scene: Scene, error: Exception
+) -> None:
+    request = ingest.SubmitRequest()
+    request.data.string_value = "x" * 1024 * 1024
+    scene.servicer.error = error
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for _ in range(8):
+            with pytest.raises(grpc.aio.AioRpcError):
+                await scene.stub.Submit(request)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    # The last one is still on its way out.
+    assert kept < 3 * 1024 * 1024
