@@ -246,7 +246,6 @@ RULES: tuple[Rule, ...] = (
         "://[^ /]*:[^ ]+@",
         credentials.URL_CREDENTIALS,
         credentials.url_credentials,
-        patience=_LONG,
     ),
     Rule(
         "credential_assignment",
