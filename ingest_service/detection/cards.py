@@ -66,15 +66,20 @@ OTHER_GROUPS = "|".join(
 )
 
 _JOINT = re.compile(rb"[^0-9]+")
-_DAY_OF_EXPIRY = r"(?:[0-9]{1,2} ?[/.-] ?(?:20)?[0-9]{2}|20[0-9]{2}[/-][0-9]{2})\b"
+_DAY_OF_EXPIRY = (
+    r"(?:[0-9]{1,2} ?[/.-] ?(?:20)?[0-9]{2}|20[0-9]{2}[/-][0-9]{2}|(?:0[1-9]|1[0-2])[2-9][0-9])\b"
+)
 _CODE_OR_EXPIRY = Pattern(
-    r"(?i:cvv|cvc|cav|csc|cid|security[ _-]?code|card[ _-]?code)2?"
+    r"(?i:cvv|cvc|cav|csc|cid|\bcode|security[ _-]?code|card[ _-]?code|verification[ _-]?value)2?"
     r"(?i:[ _-]?(?:code|number|no|is))?[^0-9A-Za-z]{0,6}([0-9]{3,4})\b"
     r"|(?i:exp|expiry|expires|expiration|valid|good)(?i:[ _-]?(?:date|thru|through|until|to|on))?"
     rf"[^0-9A-Za-z]{{0,6}}({_DAY_OF_EXPIRY})"
     r"|\b((?:0[1-9]|1[0-2]) ?[/-] ?(?:20)?[2-9][0-9](?:[ ,;|/]{1,3}[0-9]{3,4})?)\b"
     r"|\|([0-9]{1,2}\|(?:20)?[0-9]{2}(?:\|[0-9]{3,4})?)\b"
 )
+# A code right after a card number, and what an item of a list is that is nothing else.
+_CODE_AFTER = Pattern(r"[ \t]{0,2}[,;|\t][ \t]{0,2}[0-9]{3,4}\b")
+_ITEM = Pattern(rf"[0-9]{{3,4}}|{_DAY_OF_EXPIRY}")
 # How far from a card number they stand in a text.
 _BESIDE = 96
 
@@ -337,19 +342,32 @@ def _called_otherwise(doc: Document, start: int) -> bool:
     )
 
 
-def beside(doc: Document, start: int, end: int) -> tuple[list[tuple[int, int]], list[int]]:
-    """Return where the security code and the expiry stand that belong to a card number: spans
-    before and after it in its own text, and the numbers of values beside it in the same object.
+def codes_near(doc: Document, start: int, end: int) -> list[tuple[int, int]]:
+    """Return where the security code and the expiry stand that belong to a card number, before and
+    after it in its own text.
 
     They are no findings of their own; whoever hides the card hides them too.
     """
-    index = doc.index_at(start)
-    first, last = doc.bounds(index)
-    spans: list[tuple[int, int]] = []
+    first, last = doc.bounds(doc.index_at(start))
+    after = _CODE_AFTER.begins(doc.raw, end, last)
+    spans = [(end, after)] if after else []
     for low, high in ((max(first, start - _BESIDE), start), (end, min(last, end + _BESIDE))):
         position = low
         while (match := _CODE_OR_EXPIRY.find(doc.raw, position, high)) is not None:
             spans.append((match[0], match[1]))
             position = match[2]
-    owner = doc.object_of(index)
-    return spans, doc.members_named(context.CARD_CODE, owner) if owner != ROOT else []
+    return spans
+
+
+def codes_beside(doc: Document, found: list[tuple[int, int]], refused: bool) -> list[int]:
+    """Return the numbers of the values that are security codes and expiries of cards: by their keys
+    in the object of a card, or anywhere in a refused submission, and by their shape in its list."""
+    fields = doc.fields
+    cards = {doc.index_at(start) for start, _ in found}
+    objects = {doc.object_of(index) for index in cards} - {ROOT}
+    places = [fields.places[index] for index in cards if index < len(fields.texts)]
+    lists = {owner for owner, token in places if isinstance(token, int)}
+    items = [index for index, (owner, _) in enumerate(fields.places) if owner in lists]
+    return doc.members_named(context.CARD_CODE, None if refused else objects) + [
+        index for index in items if _ITEM.fills(doc.raw[slice(*doc.bounds(index))])
+    ]

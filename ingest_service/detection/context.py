@@ -133,7 +133,8 @@ NOT_A_PHONE = Words(
 )  # fmt: skip
 
 CARD_CODE = Words(
-    "cvv", "cvv2", "cvc", "cvc2", "cav", "csc", "cid", "security code", "card code", "exp",
+    "cvv", "cvv2", "cvc", "cvc2", "cav", "csc", "cid", "security code", "card code",
+    "verification value", "card verification", "exp",
     "expiry", "expires", "expiration", "exp date", "exp month", "exp year", "expiry date",
     "expiry month", "expiry year", "expiration date", "expiration month", "expiration year",
     "valid thru", "valid until", "valid to", "good thru",

@@ -11,14 +11,17 @@ from math import log2
 from ingest_service.detection import context
 from ingest_service.detection.document import Document
 from ingest_service.detection.edges import ALPHANUMERIC, DIGITS, LETTERS, clear_before, word_before
-from ingest_service.detection.engine import Pattern
+from ingest_service.detection.engine import Pattern, every
 from ingest_service.detection.findings import Confidence
 from ingest_service.detection.hit import Hit
 from ingest_service.detection.normalize import fold
 
+_BLANK = r"(?: |%20|\+)"  # or what form encoding makes of it
 PRIVATE_KEY = (
-    r"-{4,5} ?BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)? ?-{4,5}|PuTTY-User-Key-File-[23]:"
+    rf"-{{4,5}}{_BLANK}?BEGIN{_BLANK}(?:[A-Z0-9]+{_BLANK}){{0,3}}PRIVATE{_BLANK}KEY"
+    rf"(?:{_BLANK}BLOCK)?{_BLANK}?-{{4,5}}|PuTTY-User-Key-File-[23]:"
 )
+PRIVATE_KEY_GATE = rf"PRIVATE{_BLANK}KEY|PuTTY-User"
 JWT = r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*"
 
 AWS = r"(?:AKIA|ASIA|ABIA|ACCA|A3T[A-Z0-9])[A-Z0-9]{16}|ABSK[A-Za-z0-9+/]{100,}={0,2}"
@@ -31,12 +34,11 @@ AZURE = (
     r"|[?&;](?i:sig)=([A-Za-z0-9%+/]{40,}(?:%3[Dd]|=)?)"
     r"|([A-Za-z0-9]{76}AZDO[A-Za-z0-9]{4})"
     r"|\b([A-Za-z0-9]{52}JQQJ9[A-Za-z0-9]{10,})"
-    r"|\b([A-Za-z0-9+/]{33,}\+(?:AMC|ABa|ASt|ACR|AzSe)[A-Za-z0-9+/]{5}[AQgw]==?)"
 )
-AZURE_GATE = (
-    r"(?i:accountkey|sharedaccesskey) ?=|[?&;](?i:sig)=|[0-9]Q~|AZDO|JQQJ9"
-    r"|\+(?:AMC|ABa|ASt|ACR|AzSe)"
-)
+AZURE_GATE = r"(?i:accountkey|sharedaccesskey) ?=|[?&;](?i:sig)=|[0-9]Q~|AZDO|JQQJ9"
+# By itself: beside the others it is looked for up to the end of a run again after each of them.
+AZURE_SIGNED = r"\b[A-Za-z0-9+/]{33,}\+(?:AMC|ABa|ASt|ACR|AzSe)[A-Za-z0-9+/]{5}[AQgw]==?"
+AZURE_SIGNED_GATE = r"\+(?:AMC|ABa|ASt|ACR|AzSe)"
 GITHUB = r"gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{60,}"
 GITLAB = (
     r"gl(?:pat|dt|rt|rtr|ptt|ft|soat|agent|oas|cbt|imt|ffct|wt)-(?:t[0-9]_)?[A-Za-z0-9_.-]{20,}"
@@ -112,6 +114,7 @@ ASSIGNMENT_GATE = (
 NAMED_KEY = rf"{_NAMES}[0-9]?\x1f"
 
 _AWS_ID = Pattern(AWS)
+_AWS_SECRET = Pattern(AWS_SECRET)
 # How far from the id of an access key its secret stands in a text: a line or two.
 _BESIDE = 256
 
@@ -189,16 +192,14 @@ _UUID = re.compile(rb"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DATE_OR_TIME = Pattern(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ].*)?|[0-9]{1,2}:[0-9]{2}.*")
 _WORDS = Pattern(r"[A-Za-z]+(?:[-_.'][A-Za-z]+)*")
 _NAME_OF_A_THING = Pattern(r"[a-z]+(?:[-_.:/][a-z0-9]{1,12})+")
-_ARMOUR = Pattern(r"-{4,5} ?(?:BEGIN|END) ")
-_FOOTER = Pattern(r"-{4,5} ?END [A-Z0-9 ]{0,64}-{4,5}")
-_KEY_LINES = Pattern(
-    r"(?:[A-Za-z-]+: [^\r\n\x1f]*[\r\n]|[ \t\r\n]|\\{1,8}[nr]|[A-Za-z0-9+/=]{12,}"
-    r"|[A-Za-z0-9+/=]{1,11}[\r\n])*"
+_HEAD = Pattern(PRIVATE_KEY)
+_ARMOUR = Pattern(rf"-{{4,5}}{_BLANK}?(?:BEGIN|END){_BLANK}|PuTTY-User-Key-File-[23]:|Private-MAC:")
+_FOOTER = Pattern(
+    rf"-{{4,5}}{_BLANK}?END{_BLANK}(?:[A-Z0-9]|{_BLANK}){{0,64}}-{{4,5}}"
+    r"|Private-MAC: ?[0-9a-f]{0,64}"
 )
-_PUTTY_LINES = Pattern(r"[^\r\n\x1f]*" + _KEY_LINES.source)
 _BASE64_RUN = re.compile(rb"[A-Za-z0-9+/]{12}")
-_BASE64 = ALPHANUMERIC | frozenset(b"+/=")
-_ENDS_A_LINE = frozenset(b"\r\n\\\x1f\"'")
+_BASE64_LINE = re.compile(rb"[A-Za-z0-9+/]{40}")
 
 
 def entropy(value: bytes) -> float:
@@ -230,8 +231,9 @@ def typed(value: bytes) -> bool:
 def private_key(doc: Document, start: int, end: int) -> Hit | None:
     """Judge the first line of a private key; the finding reaches to its last line.
 
-    Of a key that is cut off, that is the last line that can be one of a key. No more is looked at
-    than what lies before the next key, so that many first lines cost no more than one.
+    Of a key that is cut off, nobody knows which that is, whatever its lines begin with: it reaches
+    to the next key or to the end of the text. No more is looked at, so that many first lines cost
+    no more than one.
     """
     raw = doc.raw
     last = doc.bounds(doc.index_at(start))[1]
@@ -240,14 +242,33 @@ def private_key(doc: Document, start: int, end: int) -> Hit | None:
     footer = _FOOTER.begins(raw, stop, last)
     body = raw[end : stop if footer else min(end + 400, last)]
     if not _BASE64_RUN.search(body.replace(b"\\n", b"\n").replace(b"\\r", b"\n")):
+        lines = _list_of_lines(doc, start, end)
+        return (start, end, Confidence.HIGH) if lines is not None else None
+    return start, footer or stop, Confidence.HIGH
+
+
+def _list_of_lines(doc: Document, start: int, end: int) -> int | None:
+    """Return the list whose items are the lines of a key, if its first line is one, or None."""
+    index, fields = doc.index_at(start), doc.fields
+    if index + 1 >= len(fields.texts) or doc.bounds(index)[1] != end:
         return None
-    if footer:
-        return start, footer, Confidence.HIGH
-    lines = _PUTTY_LINES if raw[start] == 0x50 else _KEY_LINES
-    stop = tail = lines.begins(raw, end, stop) or end
-    while tail - stop < 12 and raw[tail] in _BASE64:
-        tail += 1
-    return start, tail if raw[tail] in _ENDS_A_LINE else stop, Confidence.HIGH
+    owner, token = fields.places[index]
+    below = range(index + 1, min(index + 5, len(fields.texts)))
+    if isinstance(token, int) and any(
+        fields.places[each][0] == owner and _BASE64_LINE.match(doc.raw, doc.bounds(each)[0])
+        for each in below
+    ):
+        return owner
+    return None
+
+
+def lines_beside(doc: Document, found: list[tuple[int, int]], refused: bool) -> list[int]:
+    """Return the numbers of the texts that are the lines of private keys in lists."""
+    heads = [each for each in found if _HEAD.begins(doc.raw, *each) == each[1]]
+    lists = {_list_of_lines(doc, *each) for each in heads} - {None}
+    if not lists:
+        return []
+    return [index for index, (owner, _) in enumerate(doc.fields.places) if owner in lists]
 
 
 def jwt(doc: Document, start: int, end: int) -> Hit | None:
@@ -295,16 +316,22 @@ def assigned(doc: Document, start: int, end: int) -> Hit | None:
 def aws_secret(doc: Document, start: int, end: int) -> Hit | None:
     """Judge forty base64 characters near words that name AWS, or beside the id of an access key: in
     the same text, or in the same object or list."""
-    raw = doc.raw
-    value = raw[start:end]
-    if raw[end] in ALPHANUMERIC or raw[start - 1] in ALPHANUMERIC or raw[end] in b"/+=":
+    if not _like_aws_secret(doc.raw, start, end):
         return None
-    if entropy(value) < 4.0 or typed(value) or not any(0x41 <= byte <= 0x5A for byte in value):
-        return None
-    named = any(byte in DIGITS for byte in value) and doc.near(context.AWS, start, end)
+    numbered = any(byte in DIGITS for byte in doc.raw[start:end])
+    named = numbered and doc.near(context.AWS, start, end)
     if not named and not _beside_aws_id(doc, start, end):
         return None
     return start, end, Confidence.MEDIUM
+
+
+def _like_aws_secret(raw: bytes, start: int, end: int) -> bool:
+    value = raw[start:end]
+    if raw[end] in ALPHANUMERIC or raw[start - 1] in ALPHANUMERIC or raw[end] in b"/+=":
+        return False
+    return (
+        entropy(value) >= 4.0 and not typed(value) and any(0x41 <= byte <= 0x5A for byte in value)
+    )
 
 
 def _beside_aws_id(doc: Document, start: int, end: int) -> bool:
@@ -315,6 +342,15 @@ def _beside_aws_id(doc: Document, start: int, end: int) -> bool:
     fields = doc.fields
     owners = doc.containers_with(_AWS_ID)
     return index < len(fields.texts) and fields.places[index][0] in owners
+
+
+def secrets_beside(doc: Document, found: list[tuple[int, int]], refused: bool) -> list[int]:
+    """Return the numbers of the texts that may hold the secret of a key whose id was found: of a
+    refused submission, wherever they stand."""
+    if not refused:
+        return []
+    spans = [(first, last) for first, last, _ in every(_AWS_SECRET, doc.raw)]
+    return [doc.index_at(first) for first, last in spans if _like_aws_secret(doc.raw, first, last)]
 
 
 def twilio_token(doc: Document, start: int, end: int) -> Hit | None:
@@ -369,6 +405,13 @@ def assignment(doc: Document, start: int, end: int) -> Hit | None:
         end -= 1
     strength = judge_secret(raw[start:end], _PASSWORD_NAMES.search(name) is not None)
     return (start, end, strength) if strength is not None else None
+
+
+def rest_of_value(doc: Document, start: int, end: int) -> list[tuple[int, int]]:
+    """Return what stands between the part of a value that was judged and its end: a password may
+    hold what else ends one."""
+    stop = doc.value_end(end)
+    return [(end, stop)] if stop > end else []
 
 
 def keyed(doc: Document, start: int, end: int) -> Hit | None:

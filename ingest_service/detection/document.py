@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
@@ -26,6 +27,8 @@ _CONTINUATION = bytes(range(0x80, 0xC0))
 _BEFORE = 48
 _AFTER = 28
 
+_ENDS_A_VALUE = re.compile(rb"[ \t\r\n\x1f\"'`;]")
+
 # A value no longer than this may name what its neighbours in the same object are.
 _LABEL_LENGTH = 32
 
@@ -42,13 +45,12 @@ class Document:
         "_counts",
         "_holders",
         "_labels",
-        "_members",
         "_named",
-        "_named_members",
         "_origins",
         "_said",
         "_starts",
         "_traces",
+        "_value",
         "absent",
         "fields",
         "folded",
@@ -87,8 +89,7 @@ class Document:
         self._said: dict[tuple[Words, Place], bool] = {}
         self._labels: dict[tuple[Words, int], bool] = {}
         self._holders: dict[Pattern, frozenset[int]] = {}
-        self._members: dict[int, list[int]] | None = None
-        self._named_members: dict[tuple[Words, int], list[int]] = {}
+        self._value: tuple[int, int] = (0, 0)
         self._children: dict[int, list[str]] | None = None
 
     @property
@@ -195,21 +196,31 @@ class Document:
             known = self._holders[pattern] = frozenset(owners)
         return known
 
-    def members_named(self, words: Words, container: int) -> list[int]:
-        """Return the numbers of the values that an object has under keys that say ``words``."""
-        if self._members is None:
-            self._members = {}
-            fields = self.fields
-            for index, (owner, token) in enumerate(fields.places):
-                if isinstance(token, str) and not fields.is_key[index]:
-                    self._members.setdefault(owner, []).append(index)
-        known = self._named_members.get((words, container))
-        if known is None:
-            members = self._members.get(container, [])
-            known = self._named_members[words, container] = [
-                index for index in members if says(words, str(self.fields.places[index][1]))
-            ]
-        return known
+    def members_named(self, words: Words, containers: set[int] | None) -> list[int]:
+        """Return the numbers of the values that stand under keys that say ``words``, in one of some
+        objects, or in any where None."""
+        fields = self.fields
+        said: dict[str, bool] = {}
+        found: list[int] = []
+        for index, (owner, token) in enumerate(fields.places):
+            if not isinstance(token, str) or fields.is_key[index]:
+                continue
+            if containers is None or owner in containers:
+                if token not in said:
+                    said[token] = says(words, token)
+                if said[token]:
+                    found.append(index)
+        return found
+
+    def value_end(self, position: int) -> int:
+        """Return where from ``position`` on the next blank, quote, semicolon or the end of the text
+        is. Asked from left to right, it looks at each byte once."""
+        first, stop = self._value
+        if not first <= position <= stop:
+            match = _ENDS_A_VALUE.search(self.raw, position)
+            stop = match.start() if match else len(self.raw)
+            self._value = (position, stop)
+        return stop
 
     def object_of(self, index: int) -> int:
         """Return the object that a text stands in, lists between them left out, or ROOT."""

@@ -30,7 +30,9 @@ def mask_text(text: str, spans: Iterable[Span]) -> str:
     they are a part of what is secret.
     """
     hidden = bytearray(len(text))
-    for start, end, everything in spans:
+    done = {False: 0, True: 0}
+    for start, end, everything in sorted(spans):
+        start, done[everything] = max(start, done[everything]), max(end, done[everything])
         for place in range(start, min(end, len(text))):
             character = text[place]
             if everything:

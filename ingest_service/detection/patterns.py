@@ -26,6 +26,8 @@ from ingest_service.detection.hit import Hit
 Check = Callable[[Document, int, int], Hit | None]
 
 NO_LIMIT = 1 << 30
+_LONG = 3_000
+"""Patience with what occurs over and over in logs: masked passwords, samples, part numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +51,19 @@ class Rule:
     patience: int = NO_LIMIT
 
 
-BESIDE: dict[str, Callable[[Document, int, int], tuple[list[tuple[int, int]], list[int]]]] = {
-    "payment_card": cards.beside
+SPANS_BESIDE: dict[str, Callable[[Document, int, int], list[tuple[int, int]]]] = {
+    "payment_card": cards.codes_near,
+    "credential_assignment": credentials.rest_of_value,
 }
-"""What belongs to a detector's findings and is hidden with them: spans, and numbers of texts."""
+"""What belongs to a finding of a detector and is hidden with it: spans of the joined bytes."""
+
+TEXTS_BESIDE: dict[str, Callable[[Document, list[tuple[int, int]], bool], list[int]]] = {
+    "payment_card": cards.codes_beside,
+    "aws_key": credentials.secrets_beside,
+    "private_key": credentials.lines_beside,
+}
+"""The same, for all findings of a detector at once: numbers of texts that are hidden whole. Asked
+is also whether the submission is refused."""
 
 KINDS: dict[str, Kind] = {
     **dict.fromkeys(
@@ -127,16 +138,15 @@ RULES: tuple[Rule, ...] = (
     Rule("payment_card", _CARD_GROUPS, cards.OTHER_GROUPS, cards.grouped),
     Rule("payment_card", cards.LISTED_GATE, cards.LISTED, cards.listed),
     Rule("payment_card", cards.BROKEN_GATE, cards.BROKEN, cards.broken),
-    Rule("iban", ibans.GATE, ibans.PATTERN, ibans.check, step=4, patience=300),
+    Rule("iban", ibans.GATE, ibans.PATTERN, ibans.check, step=4, patience=_LONG),
     Rule("us_ssn", _THREE_TWO_FOUR, identities.SSN, identities.separated_ssn),
     Rule(
         "us_ssn",
         context.SSN.source,
         identities.SSN_IN_TABLE,
         identities.separated_ssn,
-        patience=1000,
     ),
-    Rule("us_ssn", context.SSN.source, identities.SSN_NUMBER, identities.bare_ssn, patience=500),
+    Rule("us_ssn", context.SSN.source, identities.SSN_NUMBER, identities.bare_ssn),
     Rule("us_ssn", identities.SSN_LISTED_GATE, identities.SSN_LISTED, identities.listed_ssn),
     Rule("us_itin", context.TAXPAYER.source, identities.ITIN, identities.itin),
     Rule("us_routing_number", context.ROUTING.source, identities.NINE_DIGITS, identities.routing),
@@ -173,27 +183,22 @@ RULES: tuple[Rule, ...] = (
     Rule("private_ip_address", _QUAD, addresses.IPV4_PRIVATE, addresses.private_ipv4),
     Rule("private_ip_address", _COLONS, addresses.IPV6, addresses.private_ipv6),
     Rule("mac_address", _OCTETS, addresses.MAC, addresses.mac),
-    Rule(
-        "passport", context.PASSPORT.source, identities.PASSPORT, identities.passport, patience=1000
-    ),
+    Rule("passport", context.PASSPORT.source, identities.PASSPORT, identities.passport),
     Rule(
         "driving_licence",
         context.LICENCE.source,
         identities.LICENCE,
         identities.licence,
-        patience=500,
     ),
-    Rule(
-        "date_of_birth", context.BIRTH.source, identities.DATE, identities.birth_date, patience=1000
-    ),
+    Rule("date_of_birth", context.BIRTH.source, identities.DATE, identities.birth_date),
     Rule(
         "private_key",
-        "PRIVATE KEY|PuTTY-User",
+        credentials.PRIVATE_KEY_GATE,
         credentials.PRIVATE_KEY,
         credentials.private_key,
-        patience=200,
+        patience=_LONG,
     ),
-    Rule("jwt", "eyJ[A-Za-z0-9_-]{8}", credentials.JWT, credentials.jwt, patience=400),
+    Rule("jwt", "eyJ[A-Za-z0-9_-]{8}", credentials.JWT, credentials.jwt, patience=_LONG),
     Rule("aws_key", credentials.AWS_GATE, credentials.AWS, credentials.exact),
     Rule(
         "aws_key",
@@ -203,6 +208,9 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("gcp_key", rf"AIza{_WORD}{{4}}|ya29\.|GOCSPX-", credentials.GCP, credentials.vendor),
     Rule("azure_key", credentials.AZURE_GATE, credentials.AZURE, credentials.assigned),
+    Rule(
+        "azure_key", credentials.AZURE_SIGNED_GATE, credentials.AZURE_SIGNED, credentials.assigned
+    ),
     Rule(
         "github_token",
         "gh[pousr]_[A-Za-z0-9]{4}|github_pat_",
@@ -238,20 +246,19 @@ RULES: tuple[Rule, ...] = (
         "://[^ /]*:[^ ]+@",
         credentials.URL_CREDENTIALS,
         credentials.url_credentials,
-        patience=1000,
     ),
     Rule(
         "credential_assignment",
         credentials.ASSIGNMENT_GATE,
         credentials.ASSIGNMENT,
         credentials.assignment,
-        patience=300,
+        patience=_LONG,
     ),
     Rule(
         "credential_assignment",
         credentials.NAMED_KEY,
         credentials.NAMED_KEY,
         credentials.keyed,
-        patience=300,
+        patience=_LONG,
     ),
 )

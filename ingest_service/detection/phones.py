@@ -95,6 +95,8 @@ _DOTTED = Pattern(r"(?:[0-9]+\.)+[0-9]|(?:[0-9]+\.)*[0-9]\.[0-9.]+|[0-9]+\.[0-9]
 _SEVEN_DIGITS = re.compile(rb"[0-9]{3,4}\.[0-9]{4}")
 _YEARS = re.compile(rb"(?:19|20)[0-9]{2} ?- ?(?:19|20)[0-9]{2}")
 _COORDINATE = re.compile(rb"\+[0-9]{1,3}\.[0-9]{3,20}[-+]")
+_BLANKS = re.compile(rb"[ \t][ \t.()/-]{0,2}")
+_ROW = re.compile(rb"(?:[ \t]{1,2}[0-9]{1,9}){3}")
 _COUNTING = re.compile(rb"[0-9]+")
 _LABELS = frozenset((b"tel", b"phone", b"call", b"fax", b"mobile", b"t", b"p", b"m", b"ph"))
 
@@ -127,6 +129,16 @@ def exit_code(doc: Document, start: int, end: int) -> Hit | None:
 
 
 def _judge_international(raw: bytes, start: int, first: int, end: int) -> Hit | None:
+    hit = _ends_international(raw, start, first, end)
+    # It may have run on into what is counted, timed or sold after it.
+    for gap in reversed(list(_BLANKS.finditer(raw[first:end]))):
+        if hit or _ROW.match(raw, first + gap.start()):
+            break
+        hit = _ends_international(raw, start, first, first + gap.start())
+    return hit
+
+
+def _ends_international(raw: bytes, start: int, first: int, end: int) -> Hit | None:
     digits = digits_of(raw, first, end)
     code = next((digits[:n] for n in (1, 2, 3) if digits[:n] in _NATIONAL), None)
     if code is None or not _finished(raw, end):

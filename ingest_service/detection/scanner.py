@@ -29,7 +29,14 @@ from ingest_service.detection.findings import Action, Confidence, Finding, Kind,
 from ingest_service.detection.hit import Hit
 from ingest_service.detection.keywords import keyword_pattern
 from ingest_service.detection.normalize import fold
-from ingest_service.detection.patterns import BESIDE, KINDS, NO_LIMIT, RULES, Check
+from ingest_service.detection.patterns import (
+    KINDS,
+    NO_LIMIT,
+    RULES,
+    SPANS_BESIDE,
+    TEXTS_BESIDE,
+    Check,
+)
 from ingest_service.detection.policy import (
     CONFIDENCES,
     KIND_NAMES,
@@ -419,7 +426,7 @@ class _Run:
         """Drop what was found in a text and again in what the text was decoded to."""
         unique: dict[object, _Candidate] = {}
         for candidate in found:
-            place = (candidate.detector, *self._parts(candidate))
+            place = (id(candidate.detector), *self._parts(candidate))
             unique.setdefault(place, candidate)
         return list(unique.values())
 
@@ -549,6 +556,7 @@ class _Run:
         held: set[int] = set()
         hidden: set[int] = set()
         spans: dict[int, list[masking.Span]] = {}
+        hiding: dict[str, list[_Candidate]] = {}
         count = 0
         for candidate in real:
             indices = self._indices(candidate.start)
@@ -557,12 +565,20 @@ class _Run:
             held.update(here)
             detector = candidate.detector
             if verdict is Verdict.REJECT:
-                held.update([index for index, _, _ in self._beside(candidate)])
+                hiding.setdefault(detector.name, []).append(candidate)
             elif detector.treatment.action is Action.REDACT:
+                hiding.setdefault(detector.name, []).append(candidate)
                 own = [part for part in self._parts(candidate) if part[0] in here]
                 for index, start, end in (*own, *self._beside(candidate)):
                     secret = detector.kind is Kind.SECRET
                     spans.setdefault(index, []).append((start, end, secret))
+        for name, candidates in hiding.items():
+            for index in self._texts_beside(name, candidates, verdict):
+                if verdict is Verdict.REJECT:
+                    held.add(index)
+                else:
+                    secret = KINDS[name] is Kind.SECRET
+                    spans.setdefault(index, []).append((0, len(doc.texts[index]), secret))
         shadow_count = 0
         for candidate in shadow:
             indices = self._indices(candidate.start)
@@ -634,14 +650,19 @@ class _Run:
 
     def _beside(self, candidate: _Candidate) -> list[tuple[int, int, int]]:
         """Return the spans of the caller's own texts that are hidden with a candidate."""
-        find = BESIDE.get(candidate.detector.name)
+        find = SPANS_BESIDE.get(candidate.detector.name)
         if find is None:
             return []
-        spans, members = find(self._doc, candidate.start, candidate.end)
-        texts = self._doc.texts
-        return [part for span in spans for part in self._written(*span)] + [
-            (index, 0, len(texts[index])) for index in members
-        ]
+        spans = find(self._doc, candidate.start, candidate.end)
+        return [part for span in spans for part in self._written(*span)]
+
+    def _texts_beside(self, name: str, candidates: list[_Candidate], verdict: Verdict) -> list[int]:
+        """Return the numbers of the texts that are hidden with findings of one detector."""
+        find = TEXTS_BESIDE.get(name)
+        if find is None:
+            return []
+        spans = [(candidate.start, candidate.end) for candidate in candidates]
+        return find(self._doc, spans, verdict is Verdict.REJECT)
 
     def _names_a_field(self, candidate: _Candidate, index: int) -> bool:
         """Tell whether a finding is a keyword in a key: it says what is there, not what is in it,

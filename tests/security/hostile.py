@@ -41,7 +41,10 @@ NEAR_MISSES = {
     "ligature of 18": "\ufdfa", "emoji": "😀", "marks": "1\u0301\u200b", "keywords": "secret ",
     "one letter": "a", "names": "a_password", "dashed": "a-", "telegrams": "1234:",
     "discord": "mfa.",
-    "azure": "sig=", "keyed": "key-", "twilio": "twilio SK0",
+    "azure": "sig=", "azure in base64": "/" + "a" * 76 + "AZDO" + "bbbb",
+    "putty keys": "PuTTY-User-Key-File-2:AAAAAAAAAAAA\n",
+    "IBAN overlaps": "DE89DE89", "assigned runs": "password=a1,password=a1,",
+    "keyed": "key-", "twilio": "twilio SK0",
 }  # fmt: skip
 """A unit each, to be repeated."""
 

@@ -15,15 +15,21 @@ from google.protobuf import struct_pb2
 
 import ingest_service
 from ingest_service.detection import Policy, Scan, Scanner
+from ingest_service.detection.engine import SENTINEL, Pattern
+from ingest_service.detection.patterns import RULES, Rule
 from ingest_service.detection.policy import parse_policy
 from ingest_service.fields import walk
 from tests.scorecard.measure import to_value
 from tests.security.hostile import SHAPES, near_misses, opened
+from tests.security.siblings import units
 
 SMALL, LARGE = 64_000, 1_024_000
 
 MOST_TIMES_BENIGN = 25
 """How many times the time of numbers and dates of the same size."""
+
+MOST_UNITS = 200
+"""Of one rule: the names that passwords go by make thousands, much alike."""
 
 MOST_GROWTH = 24
 """For 16 times the size."""
@@ -131,6 +137,36 @@ def test_a_pattern_of_a_team_costs_linear_time_as_well(action: str, pattern: str
     assert after <= 8 * before
     assert more.checked <= 4 * less.checked + 64
     assert after < 10
+
+
+def refused(rule: Rule, pattern: Pattern, text: bytes) -> float:
+    """Return the processor time of finding every candidate of a rule, if each is refused."""
+    begun, position, end = time.process_time(), 0, len(text)
+    while (match := pattern.find(text, position, end)) is not None:
+        first, last, _ = match
+        position = first + rule.step if rule.step else max(last, position + 1)
+    return time.process_time() - begun
+
+
+def test_refused_matches_within_another_ones_run_cost_no_more_than_others() -> None:
+    """Leftmost first: as long as an alternative that began earlier may still match, a match that
+    another one has found is not known to be the one, and each search goes on to the end of it."""
+    slow = {}
+    for rule in RULES:
+        pattern = Pattern(rule.pattern)
+        made = list(units(rule.pattern))
+        for unit in random.Random(1).sample(made, min(len(made), MOST_UNITS)):
+            small, large = (
+                (unit * (size // len(unit))).encode() + SENTINEL for size in (SMALL, 8 * SMALL)
+            )
+            taken = refused(rule, pattern, small)
+            if taken < 0.008:
+                continue  # a search to the end for each match takes longer
+            taken = max(0.008, min(taken, refused(rule, pattern, small)))
+            grown = refused(rule, pattern, large)
+            if grown > MOST_GROWTH * taken:
+                slow[rule.detector, unit] = round(grown / taken)
+    assert slow == {}
 
 
 def stdlib_patterns() -> Iterator[tuple[str, re.Pattern[str] | re.Pattern[bytes]]]:

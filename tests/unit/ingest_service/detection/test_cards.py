@@ -164,6 +164,13 @@ def test_tables_of_numbers_rarely_ring(find: Find) -> None:
             {"pan": ["****"] * 4, "cvc": "***", "n": 1},
         ),
         ("4539%2D1488%2D3343%2D6461 cvv%3A 123", "****%******%******%****** cvv%3A ***"),
+        ("4539148833436461,123 ok", "****************,*** ok"),
+        ("4539148833436461 code 123 exp 1229", "**************** code *** exp ****"),
+        (["4539148833436461", "12/29", 123, "Bob"], ["****************", "**/**", "***", "Bob"]),
+        (
+            {"pan": "4539148833436461", "verification_value": "123"},
+            {"pan": "****************", "verification_value": "***"},
+        ),
         ({"exp": 1700000000, "cid": 5}, {"exp": 1700000000, "cid": 5}),
     ],
 )
@@ -176,6 +183,30 @@ def test_what_belongs_to_a_card_is_hidden_with_it(
     refused = Scanner(Policy.default()).scan(walk(data, 8), "")
     whole = json_format.MessageToJson(refused.mask(data))
     assert "123" not in whole and "987" not in whole
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"payment": {"card": "4539148833436461"}, "cvv": "987"},
+        {"card": "4539148833436461", "extra": {"cvv": "987"}},
+        {"cards": [{"pan": "4539148833436461"}], "codes": [{"cvc": 987}]},
+    ],
+)
+def test_a_refused_card_takes_every_code_with_it(
+    scanner: Scanner, to_value: Callable[[object], struct_pb2.Value], content: object
+) -> None:
+    data = to_value(content)
+    assert "987" not in json_format.MessageToJson(scanner.scan(walk(data, 8), "").mask(data))
+
+
+def test_codes_beside_many_cards_are_looked_for_once(
+    to_value: Callable[[object], struct_pb2.Value],
+) -> None:
+    content = {"card": ["4539148833436461"] * 300, **{f"cvv{n}": "123" for n in range(300)}}
+    data = to_value(content)
+    scan = Scanner(parse_policy("version: 1\naction: redact\n")).scan(walk(data, 8), "")
+    assert sum(map(len, scan._spans.values())) == 600
 
 
 def test_an_allowed_card_keeps_what_belongs_to_it(

@@ -7,12 +7,16 @@ import string
 from collections.abc import Callable
 
 import pytest
+from google.protobuf import json_format, struct_pb2
 
-from ingest_service.detection import Scan
+from ingest_service.detection import Policy, Scan, Scanner
+from ingest_service.detection.policy import parse_policy
+from ingest_service.fields import walk
 
 Find = Callable[[str], list[str]]
 Detect = Callable[[object], Scan]
 
+REDACT = Scanner(parse_policy("version: 1\naction: redact\n"))
 RANDOM = random.Random(11)
 LETTERS_AND_DIGITS = string.ascii_letters + string.digits
 HEX = "0123456789abcdef"
@@ -212,12 +216,88 @@ PUTTY = (
 
 @pytest.mark.parametrize(
     "key",
-    [PGP, RSA, RSA.replace("\n", "\\n"), RSA.replace("\n", "\r\n"), CUT, CUT + "\n" + LINE, PUTTY],
+    [
+        PGP,
+        RSA,
+        RSA.replace("\n", "\\n"),
+        RSA.replace("\n", "\r\n"),
+        RSA.replace("\n", "%0A").replace(" ", "%20").replace("+", "%2B"),
+        RSA.replace("\n", "%0A").replace("+", "%2B").replace(" ", "+"),
+        PUTTY,
+    ],
 )
 @pytest.mark.parametrize("around", ["{}", 'a "{}" b', "before\n{}\nand the end"])
 def test_a_key_block_is_one_finding_of_any_size(find: Find, key: str, around: str) -> None:
     (hit,) = [hit for hit in find(around.format(key)) if hit.startswith("private_key:")]
     assert hit.removeprefix("private_key:").rstrip() == key.rstrip()
+
+
+@pytest.mark.parametrize(
+    "joint", ["\n> ", "\n   | ", "\n * ", '" .\n"', "\n2026-01-01 INFO ", "<br>"]
+)
+def test_a_key_that_is_cut_off_is_hidden_to_the_end(find: Find, joint: str) -> None:
+    cut = joint.join(CUT.split("\n"))
+    assert find(f"before {cut}\nand the end") == [f"private_key:{cut}\nand the end"]
+
+
+def test_a_key_in_a_list_of_lines_is_hidden_whole(
+    scanner: Scanner, to_value: Callable[[object], struct_pb2.Value]
+) -> None:
+    data = to_value({"key": RSA.split("\n"), "note": "kept"})
+    for policy in (Policy.default(), parse_policy("version: 1\naction: redact\n")):
+        scan = Scanner(policy).scan(walk(data, 8), "")
+        kept = json_format.MessageToJson(scan.mask(data))
+        assert scan.detectors == ("private_key",)
+        assert LINE.strip() not in kept and "note" in kept
+    header = ["-----BEGIN PRIVATE KEY-----", "is what keys begin with", "or so"]
+    assert scanner.scan(walk(to_value(header), 8), "").findings == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("password=Tr0ub4,dor&3xZ9q end", "password=**************** end"),
+        ("Uid=u;Pwd=Tr0ub4dor<3xZ9q;a", "Uid=u;Pwd=***************;a"),
+        ("a=1&password=Tr0ub4dor&b=2 c", "a=1&password=************* c"),
+        ('{"password":"Tr0ub4dor!","a":1}', '{"password":"**********","a":1}'),
+    ],
+)
+def test_a_password_is_hidden_to_its_end(
+    to_value: Callable[[object], struct_pb2.Value], text: str, kept: str
+) -> None:
+    scan = REDACT.scan(walk(to_value(text), 8), "")
+    assert scan.mask(to_value(text)).string_value == kept
+
+
+def test_of_refused_key_ids_no_secret_is_kept(
+    scanner: Scanner, to_value: Callable[[object], struct_pb2.Value]
+) -> None:
+    data = to_value({"a": {"id": AWS_ID}, "b": [{"v": AWS_SECRET}], "c": "kept"})
+    kept = json_format.MessageToJson(scanner.scan(walk(data, 8), "").mask(data))
+    assert AWS_SECRET not in kept and AWS_ID not in kept and "kept" in kept
+
+
+def test_many_key_heads_cost_what_one_costs(to_value: Callable[[object], struct_pb2.Value]) -> None:
+    text = "PuTTY-User-Key-File-2:AAAAAAAAAAAA\n" * 1_000
+    spans = [(f.start, f.end) for f in REDACT.scan(walk(to_value(text), 8), "").findings]
+    assert {end - start for start, end in spans} == {35}
+
+
+EVERYDAY = {
+    "masked log": "\n".join(f"user=bob{n} password=******** ok" for n in range(1_000)),
+    "keys": [{"token": "none", "n": n} for n in range(1_000)],
+    "templates": "\n".join(f"postgres://user:password@host{n}/db" for n in range(2_000)),
+    "dates": {"note": "born in Rome", "dates": [f"2024-05-{n % 28 + 1:02}" for n in range(2_000)]},
+    "codes": {"note": "lost passport", "codes": [f"X{n:06}" for n in range(3_000)]},
+    "licences": {"note": "driving licence needed", "codes": [f"AB-{n:06}" for n in range(3_000)]},
+    "numbers": {"note": "ss number unknown", "ids": [10**8 + 7 * n for n in range(5_000)]},
+    "parts": " ".join(f"SE{n % 100:02}{n:012}" for n in range(1_000)),
+}
+
+
+@pytest.mark.parametrize("name", EVERYDAY)
+def test_lists_of_what_is_nothing_pass(scan: Detect, name: str) -> None:
+    assert scan(EVERYDAY[name]).detectors == ()
 
 
 def test_several_key_blocks_are_several_findings(find: Find) -> None:

@@ -123,3 +123,18 @@ def test_bare_numbers_by_key(scan: Detect, content: object) -> None:
 )
 def test_what_only_looks_like_a_phone_number_passes(find: Find, text: str) -> None:
     assert not [h for h in find(text) if h.startswith("phone")]
+
+
+@pytest.mark.parametrize("number", ["+49 30 12345678", "+44 20 7946 0958", "0044 20 7946 0958"])
+@pytest.mark.parametrize(
+    "after", ["12:30", "2 tickets", "2026-01-01", "/ 123-45-6789", "- 4111 1111 1111 1111"]
+)
+def test_an_international_number_ends_before_what_follows(
+    find: Find, number: str, after: str
+) -> None:
+    # Of some countries a number may be that much longer: then what follows is taken for its end.
+    assert any(hit.startswith(f"phone:{number}") for hit in find(f"{number} {after}"))
+
+
+def test_a_row_of_numbers_with_a_sign_is_no_number(find: Find) -> None:
+    assert find("+20 100 200 300 400 500 600 700") == []
