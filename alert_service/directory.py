@@ -20,7 +20,7 @@ _CHUNK_BYTES = 64 * 1024
 
 
 class Directory:
-    """An open directory. It is closed when the last thread that uses it lets go of it.
+    """An open directory, held until release(), closed when the last thread lets go of it.
 
     Creates it when it is missing. Raises OSError when that or opening it fails, Unhealthy while
     another process holds it.
@@ -52,6 +52,10 @@ class Directory:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Unhealthy("another process keeps its reports in this directory") from None
+
+    def release(self) -> None:
+        """Let it be opened anew, at once; who still uses this one may finish."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def is_in_place(self) -> bool:
         """Return whether this is still the directory at its path."""

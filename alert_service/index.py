@@ -93,10 +93,9 @@ class Index:
                 path.unlink(missing_ok=True)
         # SQLite gives its other files the mode of this one.
         os.close(os.open(self._path, os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-        self._writer = self._connect()
-        self._writer.executescript(f"{_SETUP} PRAGMA user_version = {VERSION};")
-        self._reader = self._connect()
+        self._writer, self._reader = self._connect(), self._connect()
         weakref.finalize(self, _close, self._reader, self._writer)
+        self._writer.executescript(f"{_SETUP} PRAGMA user_version = {VERSION};")
         self._totals = {
             at_edge: Total(
                 *self._writer.execute(

@@ -169,7 +169,10 @@ class Reports:
                 if opened is not None:
                     self._open = None
                     opened.index.close()
-                    del opened
+                    # An error that somebody still has may refer to it, so waiting for the last to
+                    # let go of it could take long.
+                    opened.edge.release()
+                    opened.main.release()
                 self._open = opened = self._open_anew()
             if self._unsure:
                 self._bring_in_step(opened)
