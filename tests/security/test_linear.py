@@ -25,14 +25,15 @@ from tests.security.siblings import units
 
 SMALL, LARGE = 64_000, 1_024_000
 
-MOST_TIMES_BENIGN = 25
-"""How many times the time of numbers and dates of the same size."""
+MOST_TIMES_BENIGN = 50
+"""How many times the time of numbers and dates of the same size. The dearest, a row of colons,
+takes 33 times as long, since each may begin an address; what is quadratic takes thousands."""
 
 MOST_UNITS = 200
 """Of one rule: the names that passwords go by make thousands, much alike."""
 
-MOST_GROWTH = 24
-"""For 16 times the size."""
+MOST_GROWTH = 32
+"""For 16 times the size; what is quadratic grows 256 times."""
 
 POLICIES = {
     "packaged": Policy.default(),
@@ -85,6 +86,7 @@ def test_a_hostile_text_costs_little_more_than_a_benign_one(policy: str, shape: 
 
 
 @pytest.mark.parametrize("policy", ["packaged", "redact"])
+@pytest.mark.timeout(300)
 def test_sixteen_times_the_text_costs_sixteen_times_as_much(policy: str) -> None:
     scanner = Scanner(POLICIES[policy])
     small, large = ({**near_misses(size), **opened(size)} for size in (SMALL, LARGE))
