@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -141,10 +142,10 @@ def influx_is_open(settings: LocalSettings) -> bool:
     """Tell whether InfluxDB answers queries of anyone, web pages in a browser included."""
     url = f"{influx_url(settings).rstrip('/')}/query?q=SHOW+DATABASES"
     try:
-        with urllib.request.urlopen(url, timeout=PROBE_SECONDS):
-            return True
+        _get(url)
     except OSError:
         return False
+    return True
 
 
 def named_servers(settings: LocalSettings) -> dict[str, Probe]:
@@ -352,10 +353,20 @@ def _redis_probe(url: str) -> Probe:
 
 def _http_probe(url: str) -> Probe:
     def probe() -> None:
-        with urllib.request.urlopen(url, timeout=PROBE_SECONDS):
-            pass
+        _get(url)
 
     return probe
+
+
+def _get(url: str) -> None:
+    """Do nothing when all is well there. Raises OSError."""
+    try:
+        with urllib.request.urlopen(url, timeout=PROBE_SECONDS):
+            pass
+    except urllib.error.HTTPError as error:
+        # It is an answer with a connection, and Python 3.14 warns when that stays open.
+        error.close()
+        raise
 
 
 def _grpc_probe(port: int) -> Probe:

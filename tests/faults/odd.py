@@ -440,7 +440,8 @@ def _alert(scene: Scene, alert_id: str) -> dict[str, Any]:
         with urllib.request.urlopen(url, timeout=10) as answer:
             found: dict[str, Any] = json.load(answer)["alert"]
             return found
-    except urllib.error.HTTPError:
+    except urllib.error.HTTPError as error:
+        error.close()
         return {}
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
@@ -239,8 +240,12 @@ class Scene:
 
     def _is_written(self, answer: Answer) -> bool:
         url = f"http://{self.mesh.gateway}/status/{answer.receipt}"
-        with urllib.request.urlopen(url, timeout=5) as reply:
-            return bool(json.load(reply)["state"] == "TASK_STATE_SUCCEEDED")
+        try:
+            with urllib.request.urlopen(url, timeout=5) as reply:
+                return bool(json.load(reply)["state"] == "TASK_STATE_SUCCEEDED")
+        except urllib.error.HTTPError as error:
+            error.close()
+            return False
 
     # Proxies.
 

@@ -13,7 +13,8 @@ OWN = parts.own_redis_server()
 SERVERS = {"packaged": parts.packaged_redis_server()} | ({"own": OWN} if OWN else {})
 
 
-@pytest.fixture(scope="session", params=list(SERVERS.values()), ids=list(SERVERS), autouse=True)
+# Of a session it would outlast this folder, and the unit tests that come later would meet it.
+@pytest.fixture(scope="module", params=list(SERVERS.values()), ids=list(SERVERS), autouse=True)
 def _redis_server(request: pytest.FixtureRequest) -> Iterator[None]:
     """Make every test of this folder use the one server, and then the other."""
     server: Path = request.param

@@ -91,6 +91,7 @@ def test_the_ledger_knows_what_is_open_and_where_its_message_is() -> None:
     ledger.drop_messages(["O"])
     assert [ledger.has_message(job) for job in "AO"] == [True, False]
     assert [*ledger.unplaced(500)] == [["O", "P"]]
+    ledger.close()
 
 
 @given(st.data())
