@@ -52,7 +52,7 @@ clean: install ## stop everything and delete its data, logs and reports
 tools: install ## bring grpcurl, influx and sluice-scan
 	@$(RUN) -m deploy.local tools
 
-unit: install ## run the tests that need no mesh; takes seconds
+unit: install ## run the tests that need no mesh; takes a minute
 	@$(RUN) -m pytest tests/unit
 
 test: tools ## run every test, on a mesh of its own (PART=e2e: one folder of tests/)
