@@ -13,6 +13,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from concurrent import futures
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -499,7 +500,8 @@ class Proxy:
 
     def _carry(self, inner: socket.socket, outer: socket.socket) -> None:
         lose = False
-        with inner, outer:
+        # A worker that crashes leaves its connections as they are.
+        with inner, outer, suppress(ConnectionError):
             while True:
                 for side in select.select([inner, outer], [], [])[0]:
                     data = side.recv(65536)
