@@ -68,7 +68,7 @@ class Alerts:
             return _counted_in(alert) if alert.at_edge else alert.alert_id
 
     async def read_alert(self, alert_id: str) -> Alert:
-        """Return an alert, with its lists only while it waits to be delivered.
+        """Return an alert; of one that still waits to be delivered, what was found and broken.
 
         It is empty when it is not kept or cannot be read now.
         """
