@@ -41,10 +41,10 @@ demo: install ## walk the four scenes on the running mesh
 	@$(RUN) -m deploy.local demo
 
 audit: install ## compare what was accepted with what is recorded (SINCE=12h: lately)
-	@$(WITH_MESH) -m worker.books $(if $(SINCE),--since $(SINCE))
+	@$(WITH_MESH) -m worker.reconciliation $(if $(SINCE),--since $(SINCE))
 
 deadletters: install ## list what could not be recorded, or put it back: REPLAY=all, REPLAY="id id"
-	@$(WITH_MESH) -m worker.dead_letters $(if $(REPLAY),replay $(filter-out all,$(REPLAY)),list)
+	@$(WITH_MESH) -m worker.dramatiq_queue.dead_letters $(if $(REPLAY),replay $(filter-out all,$(REPLAY)),list)
 
 clean: install ## stop everything and delete its data, logs and reports
 	@$(RUN) -m deploy.local clean
@@ -94,11 +94,11 @@ scorecard: install ## measure what detection finds and what it leaves alone
 
 # The comparison takes half an hour, growth some ten minutes of its own.
 bench: install ## measure Sluice beside the stack it replaces, and as it grows; takes 45 minutes
-	@$(RUN) -m tests.bench
-	@$(RUN) -m tests.bench --growth
+	@$(RUN) -m bench
+	@$(RUN) -m bench --growth
 
 capacity: install ## turn the measured figures into what N users need
-	@$(RUN) -m tests.bench.capacity
+	@$(RUN) -m bench.capacity
 
 lock: install ## pin the requirements anew
 	@uv=$$($(RUN) -c 'from deploy.local.parts import tool; print(tool("uv"))'); \

@@ -12,8 +12,8 @@ import grpc
 from google.protobuf.message import DecodeError, EncodeError, Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from ingest_service.jobs import Jobs, QueueUnavailable
 from ingest_service.metrics import ALERTS
+from job_store.store import Jobs, QueueUnavailable
 from mesh.fingerprint import Fingerprint
 from mesh.health import Unhealthy
 from mesh.logs import logger

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from google.protobuf.struct_pb2 import Value
 
-from ingest_service import detection, metrics
-from ingest_service.fields import Fields, plain_texts, walk
+import detection
+from detection.fields import Fields, plain_texts, walk
+from ingest_service import metrics
 from ingest_service.validation import (
     MAX_DEPTH,
     MAX_NODES,

@@ -21,7 +21,6 @@ POLICY_REFUSED = Gauge(
     "sluice_policy_refused",
     "Whether the policy file holds what cannot be used, and an old one holds",
 )
-QUEUE_FULL = Gauge("sluice_queue_full", "Whether submissions are turned away until it drains")
 
 # A labelled counter is looked up by its labels at every use; these are used for every submission.
 ACCEPTED = SUBMISSIONS.labels("accepted")

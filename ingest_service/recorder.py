@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from google.protobuf.struct_pb2 import Value
 
-from ingest_service.jobs import Entry, Jobs, QueueFull, QueueUnavailable, Receipt, Request
+from ingest_service.group_commit import Overfull, SharedTrips
 from ingest_service.metrics import COMMIT_SECONDS, JOB_INTERACTIONS
-from ingest_service.sharing import Overfull, SharedTrips
+from job_store.store import Entry, Jobs, QueueFull, QueueUnavailable, Receipt, Request
 from sluice.job.v1.job_pb2 import Interaction, LogInteractions, RequestRecord
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED
 

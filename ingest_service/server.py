@@ -7,19 +7,19 @@ import sys
 
 import grpc
 
+from detection import PolicyError
 from ingest_service.alerts import Alerts
-from ingest_service.detection import PolicyError
 from ingest_service.edge import EdgeServicer
 from ingest_service.gate import Gate
+from ingest_service.group_commit import SharedTrips
 from ingest_service.intake import Intake
-from ingest_service.jobs import Jobs
 from ingest_service.recorder import Recorder
 from ingest_service.servicer import IngestServicer, JobLookup
 from ingest_service.settings import IngestSettings
-from ingest_service.sharing import SharedTrips
+from job_store.redis_client import connect, use_envelopes
+from job_store.store import Jobs
 from mesh import client, server, telemetry
 from mesh.health import Health
-from mesh.queue import connect, use_envelopes
 from sluice.alert.v1 import alert_service_pb2
 from sluice.edge.v1 import edge_service_pb2
 from sluice.edge.v1.edge_service_pb2_grpc import add_EdgeServiceServicer_to_server

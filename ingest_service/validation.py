@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ingest_service.fields import Fields, Place
+from detection.fields import Fields, Place
 from mesh.errors import FieldError
 from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
 

@@ -7,7 +7,7 @@ import threading
 
 from mesh import logs, server, telemetry
 from mesh.health import Health
-from worker.broker import WorkerRoom
+from worker.dramatiq_queue.broker import WorkerRoom
 from worker.settings import WorkerSettings
 
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 import redis
 from google.protobuf.message import DecodeError
 
+from job_store.records import FINAL, Records
 from mesh.logs import log_each, logger
 from sluice.job.v1.job_pb2 import (
     JOB_STATE_FAILED,
@@ -24,11 +25,10 @@ from sluice.job.v1.job_pb2 import (
     LogInteractions,
 )
 from worker.alerts import Alerts, NotTaken, read
-from worker.dead_letters import UNDECODABLE, DeadLetter
-from worker.influx import Influx
-from worker.lines import VERDICTS, line, time_unix_nano
+from worker.dramatiq_queue.dead_letters import UNDECODABLE, DeadLetter
 from worker.metrics import ALERT_SERVICE_UP, INTERACTIONS
-from worker.records import FINAL, Records
+from worker.sinks.influxdb.lines import VERDICTS, line, time_unix_nano
+from worker.sinks.influxdb.writer import Influx
 from worker.waiting import Breaker, Interrupted, Outage, Stop
 
 log = logger("worker")

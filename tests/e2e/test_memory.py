@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
+from bench.payloads import text
+from bench.usage import usage_of
 from deploy.local.mesh import LocalMesh
 from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
 from sluice.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
-from tests.bench.payloads import text
-from tests.bench.usage import usage_of
 
 if TYPE_CHECKING:
     from sluice.ingest.v1.ingest_service_pb2_grpc import IngestServiceAsyncStub

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.mesh import LocalMesh
-from ingest_service.detection import Scanner, parse_policy
+from detection import Scanner, parse_policy
 from tests.e2e.meshes import mesh_with_database
 
 ROOT = Path(__file__).parents[2]

@@ -21,11 +21,11 @@ from typing import Any, cast
 
 import redis
 
+from job_store.records import place
 from sluice.job.v1.job_pb2 import JobRecord, LogInteractions
 from sluice.queue.v1.envelope_pb2 import Envelope
 from tests.faults import history
 from tests.faults.load import SECRET
-from worker.records import place
 
 QUEUES = ("interactions", "alerts")
 

@@ -25,20 +25,20 @@ import grpc
 from google.protobuf import json_format
 from google.rpc import error_details_pb2, status_pb2
 
+from bench.usage import usage_of
+from job_store.records import place
 from sluice.alert.v1 import alert_service_pb2
 from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
 from sluice.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
 from sluice.job.v1.job_pb2 import JobRecord
 from sluice.queue.v1.envelope_pb2 import Envelope
-from tests.bench.usage import usage_of
 from tests.faults import history
 from tests.faults.checker import recorded, reported
 from tests.faults.load import Caller
 from tests.faults.proxy import EMPTY_REPLY, Ending, Lost
 from tests.faults.scene import Scene, at_once
 from tests.faults.stage import HEARTBEAT_SECONDS, ONE_OF_EACH, TWO_OF_EACH, Kind
-from worker.dead_letters import DeadLetters
-from worker.records import place
+from worker.dramatiq_queue.dead_letters import DeadLetters
 
 DEFAULT_HEARTBEAT_SECONDS = 8.0
 

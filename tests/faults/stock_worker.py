@@ -13,11 +13,11 @@ import dramatiq
 import redis
 from dramatiq.brokers.redis import RedisBroker
 
-from mesh.queue import use_envelopes
+from job_store.records import Records
+from job_store.redis_client import use_envelopes
 from sluice.job.v1.job_pb2 import LogInteractions
-from worker.lines import line, time_unix_nano
-from worker.records import Records
 from worker.settings import WorkerSettings
+from worker.sinks.influxdb.lines import line, time_unix_nano
 
 WRITE_SECONDS = 2.0
 

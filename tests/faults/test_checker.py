@@ -18,9 +18,9 @@ from google.protobuf.struct_pb2 import Value
 
 from deploy.local.bootstrap import ROOT
 from deploy.local.credentials import Role
-from ingest_service.jobs import Jobs
 from ingest_service.recorder import Decided, entry
-from mesh.queue import connect, use_envelopes
+from job_store.redis_client import connect, use_envelopes
+from job_store.store import Jobs
 from tests.faults.checker import recorded
 from tests.faults.proxy import HOST, InfluxProxy
 from tests.faults.runner import judge

@@ -17,8 +17,9 @@ import pytest
 import redis
 from redis.connection import Connection
 
-from ingest_service.jobs import Entry, Jobs
-from mesh.queue import connect, use_envelopes
+from job_store.records import place
+from job_store.redis_client import connect, use_envelopes
+from job_store.store import Entry, Jobs
 from sluice.job.v1.job_pb2 import (
     JOB_STATE_FAILED,
     JOB_STATE_PENDING,
@@ -29,11 +30,11 @@ from sluice.job.v1.job_pb2 import (
 )
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_UNSPECIFIED, Verdict
 from tests.integration.processes import ROOT, Influx, Process, Redis, eventually, free_port
-from worker.books import balance, queued
-from worker.books.__main__ import BALANCED, DIFFERENT, UNKNOWN, main
-from worker.books.queued import QueueReader
-from worker.dead_letters import DeadLetters
-from worker.records import place
+from worker.dramatiq_queue.dead_letters import DeadLetters
+from worker.reconciliation import compare as balance
+from worker.reconciliation import redis_snapshot as queued
+from worker.reconciliation.__main__ import BALANCED, DIFFERENT, UNKNOWN, main
+from worker.reconciliation.redis_snapshot import QueueReader
 
 CANARY = "CANARY-77b0"
 
@@ -168,7 +169,7 @@ def test_an_empty_mesh_balances(mesh: Mesh, audit: Audit) -> None:
 
 
 def test_books_with_a_failed_point_balance(mesh: Mesh, recorded: Recorded) -> None:
-    command = [sys.executable, "-m", "worker.books"]
+    command = [sys.executable, "-m", "worker.reconciliation"]
     done = subprocess.run(
         command, env=os.environ | mesh.env, cwd=ROOT, capture_output=True, text=True
     )

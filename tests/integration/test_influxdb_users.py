@@ -23,8 +23,8 @@ from deploy.local.credentials import Role, authorization, credential_file, keep_
 from deploy.local.mesh import LocalMesh
 from deploy.local.settings import LocalSettings
 from tests.integration.processes import ROOT, Influx, Process, eventually, free_port
-from worker.influx import Influx as Writer
 from worker.settings import WorkerSettings
+from worker.sinks.influxdb.writer import Influx as Writer
 from worker.waiting import Outage
 
 ROW = 'interactions,verdict=accepted task_id="t" 1'

@@ -13,7 +13,8 @@ from dramatiq import Message
 from dramatiq.brokers.redis import RedisBroker
 from prometheus_client import REGISTRY
 
-from ingest_service.jobs import (
+from job_store.redis_client import connect, use_envelopes
+from job_store.store import (
     TIME_MARGIN_MICROSECONDS,
     TIMES_KEY,
     Entry,
@@ -24,7 +25,6 @@ from ingest_service.jobs import (
     Request,
 )
 from mesh.health import Unhealthy
-from mesh.queue import connect, use_envelopes
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
 from sluice.job.v1.job_pb2 import (
     JOB_STATE_PENDING,

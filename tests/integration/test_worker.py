@@ -27,7 +27,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import HealthServicer
 from ulid import ULID
 
-from mesh.queue import use_envelopes
+from job_store.records import place
+from job_store.redis_client import use_envelopes
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest, RaiseAlertResponse
 from sluice.job.v1 import job_pb2
 from sluice.job.v1.job_pb2 import DeliverAlert, Interaction, JobRecord, LogInteractions
@@ -36,9 +37,8 @@ from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED
 from tests.integration.alert_service import Service
 from tests.integration.processes import ROOT, Influx, Process, Redis, eventually, free_port
 from tests.unit.worker.test_alerts import field, nested_lists
-from worker import dead_letters
 from worker.actors import ALERT_TRIES
-from worker.records import place
+from worker.dramatiq_queue import dead_letters
 from worker.waiting import EXIT_CRASHED
 
 HEARTBEAT_SECONDS = 3.0

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from ingest_service.detection.patterns import KINDS
+from detection.patterns import KINDS
 from tests.scorecard.measure import HELD_OUT, TUNED, Score, corpus, default_scanner, measure, speed
 
 BASELINE = Path(__file__).with_name("baseline.json")

@@ -10,8 +10,8 @@ from random import Random
 
 from google.protobuf import struct_pb2
 
-from ingest_service.detection import Policy, Scanner, Verdict
-from ingest_service.fields import walk
+from detection import Policy, Scanner, Verdict
+from detection.fields import walk
 from tests.scorecard.case import Case
 from tests.scorecard.harmless import PROSE, harmless
 from tests.scorecard.notations import look_alikes, notations

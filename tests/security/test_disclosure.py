@@ -12,11 +12,11 @@ import redis
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from ulid import ULID
 
+from job_store.records import place
 from sluice.job.v1.job_pb2 import JobRecord
 from tests.e2e.client import Client, eventually
 from tests.security import wire
 from tests.security.calls import call
-from worker.records import place
 
 INSIDE = ("Traceback", "KeyError", "DecodeError", "Exception", ".py", "CANARY", "7070770", "File ")
 

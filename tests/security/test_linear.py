@@ -14,11 +14,11 @@ import pytest
 from google.protobuf import struct_pb2
 
 import ingest_service
-from ingest_service.detection import Policy, Scan, Scanner
-from ingest_service.detection.engine import SENTINEL, Pattern
-from ingest_service.detection.patterns import RULES, Rule
-from ingest_service.detection.policy import parse_policy
-from ingest_service.fields import walk
+from detection import Policy, Scan, Scanner
+from detection.engine import SENTINEL, Pattern
+from detection.fields import walk
+from detection.patterns import RULES, Rule
+from detection.policy import parse_policy
 from tests.scorecard.measure import to_value
 from tests.security.hostile import SHAPES, near_misses, opened
 from tests.security.siblings import units

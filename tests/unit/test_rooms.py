@@ -7,14 +7,22 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-SERVICES = {"ingest_service", "alert_service", "worker"}
 ROOMS = {
-    **{service: {service, "mesh", "sluice"} for service in SERVICES},
     "mesh": {"mesh", "sluice"},
+    "detection": {"detection"},
+    "job_store": {"job_store", "mesh", "sluice"},
+    "alert_service": {"alert_service", "mesh", "sluice"},
+    "ingest_service": {"ingest_service", "detection", "job_store", "mesh", "sluice"},
+    "worker": {"worker", "job_store", "mesh", "sluice"},
     "deploy": {"deploy", "mesh"},
 }
-OURS = SERVICES | {"mesh", "sluice", "deploy", "tests"}
-PURE = ["ingest_service/validation.py", "ingest_service/fields.py", "ingest_service/tasks.py"]
+OURS = {*ROOMS, "sluice", "bench", "tests"}
+PURE = [
+    "detection/fields.py",
+    "ingest_service/tasks.py",
+    "ingest_service/validation.py",
+    "worker/sinks/influxdb/lines.py",
+]
 IO = {"asyncio", "socket", "redis", "grpc.aio", "influxdb_client", "subprocess", "os", "pathlib"}
 
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench.capacity import Costs, costs, markdown, plan
+from bench.capacity import Costs, costs, markdown, plan
 
 CPU = {
     "api_gateway": 0.4,

@@ -1,5 +1,5 @@
-from tests.bench.cases import REFERENCE_RATE, steady_cases, stored_cases
-from tests.bench.loads import HttpLoad
+from bench.cases import REFERENCE_RATE, steady_cases, stored_cases
+from bench.loads import HttpLoad
 
 
 def test_a_steady_rate_waits_for_no_answer() -> None:

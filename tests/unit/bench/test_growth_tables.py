@@ -1,6 +1,6 @@
 from typing import Any
 
-from tests.bench.growth_tables import markdown
+from bench.growth_tables import markdown
 
 MACHINE = {
     "processor": "Abacus",

@@ -1,6 +1,6 @@
 from typing import Any
 
-from tests.bench.tables import markdown
+from bench.tables import markdown
 
 CIRCUMSTANCES: dict[str, Any] = {
     "machine": {

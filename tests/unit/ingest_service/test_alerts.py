@@ -12,7 +12,7 @@ from google.protobuf.struct_pb2 import Value
 
 from ingest_service import alerts as module
 from ingest_service.alerts import MAX_CALLS, Alerts, deliverable
-from ingest_service.jobs import QueueUnavailable
+from job_store.store import QueueUnavailable
 from mesh.fingerprint import Fingerprint
 from sluice.alert.v1.alert_service_pb2 import (
     Alert,

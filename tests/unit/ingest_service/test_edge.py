@@ -8,8 +8,8 @@ import grpc
 import pytest
 
 from ingest_service.edge import EdgeServicer
-from ingest_service.jobs import QueueFull, QueueUnavailable
 from ingest_service.recorder import Unstored
+from job_store.store import QueueFull, QueueUnavailable
 from mesh.errors import CallError
 from sluice.edge.v1.edge_service_pb2 import RecordRefusalRequest
 from tests.unit.ingest_service.test_intake import Scene

@@ -7,7 +7,8 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from ingest_service import detection, gate
+import detection
+from ingest_service import gate
 from ingest_service.gate import Gate
 from mesh.health import Unhealthy
 from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest

@@ -9,10 +9,10 @@ import grpc
 import pytest
 
 from ingest_service.gate import Gate, Judgement
+from ingest_service.group_commit import Overfull
 from ingest_service.intake import PART_BYTES, Intake
-from ingest_service.jobs import Entry, QueueFull, QueueUnavailable, Receipt, Request
 from ingest_service.recorder import Unstored
-from ingest_service.sharing import Overfull
+from job_store.store import Entry, QueueFull, QueueUnavailable, Receipt, Request
 from mesh.errors import CallError
 from sluice.alert.v1.alert_service_pb2 import Alert, RaiseAlertRequest
 from sluice.ingest.v1.ingest_service_pb2 import (

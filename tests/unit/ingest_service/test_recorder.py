@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pytest
 from google.protobuf.struct_pb2 import Value
 
-from ingest_service.jobs import Entry, QueueFull, QueueUnavailable, Receipt, Request
+from ingest_service.group_commit import Overfull
 from ingest_service.recorder import Decided, Recorder, entry
-from ingest_service.sharing import Overfull
+from job_store.store import Entry, QueueFull, QueueUnavailable, Receipt, Request
 from sluice.job.v1.job_pb2 import LogInteractions, RequestRecord
 
 

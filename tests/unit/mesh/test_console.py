@@ -109,9 +109,10 @@ def test_a_command_of_the_mesh_does_all_of_its_work(tmp_path: Path) -> None:
 
 def test_dead_letters() -> None:
     nowhere = {"SLUICE_REDIS_URL": "redis://127.0.0.1:9/0"}
-    assert unread("-m", "worker.dead_letters", "list", environment=nowhere) == (1, "")
+    command = ("-m", "worker.dramatiq_queue.dead_letters", "list")
+    assert unread(*command, environment=nowhere) == (1, "")
 
 
 def test_a_filter_ends_as_filters_do() -> None:
-    ended = unread("-m", "ingest_service.detection", given="card 4111 1111 1111 1111\n")
+    ended = unread("-m", "detection", given="card 4111 1111 1111 1111\n")
     assert ended == (-signal.SIGPIPE, "")

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.books.__main__ import main
-from worker.books.ledger import Found, Job, Ledger
-from worker.books.rows import Kept, Rows
-from worker.books.totals import Counts, Moves, Totals
+from worker.reconciliation.__main__ import main
+from worker.reconciliation.ledger import Found, Job, Ledger
+from worker.reconciliation.totals import Counts, Moves, Totals
 from worker.settings import WorkerSettings
+from worker.sinks.influxdb.reader import Kept, Rows
 from worker.waiting import Outage
 
 CANARY = "CANARY-e310"

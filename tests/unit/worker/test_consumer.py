@@ -6,12 +6,12 @@ import pytest
 import redis
 from dramatiq import Message
 
-from mesh.queue import use_envelopes
-from worker.audit import Audit
-from worker.broker import QueueBroker
-from worker.consumer import Delivery, QueueConsumer
-from worker.dead_letters import DeadLetter, DeadLetters
+from job_store.redis_client import use_envelopes
+from worker.dramatiq_queue.broker import QueueBroker
+from worker.dramatiq_queue.consumer import Delivery, QueueConsumer
+from worker.dramatiq_queue.dead_letters import DeadLetter, DeadLetters
 from worker.waiting import Interrupted, Stop
+from worker.watchdog import Audit
 
 
 class Crash(BaseException):
@@ -186,7 +186,7 @@ def test_what_is_for_a_later_version_is_held_and_then_goes_behind_the_others(
 
 
 def test_no_more_is_held_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.consumer.MOST_HELD", 1)
+    monkeypatch.setattr("worker.dramatiq_queue.consumer.MOST_HELD", 1)
     broker = Broker()
     broker.waiting = [message("new", actor="later"), message("newer", actor="later")]
     assert next(consumer(broker)[0]) is None

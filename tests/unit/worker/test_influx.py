@@ -8,8 +8,8 @@ import pytest
 import urllib3
 from influxdb_client.rest import ApiException
 
-from worker.influx import Influx
 from worker.settings import WorkerSettings
+from worker.sinks.influxdb.writer import Influx
 from worker.waiting import Outage
 
 CANARY = b"CANARY-9d2e"

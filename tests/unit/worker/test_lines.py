@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sluice.job.v1.job_pb2 import Interaction, LogInteractions
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED
-from worker.lines import json_text, line, time_unix_nano
+from worker.sinks.influxdb.lines import json_text, line, time_unix_nano
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)

@@ -1,0 +1,1 @@
+"""How jobs lie in Redis: keys, records, scripts and counts; the only place that knows."""

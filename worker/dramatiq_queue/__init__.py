@@ -1,0 +1,1 @@
+"""The Dramatiq queues, consumed so that no message is lost or stranded."""

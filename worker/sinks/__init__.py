@@ -1,0 +1,1 @@
+"""Where interactions are written to."""
