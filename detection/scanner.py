@@ -210,7 +210,7 @@ class Scanner:
             detector.number for plan in self._plans.values() for detector in plan
         ) | {self._encoded}
 
-    def stirs(self, texts: list[str]) -> bool:
+    def may_match(self, texts: list[str]) -> bool:
         """Tell whether any pattern may occur in ``texts``, whoever sent them, in one pass.
 
         When it says no, `scan` would find nothing in them; that holds for the texts of many
@@ -275,7 +275,7 @@ class Scanner:
 
     def _finds(self, name: str, text: str) -> bool:
         """Tell whether the pattern of that name, wherever it is not off, finds something."""
-        if not self.stirs([text]):
+        if not self.may_match([text]):
             return False
         doc = Document(_one(text), "", [])
         matching = self._matching(doc.raw)

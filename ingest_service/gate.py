@@ -146,7 +146,7 @@ class Gate:
         self._file = detection.PolicyFile(policy_file) if policy_file else None
         self._packaged = detection.Scanner(detection.Policy.default())
 
-    def are_plain(self, submissions: Sequence[SubmitRequest]) -> bool:
+    def are_clean(self, submissions: Sequence[SubmitRequest]) -> bool:
         """Tell, at a fraction of the cost, whether `judge` would find nothing in any of them.
 
         May say False of submissions in which there is nothing. Raises when detection fails.
@@ -163,7 +163,7 @@ class Gate:
                     if not is_name(name):
                         return False
                     texts.append(name)
-        return not scanner.stirs(texts)
+        return not scanner.may_match(texts)
 
     def judge(self, submission: SubmitRequest) -> Judgement:
         """Return the judgement on one submission. Thread-safe.

@@ -177,7 +177,7 @@ class Intake:
         self._judging.shutdown()
         await self._recorder.close()
 
-    async def _are_plain(self, submissions: Sequence[SubmitRequest]) -> bool:
+    async def _are_clean(self, submissions: Sequence[SubmitRequest]) -> bool:
         """Tell whether nothing can be in any of them, where that can be told quickly."""
         try:
             for start in range(0, len(submissions), SIEVED_TOGETHER):
@@ -186,7 +186,7 @@ class Intake:
                 some = submissions[start : start + SIEVED_TOGETHER]
                 if sum([each.ByteSize() for each in some]) > MAX_SIEVED_BYTES:
                     return False
-                if not self._gate.are_plain(some):
+                if not self._gate.are_clean(some):
                     return False
         except Exception as error:
             # Whatever it was, the judgement meets it again, and fails closed.
@@ -214,7 +214,7 @@ class Intake:
         self, submissions: Sequence[SubmitRequest]
     ) -> list[Judgement | CallError | None] | None:
         """Return the judgements on these submissions, or None when nothing is in any of them."""
-        if await self._are_plain(submissions):
+        if await self._are_clean(submissions):
             metrics.ACCEPTED.inc(len(submissions))
             return None
         return [await self._judge(submission) for submission in submissions]

@@ -72,7 +72,7 @@ CONTENT = {
 )
 def test_other_notations(scan: Detect, to_value: ToValue, detector: str, content: object) -> None:
     assert detector in {finding.detector for finding in scan(content).findings}
-    assert not Gate(None).are_plain([SubmitRequest(data=to_value(content))])
+    assert not Gate(None).are_clean([SubmitRequest(data=to_value(content))])
 
 
 @pytest.mark.parametrize(
@@ -125,9 +125,9 @@ def test_a_list_is_looked_at_in_either_path(to_value: ToValue) -> None:
         [None, True],
     )
     for content in plain:
-        assert gate.are_plain([SubmitRequest(data=to_value({"v": content}))])
+        assert gate.are_clean([SubmitRequest(data=to_value({"v": content}))])
     for parted in (["536", {}, "22", "5587"], [*range(40), [1], *map(int, CARD)]):
-        assert not gate.are_plain([SubmitRequest(data=to_value(parted))])
+        assert not gate.are_clean([SubmitRequest(data=to_value(parted))])
         assert Scanner(Policy.default()).scan(walk(to_value(parted), 8), "").findings
 
 

@@ -121,7 +121,7 @@ class ChangingGate(Gate):
         self.no = "no"
         self.odd = "odd"
 
-    def are_plain(self, submissions: Sequence[SubmitRequest]) -> bool:
+    def are_clean(self, submissions: Sequence[SubmitRequest]) -> bool:
         texts = [each.data.string_value for each in submissions]
         return not any(word and word in text for text in texts for word in (self.no, self.odd))
 

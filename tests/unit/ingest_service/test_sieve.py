@@ -86,7 +86,7 @@ def value(data: Any) -> Value:
 
 @given(st.lists(st.builds(SubmitRequest, data=values.map(value), source=texts, request_id=texts)))
 def test_what_passes_has_nothing_in_it(submissions: list[SubmitRequest]) -> None:
-    if GATE.are_plain(submissions):
+    if GATE.are_clean(submissions):
         for submission in submissions:
             judgement = GATE.judge(submission)
             assert not judgement.violations.count
@@ -97,14 +97,14 @@ def test_what_passes_has_nothing_in_it(submissions: list[SubmitRequest]) -> None
 @given(st.one_of(parts, st.dictionaries(st.sampled_from(["ssn", "card", "x"]), parts)))
 def test_what_passes_is_no_value_taken_apart(content: Any) -> None:
     submission = SubmitRequest(data=value(content))
-    if GATE.are_plain([submission]):
+    if GATE.are_clean([submission]):
         assert not GATE.judge(submission).refused
 
 
 def test_pairs_of_digits_are_looked_at() -> None:
     pairs = [int("4539148833436461"[n : n + 2]) for n in range(0, 16, 2)]
 
-    assert not GATE.are_plain([SubmitRequest(data=value(pairs))])
+    assert not GATE.are_clean([SubmitRequest(data=value(pairs))])
 
 
 @pytest.mark.parametrize("card", [["4111", "1111", "1111", "1111"], [4111, 1111, 1111, 1111]])
@@ -115,19 +115,19 @@ def test_what_a_list_parts_from_the_rest_of_a_list_is_looked_at(
     submission = SubmitRequest(data=value([*before, ["of its own"], *card]))
 
     assert GATE.judge(submission).refused
-    assert not GATE.are_plain([submission])
+    assert not GATE.are_clean([submission])
 
 
 def test_a_list_of_objects_beside_a_number_passes() -> None:
-    assert GATE.are_plain([SubmitRequest(data=value([7, *[{"name": "red"}] * 40]))])
+    assert GATE.are_clean([SubmitRequest(data=value([7, *[{"name": "red"}] * 40]))])
 
 
 @pytest.mark.parametrize("caught", CAUGHT)
 def test_one_among_many_is_caught(caught: str) -> None:
     plain = [SubmitRequest(data=value(f"order {number}")) for number in range(99)]
 
-    assert GATE.are_plain(plain)
-    assert not GATE.are_plain([*plain, SubmitRequest(data=value({"note": caught}))])
+    assert GATE.are_clean(plain)
+    assert not GATE.are_clean([*plain, SubmitRequest(data=value({"note": caught}))])
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_what_needs_a_closer_look_is_judged(data: Any) -> None:
     else:
         submission = SubmitRequest(data=value(data))
 
-    assert not GATE.are_plain([submission])
+    assert not GATE.are_clean([submission])
 
 
 @pytest.mark.parametrize("depth", [31, 32, 33])
@@ -160,7 +160,7 @@ def test_depth_is_held(depth: int) -> None:
         data = [data]
     submission = SubmitRequest(data=value(data))
 
-    assert GATE.are_plain([submission]) is not bool(GATE.judge(submission).violations.count)
+    assert GATE.are_clean([submission]) is not bool(GATE.judge(submission).violations.count)
 
 
 def test_usual_submissions_pass() -> None:
@@ -172,4 +172,4 @@ def test_usual_submissions_pass() -> None:
         "gift": True,
     }
 
-    assert GATE.are_plain([json_format.ParseDict({"data": usual}, SubmitRequest())])
+    assert GATE.are_clean([json_format.ParseDict({"data": usual}, SubmitRequest())])
