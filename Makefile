@@ -44,7 +44,7 @@ audit: install ## compare what was accepted with what is recorded (SINCE=12h: la
 	@$(WITH_MESH) -m worker.reconciliation $(if $(SINCE),--since $(SINCE))
 
 deadletters: install ## list what could not be recorded, or put it back: REPLAY=all, REPLAY="id id"
-	@$(WITH_MESH) -m worker.dramatiq_queue.dead_letters $(if $(REPLAY),replay $(filter-out all,$(REPLAY)),list)
+	@$(WITH_MESH) -m worker.dead_letters $(if $(REPLAY),replay $(filter-out all,$(REPLAY)),list)
 
 clean: install ## stop everything and delete its data, logs and reports
 	@$(RUN) -m deploy.local clean

@@ -18,7 +18,8 @@ from typing import Any
 
 from bench.cases import RATES, SATURATED
 from ingest_service.settings import IngestSettings
-from job_store.store import FULL_SHARE, REQUEST_WINDOWS
+from job_store.admission import FULL_SHARE
+from job_store.request_ids import WINDOWS
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 USERS = (10, 50, 100, 1000, 10_000)
@@ -131,7 +132,7 @@ def plan(measured: Sequence[Costs], users: int, per_user: float) -> Plan:
     kept = found.pending * OUTAGE_SECONDS + found.done * max(retention - OUTAGE_SECONDS, 0)
     # The ids of a window expire together, so the oldest are a window older than they have to be.
     remembered = IngestSettings.model_fields["request_retention_seconds"].default
-    remembered *= 1 + 1 / REQUEST_WINDOWS
+    remembered *= 1 + 1 / WINDOWS
     return Plan(
         users=users,
         ingest=ingest,

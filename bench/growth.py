@@ -20,7 +20,8 @@ from bench.payloads import as_json
 from bench.rounds import measure_cases
 from bench.stacks import WORKER_THREADS, Sluice
 from bench.usage import peak_of
-from job_store.queues import INTERACTIONS, fetched_key
+from job_store.keys import INTERACTIONS
+from job_store.queues import StoredQueue
 from worker.dramatiq_queue.broker import QueueBroker
 from worker.waiting import Stop
 
@@ -182,7 +183,7 @@ def _fetch(stack: Sluice) -> tuple[float, float]:
         broker.do_fetch(INTERACTIONS, WORKER_THREADS)
         taken.append(time.monotonic() - began)
         within.append(_script_seconds(stack) - scripts_before)
-        fetched: Any = stack.redis.smembers(fetched_key(INTERACTIONS, broker.broker_id))
+        fetched = StoredQueue(stack.redis, INTERACTIONS).fetched(broker.broker_id)
         broker.do_requeue(INTERACTIONS, *fetched)
     return median(taken) * 1000, median(within) * 1000
 

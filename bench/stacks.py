@@ -22,7 +22,8 @@ from deploy.local.mesh import LocalMesh
 from deploy.local.programs import Program
 from deploy.local.settings import HOST, LocalSettings
 from deploy.local.supervision import Supervisor
-from job_store.queues import INTERACTIONS, messages_key
+from job_store.counts import Counts, CountsReader
+from job_store.keys import INTERACTIONS, ONLY
 from worker.settings import WorkerSettings
 
 START_SECONDS = 60.0
@@ -112,29 +113,27 @@ class Sluice(Stack):
     def written(self) -> int:
         """Return how many interactions are settled: written or failed."""
         counts = self._counts()
-        return counts["written"] + counts["failed"]
+        return counts.written + counts.failed
 
     def accepted(self) -> int:
         """Return how many interactions are durable or were."""
-        return self._counts()["accepted"]
+        return self._counts().accepted
 
     def backlog(self) -> int:
         """Return how many accepted interactions are not settled."""
         counts = self._counts()
-        return counts["accepted"] - counts["written"] - counts["failed"]
+        return counts.accepted - counts.written - counts.failed
 
     def jobs(self) -> int:
         """Return how many jobs wait or are being written."""
-        return self.redis.hlen(messages_key(INTERACTIONS))
+        return self.redis.hlen(ONLY.messages(INTERACTIONS))
 
     def rows(self) -> int:
         """Return how many rows the database holds."""
         return _rows(self.mesh.influx_url, self.mesh.influx_headers())
 
-    def _counts(self) -> dict[str, int]:
-        names = ("accepted", "written", "failed")
-        values = self.redis.hmget("sluice:counts", list(names))
-        return {name: int(value or 0) for name, value in zip(names, values, strict=True)}
+    def _counts(self) -> Counts:
+        return CountsReader(self.redis).counts()
 
 
 class Noop(Stack):

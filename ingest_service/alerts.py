@@ -13,7 +13,8 @@ from google.protobuf.message import DecodeError, EncodeError, Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ingest_service.metrics import ALERTS
-from job_store.store import Jobs, QueueUnavailable
+from job_store.alert_queue import AlertQueue
+from job_store.errors import QueueUnavailable
 from mesh.fingerprint import Fingerprint
 from mesh.health import Unhealthy
 from mesh.logs import logger
@@ -41,10 +42,10 @@ alert stays below 2 MiB, half of what a message may have."""
 class Alerts:
     """The alert service as ingest sees it."""
 
-    def __init__(self, channel: grpc.aio.Channel, jobs: Jobs) -> None:
+    def __init__(self, channel: grpc.aio.Channel, queue: AlertQueue) -> None:
         self._alert_service = AlertServiceStub(channel)
         self._health = health_pb2_grpc.HealthStub(channel)
-        self._jobs = jobs
+        self._queue = queue
         self._turns = asyncio.Semaphore(MAX_CALLS)
         self._failed = 0.0
         """When a call failed because the service is away."""
@@ -54,7 +55,7 @@ class Alerts:
 
         What cannot be delivered is left out. Of what the gateway refused the id is that of the
         alert in which it is counted. Idempotent by `alert_id`, which must be set. Raises
-        jobs.QueueUnavailable or jobs.QueueFull when neither could be done.
+        QueueUnavailable or QueueFull when neither could be done.
         """
         alert = deliverable(alert)
         try:
@@ -63,7 +64,7 @@ class Alerts:
             return raised.alert_id
         except grpc.aio.AioRpcError as error:
             log.warning("alert queued", alert_id=alert.alert_id, error=error.code().name)
-            await asyncio.to_thread(self._jobs.enqueue_alert, alert)
+            await asyncio.to_thread(self._queue.enqueue, alert)
             ALERTS.labels("queued").inc()
             return _counted_in(alert) if alert.at_edge else alert.alert_id
 
@@ -76,7 +77,7 @@ class Alerts:
             request = GetAlertRequest(alert_id=alert_id)
             return (await self._call(self._alert_service.GetAlert, request)).alert
         with suppress(QueueUnavailable):
-            queued = await asyncio.to_thread(self._jobs.read_alert, alert_id)
+            queued = await asyncio.to_thread(self._queue.read, alert_id)
             if queued is not None:
                 return Alert(
                     findings=queued.findings,

@@ -17,7 +17,9 @@ from ingest_service.gate import Gate, Judgement
 from ingest_service.group_commit import Overfull
 from ingest_service.recorder import Decided, Recorder, Unstored, entry
 from ingest_service.validation import MAX_BATCH, is_name
-from job_store.store import QueueFull, QueueUnavailable, Receipt, Request, receipt_of
+from job_store.errors import QueueFull, QueueUnavailable
+from job_store.request_ids import Request
+from job_store.store import Receipt, receipt_of
 from mesh.errors import MAX_FIELDS, CallError, FieldError
 from mesh.logs import logger
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest

@@ -11,7 +11,9 @@ from google.protobuf.struct_pb2 import Value
 
 from ingest_service.group_commit import Overfull, SharedTrips
 from ingest_service.metrics import COMMIT_SECONDS, JOB_INTERACTIONS
-from job_store.store import Entry, Jobs, QueueFull, QueueUnavailable, Receipt, Request
+from job_store.errors import QueueFull, QueueUnavailable
+from job_store.request_ids import Request
+from job_store.store import Entry, JobStore, Receipt
 from sluice.job.v1.job_pb2 import Interaction, LogInteractions, RequestRecord
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED
 
@@ -21,7 +23,7 @@ Redis, the worker and InfluxDB as several submissions do in all, so it pays to b
 
 REQUEST_ID_ITEMS = 49
 """What an entry with a request id counts for besides: so a job of 5,000 items carries at most 100,
-the same as are looked up in one step, see jobs.IDS_AT_A_TIME."""
+the same as are looked up in one step, see job_store.request_ids.IDS_AT_A_TIME."""
 
 Unstored = QueueUnavailable | QueueFull | Overfull
 """Why an entry has no receipt."""
@@ -71,7 +73,7 @@ class Recorder:
     """Makes interactions durable in Redis, many in one job while many come in."""
 
     def __init__(
-        self, jobs: Jobs, *, max_items: int, max_bytes: int, max_waiting_bytes: int
+        self, jobs: JobStore, *, max_items: int, max_bytes: int, max_waiting_bytes: int
     ) -> None:
         self._jobs = jobs
         self._max_items = max_items

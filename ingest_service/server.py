@@ -16,8 +16,10 @@ from ingest_service.intake import Intake
 from ingest_service.recorder import Recorder
 from ingest_service.servicer import IngestServicer, JobLookup
 from ingest_service.settings import IngestSettings
-from job_store.redis_client import connect, use_envelopes
-from job_store.store import Jobs
+from job_store.admission import Admission
+from job_store.alert_queue import AlertQueue
+from job_store.redis_client import connect
+from job_store.store import JobStore
 from mesh import client, server, telemetry
 from mesh.health import Health
 from sluice.alert.v1 import alert_service_pb2
@@ -39,14 +41,18 @@ async def serve(settings: IngestSettings) -> None:
 
     Exits with a line that says why when the policy cannot be used.
     """
-    use_envelopes()
-    jobs = Jobs(
-        connect(settings.redis_url),
+    redis_client = connect(settings.redis_url)
+    admission = Admission(
+        redis_client,
+        max_jobs=settings.max_queued_jobs,
+        max_alerts=settings.max_queued_alerts,
+        max_alert_bytes=settings.max_queued_alert_bytes,
+    )
+    jobs = JobStore(
+        redis_client,
+        admission,
         record_seconds=settings.status_retention_seconds,
         request_seconds=settings.request_retention_seconds,
-        max_queued=settings.max_queued_jobs,
-        max_queued_alerts=settings.max_queued_alerts,
-        max_queued_alert_bytes=settings.max_queued_alert_bytes,
     )
     recorder = Recorder(
         jobs,
@@ -72,7 +78,7 @@ async def serve(settings: IngestSettings) -> None:
         await asyncio.to_thread(jobs.probe)
 
     async with grpc.aio.insecure_channel(settings.alert_target, client.OPTIONS) as channel:
-        alerts = Alerts(channel, jobs)
+        alerts = Alerts(channel, AlertQueue(redis_client, admission))
         intake = Intake(gate, alerts, recorder)
         servicer = IngestServicer(intake, lookups, settings.status_retention_seconds)
         health = Health(

@@ -13,7 +13,7 @@ import grpc
 from ingest_service import tasks
 from ingest_service.group_commit import SharedTrips
 from ingest_service.intake import Intake, Outcome
-from job_store.store import QueueUnavailable
+from job_store.errors import QueueUnavailable
 from mesh.errors import STATUS_ROOM, CallError
 from mesh.server import Context, request_id
 from sluice.ingest.v1 import ingest_service_pb2 as ingest

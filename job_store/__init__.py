@@ -1,1 +1,4 @@
-"""How jobs lie in Redis: keys, records, scripts and counts; the only place that knows."""
+"""What lies in Redis: jobs and their states, counts, request ids, queues, dead letters.
+
+Nothing outside this package knows a key, a script or a layout.
+"""

@@ -1,38 +1,39 @@
-"""Our two Dramatiq queues: where they lie in Redis and who carries out what lies in them."""
+"""The Dramatiq queues as they lie in Redis, for whoever looks at one."""
 
 from __future__ import annotations
 
-NAMESPACE = "dramatiq"
+from typing import cast
 
-INTERACTIONS = "interactions"
-ALERTS = "alerts"
-QUEUES = (INTERACTIONS, ALERTS)
+import redis
 
-ALLOW_OOM = "#!lua flags=allow-oom\n"
-"""First line of a script that Redis runs at its memory limit, too. What a worker does frees memory,
-and nothing else would: without this a full Redis could not be drained."""
+from job_store.keys import ONLY, Keys
 
 
-def waiting_key(queue: str) -> str:
-    """Return the list of ids that no worker has."""
-    return f"{NAMESPACE}:{queue}"
+class StoredQueue:
+    """One queue. Every method raises redis.RedisError."""
 
+    def __init__(self, client: redis.Redis, name: str, keys: Keys = ONLY) -> None:
+        self._client = client
+        self._name = name
+        self._keys = keys
 
-def messages_key(queue: str) -> str:
-    """Return the hash of all messages, waiting or fetched."""
-    return f"{NAMESPACE}:{queue}.msgs"
+    def waiting(self) -> int:
+        """Return how many messages no worker has."""
+        return self._client.llen(self._keys.waiting(self._name))
 
+    def dead(self) -> int:
+        """Return how many dead letters there are."""
+        return self._client.zcard(self._keys.dead(self._name))
 
-def fetched_key(queue: str, worker_id: str) -> str:
-    """Return the set of ids that one worker has fetched and not acknowledged."""
-    return f"{NAMESPACE}:__acks__.{worker_id}.{queue}"
+    def fetched(self, worker_id: str) -> set[bytes]:
+        """Return the ids that a worker has fetched and not acknowledged."""
+        return cast("set[bytes]", self._client.smembers(self._keys.fetched(self._name, worker_id)))
 
+    def count_fetched(self, worker_id: str) -> int:
+        """Return how many ids a worker has fetched and not acknowledged."""
+        return self._client.scard(self._keys.fetched(self._name, worker_id))
 
-def dead_key(queue: str) -> str:
-    """Return the sorted set of dead letters by the time of their death."""
-    return f"{NAMESPACE}:{queue}.XQ"
-
-
-def dead_messages_key(queue: str) -> str:
-    """Return the hash of the dead letters' messages."""
-    return f"{NAMESPACE}:{queue}.XQ.msgs"
+    def message(self, message_id: bytes) -> bytes | None:
+        """Return a message, waiting or fetched, as it is stored."""
+        key = self._keys.messages(self._name)
+        return cast("bytes | None", self._client.hget(key, cast(str, message_id)))

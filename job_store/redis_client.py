@@ -1,22 +1,20 @@
-"""The queue as every process sees it: how to connect, how messages lie in it, when to trust it."""
+"""The connection to Redis: one that may be trusted, and never repeats a command by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-import dramatiq
 import redis
-from dramatiq.encoder import Encoder, MessageData
-from google.protobuf import json_format
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from mesh.health import Unhealthy
-from sluice.queue.v1.envelope_pb2 import Envelope
+from job_store.errors import NotDurable, QueueFull, QueueUnavailable
 
 CONNECT_TIMEOUT_SECONDS = 1.0
 REPLY_TIMEOUT_SECONDS = 3.0
+
+Result = TypeVar("Result")
 
 
 def connect(url: str) -> redis.Redis:
@@ -39,10 +37,6 @@ def connect(url: str) -> redis.Redis:
     )
 
 
-class NotDurable(Unhealthy, redis.ConnectionError):
-    """This Redis may lose or evict what it acknowledges."""
-
-
 def require_durability(client: redis.Redis) -> Mapping[str, Any]:
     """Check that this Redis keeps what it acknowledges; return what it tells of itself (INFO).
 
@@ -51,6 +45,23 @@ def require_durability(client: redis.Redis) -> Mapping[str, Any]:
     info: Mapping[str, Any] = client.info()
     _require(info)
     return info
+
+
+def repeatable(call: Callable[[], Result]) -> Result:
+    """Make a call to Redis that may be made twice, and make it twice when its connection was lost.
+
+    A connection that was idle while Redis was restarted is found dead only when it is used. Raises
+    QueueFull when Redis has no memory left, otherwise QueueUnavailable.
+    """
+    try:
+        try:
+            return call()
+        except redis.ConnectionError:
+            return call()
+    except redis.exceptions.OutOfMemoryError:
+        raise QueueFull from None
+    except redis.RedisError as error:
+        raise QueueUnavailable from error
 
 
 def _greet(connection: Any) -> None:
@@ -67,47 +78,3 @@ def _require(info: Mapping[str, Any]) -> None:
         raise NotDurable("Redis could not write its append-only file: look at its disk")
     if info["maxmemory_policy"] != "noeviction":
         raise NotDurable("Redis may evict data: set maxmemory-policy noeviction")
-
-
-class Payload(bytes):
-    """The payload of a message. Libraries print the arguments of messages; this prints its size."""
-
-    def __repr__(self) -> str:
-        return f"<{len(self)} bytes>"
-
-    __str__ = __repr__
-
-
-class EnvelopeEncoder(Encoder):
-    """Stores Dramatiq messages as sluice.queue.v1.Envelope: exactly one argument, raw bytes."""
-
-    def encode(self, data: MessageData) -> bytes:
-        """Return the bytes to store. Raises ValueError for anything but one bytes argument."""
-        (payload,) = data["args"]
-        envelope = Envelope(
-            queue_name=data["queue_name"],
-            actor_name=data["actor_name"],
-            message_id=data["message_id"],
-            message_timestamp=data["message_timestamp"],
-            payload=payload,
-        )
-        envelope.options.update(data["options"])
-        return envelope.SerializeToString()
-
-    def decode(self, data: bytes) -> MessageData:
-        """Return the message's fields. Raises google.protobuf.message.DecodeError."""
-        envelope = Envelope.FromString(data)
-        return {
-            "queue_name": envelope.queue_name,
-            "actor_name": envelope.actor_name,
-            "args": (Payload(envelope.payload),),
-            "kwargs": {},
-            "options": json_format.MessageToDict(envelope.options),
-            "message_id": envelope.message_id,
-            "message_timestamp": envelope.message_timestamp,
-        }
-
-
-def use_envelopes() -> None:
-    """Make Dramatiq store messages as envelopes in this process."""
-    dramatiq.set_encoder(EnvelopeEncoder())

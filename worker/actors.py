@@ -13,7 +13,7 @@ from typing import TypeVar
 import redis
 from google.protobuf.message import DecodeError
 
-from job_store.records import FINAL, Records
+from job_store.states import FINAL, JobStates
 from mesh.logs import log_each, logger
 from sluice.job.v1.job_pb2 import (
     JOB_STATE_FAILED,
@@ -25,7 +25,7 @@ from sluice.job.v1.job_pb2 import (
     LogInteractions,
 )
 from worker.alerts import Alerts, NotTaken, read
-from worker.dramatiq_queue.dead_letters import UNDECODABLE, DeadLetter
+from worker.dramatiq_queue.dead_letter import UNDECODABLE, DeadLetter
 from worker.metrics import ALERT_SERVICE_UP, INTERACTIONS
 from worker.sinks.influxdb.lines import VERDICTS, line, time_unix_nano
 from worker.sinks.influxdb.writer import Influx
@@ -45,7 +45,7 @@ Result = TypeVar("Result")
 class InteractionLogger:
     """The actor `write_interactions`: writes one job to InfluxDB."""
 
-    def __init__(self, records: Records, influx: Influx, breaker: Breaker, stop: Stop) -> None:
+    def __init__(self, records: JobStates, influx: Influx, breaker: Breaker, stop: Stop) -> None:
         self._records = records
         self._influx = influx
         self._breaker = breaker

@@ -16,7 +16,7 @@ from mesh.messages import cut_lists
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
 from sluice.alert.v1.alert_service_pb2_grpc import AlertServiceStub
 from sluice.job.v1.job_pb2 import DeliverAlert
-from worker.dramatiq_queue.dead_letters import UNDECODABLE, DeadLetter
+from worker.dramatiq_queue.dead_letter import UNDECODABLE, DeadLetter
 from worker.waiting import Outage
 
 DEADLINE_SECONDS = 2.0

@@ -14,7 +14,8 @@ from typing import Protocol
 
 import redis
 
-from job_store.queues import dead_key, fetched_key, waiting_key
+from job_store.counts import CountsReader
+from job_store.queues import StoredQueue
 from mesh.health import Unhealthy
 from worker.dramatiq_queue.consumer import QueueConsumer
 from worker.metrics import (
@@ -25,7 +26,6 @@ from worker.metrics import (
     UNACCOUNTED,
     UNACKED,
 )
-from worker.reconciliation.totals import TotalsReader
 from worker.waiting import Stop
 
 INTERVAL_SECONDS = 1.0
@@ -61,7 +61,7 @@ class Audit:
         self._client = client
         self._queues = queues
         self._stop = stop
-        self._totals = TotalsReader(client)
+        self._counts = CountsReader(client)
         self._books_due = 0.0
         self._missing_since: dict[bytes, float] = {}
 
@@ -101,7 +101,7 @@ class Audit:
         if now < self._books_due:
             return
         self._books_due = now + BOOKS_SECONDS
-        totals = self._totals.read()
+        totals = self._counts.totals()
         if totals is None:
             return
         BOOKS.labels("accepted").set(totals.accepted)
@@ -112,11 +112,10 @@ class Audit:
 
     def _measure(self, each: Audited) -> set[bytes]:
         """Set the metrics of one queue and return what is missing."""
-        QUEUE_DEPTH.labels(each.queue).set(self._client.llen(waiting_key(each.queue)))
-        DEAD_LETTERS.labels(each.queue).set(self._client.zcard(dead_key(each.queue)))
-        UNACKED.labels(each.queue).set(
-            self._client.scard(fetched_key(each.queue, each.broker.broker_id))
-        )
+        stored = StoredQueue(self._client, each.queue)
+        QUEUE_DEPTH.labels(each.queue).set(stored.waiting())
+        DEAD_LETTERS.labels(each.queue).set(stored.dead())
+        UNACKED.labels(each.queue).set(stored.count_fetched(each.broker.broker_id))
         consumer = each.broker.consumer
         missing = set() if consumer is None else consumer.unaccounted()
         UNACCOUNTED.labels(each.queue).set(len(missing))

@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import redis
+from dramatiq.common import dq_name
 
-from job_store.records import place
+from job_store.counts import CountsReader
+from job_store.keys import INTERACTIONS, ONLY, QUEUES
 from sluice.job.v1.job_pb2 import JobRecord, LogInteractions
 from sluice.queue.v1.envelope_pb2 import Envelope
 from tests.faults import history
 from tests.faults.load import SECRET
-
-QUEUES = ("interactions", "alerts")
 
 
 @dataclass
@@ -191,49 +191,46 @@ def _check_queues(client: redis.Redis, dead_letters: int | None, verdict: Verdic
     dead = 0
     for queue in QUEUES:
         for name, size in (
-            ("queue", client.llen(f"dramatiq:{queue}")),
-            ("messages", client.hlen(f"dramatiq:{queue}.msgs")),
-            ("delayed queue", client.llen(f"dramatiq:{queue}.DQ")),
-            ("delayed messages", client.hlen(f"dramatiq:{queue}.DQ.msgs")),
+            ("queue", client.llen(ONLY.waiting(queue))),
+            ("messages", client.hlen(ONLY.messages(queue))),
+            ("delayed queue", client.llen(ONLY.waiting(dq_name(queue)))),
+            ("delayed messages", client.hlen(ONLY.messages(dq_name(queue)))),
         ):
             if size:
                 verdict.undrained.append(f"{queue}: {name} holds {size}")
-        dead += client.zcard(f"dramatiq:{queue}.XQ")
-    for key in client.scan_iter("dramatiq:__acks__*"):
+        dead += client.zcard(ONLY.dead(queue))
+    for key in client.scan_iter(ONLY.fetched("*", "*")):
         verdict.undrained.append(f"unacked set holds {client.scard(key)}")
     if dead_letters is not None and dead != dead_letters:
         verdict.undrained.append(f"{dead} dead letters where {dead_letters} belong")
 
 
 def _check_books(client: redis.Redis, rows: int, verdict: Verdict) -> None:
-    def number(text: bytes | None) -> int:
-        return int(text or 0)
-
-    counts = cast(dict[bytes, bytes], client.hgetall("sluice:counts"))
-    accepted, written, failed = (
-        number(counts.get(name)) for name in (b"accepted", b"written", b"failed")
-    )
-    still_open = sum(int(each) for each in cast(list[bytes], client.hvals("sluice:open")))
-    if accepted != written + failed + still_open:
+    counts = CountsReader(client).counts()
+    still_open = sum(int(each) for each in cast(list[bytes], client.hvals(ONLY.open_jobs)))
+    if counts.accepted != counts.written + counts.failed + still_open:
         verdict.books.append(
-            f"accepted {accepted} is not written {written} + failed {failed} + open {still_open}"
+            f"accepted {counts.accepted} is not written {counts.written} + failed {counts.failed} "
+            f"+ open {still_open}"
         )
     if still_open:
         verdict.undrained.append(f"{still_open} interactions are open")
-    if rows != written:
-        verdict.books.append(f"InfluxDB holds {rows} rows where {written} are booked as written")
+    if rows != counts.written:
+        verdict.books.append(
+            f"InfluxDB holds {rows} rows where {counts.written} are booked as written"
+        )
 
 
 def _dead_keys(client: redis.Redis) -> Iterator[str]:
     """Yield the keys that lie failed in a dead letter."""
-    messages = cast(dict[bytes, bytes], client.hgetall("dramatiq:interactions.XQ.msgs"))
+    messages = cast(dict[bytes, bytes], client.hgetall(ONLY.dead_messages(INTERACTIONS)))
     for message in messages.values():
         try:
             job = LogInteractions.FromString(Envelope.FromString(message).payload)
         except Exception:  # noqa: S112
             # Poison: put there by a test, and holds no submission.
             continue
-        stored = cast(bytes | None, client.hget(*place(job.job_id)))
+        stored = cast(bytes | None, client.hget(*ONLY.record(job.job_id)))
         for failure in JobRecord.FromString(stored or b"").failures:
             fields = job.interactions[failure.index].data.struct_value.fields
             yield fields["key"].string_value

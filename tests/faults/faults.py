@@ -26,7 +26,8 @@ from google.protobuf import json_format
 from google.rpc import error_details_pb2, status_pb2
 
 from bench.usage import usage_of
-from job_store.records import place
+from job_store.dead_letters import DeadLetters
+from job_store.keys import BUCKET_CHARACTERS, INTERACTIONS, ONLY, QUEUES, WRITE_INTERACTIONS
 from sluice.alert.v1 import alert_service_pb2
 from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
 from sluice.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
@@ -38,18 +39,19 @@ from tests.faults.load import Caller
 from tests.faults.proxy import EMPTY_REPLY, Ending, Lost
 from tests.faults.scene import Scene, at_once
 from tests.faults.stage import HEARTBEAT_SECONDS, ONE_OF_EACH, TWO_OF_EACH, Kind
-from worker.dramatiq_queue.dead_letters import DeadLetters
 
 DEFAULT_HEARTBEAT_SECONDS = 8.0
 
 ALERT = alert_service_pb2.DESCRIPTOR.services_by_name["AlertService"].full_name
 
 # Words by which the proxy knows what our processes ask of Redis.
-COMMIT = (b"sluice:open", b"dramatiq:interactions.msgs")
+COMMIT = (ONLY.open_jobs.encode(), ONLY.messages(INTERACTIONS).encode())
 FETCH = (b"$5\r\nfetch\r\n", b"$12\r\ninteractions\r\n")
 ACK = (b"$3\r\nack\r\n", b"$12\r\ninteractions\r\n")
 # Three keys, the first of them the job records of a second.
-FINISH = (b"$1\r\n3\r\n$20\r\nsluice:jobs:",)
+FINISH = (
+    f"$1\r\n3\r\n${len(ONLY.record_prefix) + BUCKET_CHARACTERS}\r\n{ONLY.record_prefix}".encode(),
+)
 
 
 @dataclass(frozen=True)
@@ -310,7 +312,7 @@ def fill_redis(scene: Scene) -> None:
 def limit_redis(scene: Scene) -> None:
     """Take Redis to its memory limit with jobs in it: nothing more goes in, and all comes out."""
     scene.supervisor.stop_program("influxdb")
-    scene.until(lambda: scene.redis.hlen("dramatiq:interactions.msgs") >= 20, "no backlog grew")
+    scene.until(lambda: scene.redis.hlen(ONLY.messages(INTERACTIONS)) >= 20, "no backlog grew")
     (limit,) = scene.redis.config_get("maxmemory").values()
     scene.redis.config_set("maxmemory", 1)
     try:
@@ -319,7 +321,7 @@ def limit_redis(scene: Scene) -> None:
         caller.close()
         scene.supervisor.start_program("influxdb")
         scene.until(
-            lambda: not scene.redis.exists("dramatiq:interactions.msgs"), "the workers are stuck"
+            lambda: not scene.redis.exists(ONLY.messages(INTERACTIONS)), "the workers are stuck"
         )
     finally:
         scene.redis.config_set("maxmemory", str(limit))
@@ -549,21 +551,21 @@ def deploy_out_of_order(scene: Scene) -> None:
         for name in scene.stage.workers:
             stack.enter_context(scene.frozen(name))
         jobs = scene.until(lambda: _waiting(scene, 20), "no jobs wait")
-        _rename_actor(scene, jobs, "write_interactions_v2")
+        _rename_actor(scene, jobs, f"{WRITE_INTERACTIONS}_v2")
         others = scene.open_jobs() - set(jobs)
     scene.until(lambda: not others & scene.open_jobs(), "the others do not flow")
     scene.a_moment(1.0, 3.0)
     scene.expect(set(jobs) <= scene.open_jobs(), "a job was settled by a worker without its actor")
     scene.expect(scene.dead_letters() == 0, "what was for a later version became a dead letter")
     # The later workers are there: to them the name means what it means to these.
-    _rename_actor(scene, jobs, "write_interactions")
+    _rename_actor(scene, jobs, WRITE_INTERACTIONS)
     scene.lift()
 
 
 def remove_dead_letters(scene: Scene, _verdict: dict[str, Any]) -> None:
-    for queue in ("interactions", "alerts"):
-        scene.redis.delete(f"dramatiq:{queue}.XQ", f"dramatiq:{queue}.XQ.msgs")
-    scene.redis.delete("sluice:dead")
+    for queue in QUEUES:
+        scene.redis.delete(ONLY.dead(queue), ONLY.dead_messages(queue))
+    scene.redis.delete(ONLY.causes)
 
 
 # The disk of the reports.
@@ -618,17 +620,17 @@ _POISON_ID = "faults-poison"
 
 def _waiting(scene: Scene, count: int) -> list[bytes]:
     """Return the first jobs in the queue, none as long as there are fewer."""
-    jobs = cast(list[bytes], scene.redis.lrange("dramatiq:interactions", 0, count - 1))
+    jobs = cast(list[bytes], scene.redis.lrange(ONLY.waiting(INTERACTIONS), 0, count - 1))
     return jobs if len(jobs) == count else []
 
 
 def _rename_actor(scene: Scene, jobs: list[bytes], actor: str) -> None:
     for job in jobs:
-        stored = cast(bytes, scene.redis.hget("dramatiq:interactions.msgs", cast(str, job)))
+        stored = cast(bytes, scene.redis.hget(ONLY.messages(INTERACTIONS), cast(str, job)))
         envelope = Envelope.FromString(stored)
         envelope.actor_name = actor
         message = cast(str, envelope.SerializeToString())
-        scene.redis.hset("dramatiq:interactions.msgs", cast(str, job), message)
+        scene.redis.hset(ONLY.messages(INTERACTIONS), cast(str, job), message)
 
 
 def _resident_bytes(scene: Scene) -> int:
@@ -638,8 +640,8 @@ def _resident_bytes(scene: Scene) -> int:
 
 def _enqueue(scene: Scene, message: bytes) -> None:
     with scene.redis.pipeline(transaction=True) as transaction:
-        transaction.hset("dramatiq:interactions.msgs", _POISON_ID, cast(str, message))
-        transaction.rpush("dramatiq:interactions", _POISON_ID)
+        transaction.hset(ONLY.messages(INTERACTIONS), _POISON_ID, cast(str, message))
+        transaction.rpush(ONLY.waiting(INTERACTIONS), _POISON_ID)
         transaction.execute()
 
 
@@ -708,7 +710,7 @@ def details_of(call: grpc.Call) -> list[dict[str, Any]]:
 
 
 def _record(scene: Scene, job: bytes) -> JobRecord:
-    found = cast(bytes | None, scene.redis.hget(*place(job.decode())))
+    found = cast(bytes | None, scene.redis.hget(*ONLY.record(job.decode())))
     return JobRecord.FromString(found or b"")
 
 

@@ -21,6 +21,7 @@ from typing import Any, cast
 
 import grpc
 
+from job_store.keys import ALERTS, ONLY
 from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
 from sluice.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
 from tests.faults.checker import recorded
@@ -161,7 +162,7 @@ def fill_redis_with_alerts(scene: Scene) -> None:
         scene.supervisor.start_program("alert_service")
         scene.lift()
         scene.until(
-            lambda: not scene.redis.exists("dramatiq:alerts.msgs"), "the alerts do not drain", 30
+            lambda: not scene.redis.exists(ONLY.messages(ALERTS)), "the alerts do not drain", 30
         )
     finally:
         scene.redis.config_set("maxmemory", limit)

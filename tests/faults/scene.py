@@ -25,6 +25,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from deploy.local.bootstrap import ROOT
+from job_store.keys import INTERACTIONS, ONLY, QUEUES
+from job_store.queues import StoredQueue
 from tests.e2e.client import marker
 from tests.faults.history import History
 from tests.faults.load import Answer, Caller
@@ -189,26 +191,24 @@ class Scene:
         """Return how many interaction jobs each worker has fetched and not acknowledged."""
         return {
             key.decode(): self.redis.scard(key)
-            for key in self.redis.scan_iter("dramatiq:__acks__*.interactions")
+            for key in self.redis.scan_iter(ONLY.fetched(INTERACTIONS, "*"))
         }
 
     def open_jobs(self) -> set[bytes]:
         """Return the jobs that are not settled."""
-        return set(cast(list[bytes], self.redis.hkeys("sluice:open")))
+        return set(cast(list[bytes], self.redis.hkeys(ONLY.open_jobs)))
 
     def is_drained(self) -> bool:
         """Tell whether nothing waits, nothing is in hand and every job is settled."""
         return not (
-            self.redis.hlen("sluice:open")
-            or any(
-                self.redis.exists(f"dramatiq:{queue}.msgs") for queue in ("interactions", "alerts")
-            )
-            or next(self.redis.scan_iter("dramatiq:__acks__*"), None)
+            self.redis.hlen(ONLY.open_jobs)
+            or self.redis.exists(*map(ONLY.messages, QUEUES))
+            or next(self.redis.scan_iter(ONLY.fetched("*", "*")), None)
         )
 
     def dead_letters(self) -> int:
         """Return how many dead letters there are."""
-        return self.redis.zcard("dramatiq:interactions.XQ") + self.redis.zcard("dramatiq:alerts.XQ")
+        return sum(StoredQueue(self.redis, queue).dead() for queue in QUEUES)
 
     # Recovery.
 

@@ -13,8 +13,9 @@ import dramatiq
 import redis
 from dramatiq.brokers.redis import RedisBroker
 
-from job_store.records import Records
-from job_store.redis_client import use_envelopes
+from job_store.envelope import use_envelopes
+from job_store.keys import INTERACTIONS, ONLY, WRITE_INTERACTIONS
+from job_store.states import JobStates
 from sluice.job.v1.job_pb2 import LogInteractions
 from worker.settings import WorkerSettings
 from worker.sinks.influxdb.lines import line, time_unix_nano
@@ -26,15 +27,18 @@ def main(redis_url: str, influx_url: str) -> None:
     """Work until killed."""
     use_envelopes()
     headers = {"Authorization": f"Token {WorkerSettings().influx_token.get_secret_value()}"}
-    records = Records(redis.Redis.from_url(redis_url))
+    states = JobStates(redis.Redis.from_url(redis_url))
     broker = RedisBroker(  # type: ignore[no-untyped-call]
-        url=redis_url, heartbeat_timeout=4000, maintenance_chance=1_000_000
+        url=redis_url,
+        namespace=ONLY.namespace,
+        heartbeat_timeout=4000,
+        maintenance_chance=1_000_000,
     )
 
     @dramatiq.actor(
         broker=broker,
-        actor_name="write_interactions",
-        queue_name="interactions",
+        actor_name=WRITE_INTERACTIONS,
+        queue_name=INTERACTIONS,
         max_retries=1000,
         min_backoff=200,
         max_backoff=1000,
@@ -48,7 +52,7 @@ def main(redis_url: str, influx_url: str) -> None:
         url = f"{influx_url}/write?db=logs"
         request = urllib.request.Request(url, b"\n".join(lines), headers)
         with urllib.request.urlopen(request, timeout=WRITE_SECONDS):
-            records.finish(job.job_id, records.read(job.job_id).record, 0)
+            states.finish(job.job_id, states.read(job.job_id).record, 0)
 
     dramatiq.Worker(broker, worker_threads=2, worker_timeout=100).start()
     threading.Event().wait()

@@ -14,13 +14,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from dramatiq.common import dq_name
 from google.protobuf.struct_pb2 import Value
 
 from deploy.local.bootstrap import ROOT
 from deploy.local.credentials import Role
 from ingest_service.recorder import Decided, entry
-from job_store.redis_client import connect, use_envelopes
-from job_store.store import Jobs
+from job_store.admission import Admission
+from job_store.keys import ALERTS, INTERACTIONS, ONLY
+from job_store.redis_client import connect
+from job_store.scripts import FOLDER
+from job_store.store import JobStore
 from tests.faults.checker import recorded
 from tests.faults.proxy import HOST, InfluxProxy
 from tests.faults.runner import judge
@@ -164,19 +168,18 @@ def test_a_report_that_is_gone(loaded: Scene) -> None:
 
 def test_what_is_left_in_redis(loaded: Scene) -> None:
     client = loaded.redis
-    client.hset("dramatiq:interactions.msgs", "stranded", "message")
-    client.hset("dramatiq:alerts.DQ.msgs", "delayed", "message")
-    client.sadd("dramatiq:__acks__.worker.interactions", "unacknowledged")
-    client.zadd("dramatiq:alerts.XQ", {"dead": time.time() * 1000})
-    client.hset("sluice:open", "job", 3)
+    messages = ONLY.messages(INTERACTIONS)
+    delayed = ONLY.messages(dq_name(ALERTS))
+    fetched = ONLY.fetched(INTERACTIONS, "worker")
+    dead = ONLY.dead(ALERTS)
+    client.hset(messages, "stranded", "message")
+    client.hset(delayed, "delayed", "message")
+    client.sadd(fetched, "unacknowledged")
+    client.zadd(dead, {"dead": time.time() * 1000})
+    client.hset(ONLY.open_jobs, "job", 3)
     verdict = verdict_on(loaded)
-    client.delete(
-        "dramatiq:interactions.msgs",
-        "dramatiq:alerts.DQ.msgs",
-        "dramatiq:__acks__.worker.interactions",
-        "dramatiq:alerts.XQ",
-    )
-    client.hdel("sluice:open", "job")
+    client.delete(messages, delayed, fetched, dead)
+    client.hdel(ONLY.open_jobs, "job")
     assert len(verdict["undrained"]) == 5
     assert len(verdict["books"]) == 1
     assert not verdict["green"]
@@ -215,10 +218,9 @@ def test_times_that_are_not_unique(scene: Scene) -> None:
     """
     caller = scene.caller()
     bodies = [caller.body() for _ in range(50)]
-    use_envelopes()
     client = connect(scene.mesh.redis_url)
-    jobs = Jobs(client, record_seconds=1000, request_seconds=1000)
-    whole = (ROOT / "ingest_service" / "commit.lua").read_text()
+    jobs = JobStore(client, Admission(client), record_seconds=1000, request_seconds=1000)
+    whole = (FOLDER / "commit.lua").read_text()
     broken = whole.replace("'<I8', first)", "'<I8', first - first % 60000000)")
     assert broken != whole
     jobs._commit = client.register_script(broken)
@@ -262,7 +264,7 @@ def test_stock_retries_while_redis_is_away(scene: Scene) -> None:
         scene.supervisor.start_program("redis")
         influxdb.forgive()
         scene.stop_load()
-        left = ("dramatiq:interactions.msgs", "dramatiq:interactions.DQ.msgs")
+        left = (ONLY.messages(INTERACTIONS), ONLY.messages(dq_name(INTERACTIONS)))
         # It may also have forgotten jobs that it still holds; 15 s are many times what any retry
         # waits, so those are lost as well.
         with contextlib.suppress(Stuck):

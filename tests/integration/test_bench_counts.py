@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dramatiq
 import grpc
 import pytest
 import redis
@@ -22,8 +21,11 @@ from bench.payloads import as_submission
 from bench.usage import usage_of
 from deploy.local.mesh import LocalMesh
 from ingest_service.recorder import Decided, Recorder, entry
-from job_store.redis_client import connect, use_envelopes
-from job_store.store import Jobs, Receipt
+from job_store.admission import Admission
+from job_store.counts import CountsReader
+from job_store.keys import ONLY
+from job_store.redis_client import connect
+from job_store.store import JobStore, Receipt
 from sluice.ingest.v1.ingest_service_pb2 import SubmitBatchRequest
 from sluice.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
 
@@ -57,7 +59,7 @@ class Mesh:
         self.redis_url = local.redis_url
 
     def counts(self) -> Counts:
-        books: Any = self.redis.hgetall("sluice:counts")
+        counts = CountsReader(self.redis).counts()
         scripts: Any = self.redis.info("commandstats")
         url, headers = f"{self._local.influx_url}/debug/vars", self._local.influx_headers("admin")
         request = urllib.request.Request(url, headers=headers)
@@ -65,9 +67,9 @@ class Mesh:
             variables = json.load(answer)
         (http,) = [value for name, value in variables.items() if name.startswith("httpd:")]
         return Counts(
-            accepted=int(books.get(b"accepted", 0)),
-            finished=int(books.get(b"written", 0)) + int(books.get(b"failed", 0)),
-            jobs=sum(self.redis.hlen(key) for key in self.redis.scan_iter("sluice:jobs:*")),
+            accepted=counts.accepted,
+            finished=counts.written + counts.failed,
+            jobs=sum(map(self.redis.hlen, self.redis.scan_iter(ONLY.record_prefix + "*"))),
             scripts=scripts.get("cmdstat_evalsha", {"calls": 0})["calls"],
             writes=http["values"]["writeReq"],
             points=http["values"]["pointsWrittenOK"],
@@ -100,14 +102,6 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     local.stop()
 
 
-@pytest.fixture
-def envelopes() -> Iterator[None]:
-    encoder = dramatiq.get_encoder()
-    use_envelopes()
-    yield
-    dramatiq.set_encoder(encoder)
-
-
 @pytest.mark.parametrize("count", [1, 100, 5000])
 def test_a_batch_is_one_job_and_one_write(mesh: Mesh, count: int) -> None:
     took = mesh.submit(count)
@@ -123,10 +117,10 @@ def test_round_trips_do_not_grow_with_the_batch(mesh: Mesh) -> None:
     assert scripts <= MOST_SCRIPTS_A_JOB + heartbeats
 
 
-@pytest.mark.usefixtures("envelopes")
 async def test_what_comes_together_shares_a_job(mesh: Mesh) -> None:
     submission = as_submission("20 B")
-    jobs = Jobs(connect(mesh.redis_url), record_seconds=60, request_seconds=60)
+    client = connect(mesh.redis_url)
+    jobs = JobStore(client, Admission(client), record_seconds=60, request_seconds=60)
     recorder = Recorder(jobs, max_items=5000, max_bytes=1 << 20, max_waiting_bytes=1 << 20)
     before = mesh.counts()
 

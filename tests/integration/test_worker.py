@@ -27,8 +27,19 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import HealthServicer
 from ulid import ULID
 
-from job_store.records import place
-from job_store.redis_client import use_envelopes
+from job_store import envelope
+from job_store.counts import Counts, CountsReader
+from job_store.dead_letters import DeadLetters
+from job_store.envelope import use_envelopes
+from job_store.keys import (
+    ALERTS,
+    DELIVER_ALERT,
+    INTERACTIONS,
+    LOG_INTERACTIONS,
+    ONLY,
+    QUEUES,
+    WRITE_INTERACTIONS,
+)
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest, RaiseAlertResponse
 from sluice.job.v1 import job_pb2
 from sluice.job.v1.job_pb2 import DeliverAlert, Interaction, JobRecord, LogInteractions
@@ -37,8 +48,8 @@ from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED
 from tests.integration.alert_service import Service
 from tests.integration.processes import ROOT, Influx, Process, Redis, eventually, free_port
 from tests.unit.worker.test_alerts import field, nested_lists
+from worker import dead_letters
 from worker.actors import ALERT_TRIES
-from worker.dramatiq_queue import dead_letters
 from worker.waiting import EXIT_CRASHED
 
 HEARTBEAT_SECONDS = 3.0
@@ -123,15 +134,15 @@ class Mesh:
         record = JobRecord(state=job_pb2.JOB_STATE_PENDING, size=len(job.interactions))
         message_id = f"m-{job.job_id}"
         transaction = client.pipeline()
-        key, field = place(job.job_id)
+        key, field = ONLY.record(job.job_id)
         transaction.hset(key, field, record.SerializeToString())
         transaction.expire(key, 600)
-        transaction.hset("sluice:open", job.job_id, len(job.interactions))
-        transaction.hincrby("sluice:counts", "accepted", len(job.interactions))
+        transaction.hset(ONLY.open_jobs, job.job_id, len(job.interactions))
+        transaction.hincrby(ONLY.counts, "accepted", len(job.interactions))
         transaction.execute()
         self.put(
-            "interactions",
-            "write_interactions" if job.first_time_unix_micro else "log_interactions",
+            INTERACTIONS,
+            WRITE_INTERACTIONS if job.first_time_unix_micro else LOG_INTERACTIONS,
             message_id,
             job.SerializeToString(),
             waiting=waiting,
@@ -141,46 +152,39 @@ class Mesh:
     def put(
         self, queue: str, actor: str, message_id: str, payload: bytes, *, waiting: bool = True
     ) -> None:
-        envelope = Envelope(
-            queue_name=queue,
-            actor_name=actor,
-            message_id=message_id,
-            message_timestamp=int(time.time() * 1000),
-            payload=payload,
-        )
-        envelope.options.update({"redis_message_id": message_id})
-        self.put_raw(queue, message_id, envelope.SerializeToString(), waiting=waiting)
+        message = envelope.pack(queue, actor, message_id, payload)
+        self.put_raw(queue, message_id, message, waiting=waiting)
 
     def put_raw(self, queue: str, message_id: str, message: bytes, *, waiting: bool = True) -> None:
         transaction = self.redis.client.pipeline()
-        transaction.hset(f"dramatiq:{queue}.msgs", message_id, message)
+        transaction.hset(ONLY.messages(queue), message_id, message)
         if waiting:
-            transaction.rpush(f"dramatiq:{queue}", message_id)
+            transaction.rpush(ONLY.waiting(queue), message_id)
         transaction.execute()
 
     def record(self, job: LogInteractions) -> JobRecord:
-        found = cast(bytes | None, self.redis.client.hget(*place(job.job_id)))
+        found = cast(bytes | None, self.redis.client.hget(*ONLY.record(job.job_id)))
         return JobRecord.FromString(found or b"")
 
     def await_state(self, job: LogInteractions, state: int, seconds: float = 20.0) -> JobRecord:
         eventually(lambda: self.record(job).state == state, seconds)
         return self.record(job)
 
-    def counts(self) -> dict[str, int]:
-        found = cast(dict[bytes, bytes], self.redis.client.hgetall("sluice:counts"))
-        return {name.decode(): int(number) for name, number in found.items()}
+    def counts(self) -> Counts:
+        return CountsReader(self.redis.client).counts()
 
-    def dead(self, queue: str = "interactions") -> dict[str, str]:
+    def dead(self, queue: str = INTERACTIONS) -> dict[str, str]:
         """Return the reasons of the dead letters by message id."""
-        letters = dead_letters.DeadLetters(self.redis.client).find([queue])
+        letters = DeadLetters(self.redis.client).find([queue])
         return {letter.message_id: letter.reason for letter in letters}
 
     def is_drained(self) -> bool:
         client = self.redis.client
-        left = [*client.scan_iter("dramatiq:__acks__*")]
-        for queue in ("interactions", "alerts"):
-            left += [each for each in (queue, f"{queue}.msgs") if client.exists(f"dramatiq:{each}")]
-        return not left and not client.hlen("sluice:open")
+        return not (
+            [*client.scan_iter(ONLY.fetched("*", "*"))]
+            or client.exists(*map(ONLY.waiting, QUEUES), *map(ONLY.messages, QUEUES))
+            or client.hlen(ONLY.open_jobs)
+        )
 
 
 @pytest.fixture
@@ -246,7 +250,7 @@ def test_writes_a_job_once(mesh: Mesh) -> None:
     assert record.HasField("end_time")
     assert_written(mesh, job)
     eventually(mesh.is_drained)
-    assert mesh.counts() == {"accepted": 3, "written": 3, "failed": 0}
+    assert mesh.counts() == Counts(3, 3, 0)
     received = worker.lines("received")
     assert [each["task_id"] for each in received] == [f"{job.job_id}-{n}" for n in range(3)]
     assert [each["verdict"] for each in received] == ["accepted", "accepted", "rejected"]
@@ -256,7 +260,7 @@ def test_writes_a_job_once(mesh: Mesh) -> None:
         metrics = answer.read().decode()
     assert 'sluice_interactions_total{outcome="written"} 3.0' in metrics
     assert "sluice_influx_up 1.0" in metrics
-    assert mesh.redis.client.ttl(place(job.job_id)[0]) > 0
+    assert mesh.redis.client.ttl(ONLY.record(job.job_id)[0]) > 0
     assert worker.stop(signal.SIGTERM) == 0
 
 
@@ -273,11 +277,11 @@ def test_a_settled_job_is_not_written_again(mesh: Mesh) -> None:
     # What a worker leaves behind that dies after it settled a job and before it told the queue.
     for number, each in enumerate((job, refused)):
         payload = each.SerializeToString()
-        mesh.put("interactions", "write_interactions", f"again-{number}", payload)
+        mesh.put(INTERACTIONS, WRITE_INTERACTIONS, f"again-{number}", payload)
     eventually(lambda: mesh.dead().get("again-1") == "VERDICT_UNKNOWN")
     eventually(mesh.is_drained)
     assert [mesh.record(job), mesh.record(refused)] == before
-    assert mesh.counts() == {"accepted": 5, "written": 4, "failed": 1}
+    assert mesh.counts() == Counts(5, 4, 1)
     assert len(mesh.influx.rows()) == 4
     assert len(worker.lines("received")) == 5
 
@@ -338,18 +342,15 @@ def test_another_worker_takes_over_from_a_killed_one(mesh: Mesh) -> None:
     for each in more:
         mesh.enqueue(each)
     mesh.await_state(more[0], job_pb2.JOB_STATE_RETRYING)
-    eventually(
-        lambda: (
-            f"m-{job.job_id}".encode() in mesh.redis.client.lrange("dramatiq:interactions", 0, -1)
-        )
-    )
+    waiting = ONLY.waiting(INTERACTIONS)
+    eventually(lambda: f"m-{job.job_id}".encode() in mesh.redis.client.lrange(waiting, 0, -1))
     assert time.monotonic() - died < HEARTBEAT_SECONDS + 5
     mesh.influx.start()
     for each in (job, *more):
         mesh.await_state(each, job_pb2.JOB_STATE_SUCCEEDED)
     assert_written(mesh, job, *more)
     eventually(mesh.is_drained)
-    assert mesh.counts() == {"accepted": 12, "written": 12, "failed": 0}
+    assert mesh.counts() == Counts(12, 12, 0)
     assert mesh.record(job).attempts >= 2
 
 
@@ -372,7 +373,7 @@ def test_a_stalled_worker_comes_back_to_a_job_that_another_has_done(mesh: Mesh) 
     eventually(mesh.is_drained)
     assert_written(mesh, job)
     assert mesh.record(job) == settled
-    assert mesh.counts() == {"accepted": 3, "written": 3, "failed": 0}
+    assert mesh.counts() == Counts(3, 3, 0)
 
 
 def test_a_stop_gives_the_job_back(mesh: Mesh) -> None:
@@ -386,9 +387,9 @@ def test_a_stop_gives_the_job_back(mesh: Mesh) -> None:
     began = time.monotonic()
     assert worker.stop(signal.SIGTERM) == 0
     assert time.monotonic() - began < 8
-    waiting = cast(list[bytes], mesh.redis.client.lrange("dramatiq:interactions", 0, -1))
+    waiting = cast(list[bytes], mesh.redis.client.lrange(ONLY.waiting(INTERACTIONS), 0, -1))
     assert sorted(waiting) == sorted(f"m-{job.job_id}".encode() for job in jobs)
-    assert not [*mesh.redis.client.scan_iter("dramatiq:__acks__*")]
+    assert not [*mesh.redis.client.scan_iter(ONLY.fetched("*", "*"))]
     mesh.influx.start()
     successor = mesh.worker()
     successor.start()
@@ -409,20 +410,20 @@ def test_one_refused_point_does_not_hold_up_the_others(mesh: Mesh) -> None:
     record = mesh.await_state(job, job_pb2.JOB_STATE_SUCCEEDED)
     assert [(each.index, each.error_class) for each in record.failures] == [(7, "POINT_TOO_OLD")]
     eventually(lambda: mesh.dead() == {message_id: "POINT_TOO_OLD"})
-    assert mesh.counts() == {"accepted": 20, "written": 19, "failed": 1}
+    assert mesh.counts() == Counts(20, 19, 1)
     assert len(mesh.influx.rows()) == 19
 
     # The cause is removed, and the letter replayed: now all of it is there, once.
     mesh.influx.query("ALTER RETENTION POLICY autogen ON logs DURATION 0s")
-    letters = dead_letters.DeadLetters(mesh.redis.client)
+    letters = DeadLetters(mesh.redis.client)
     (letter,) = letters.find()
-    assert (letter.job_id, letter.failed, letter.actor) == (job.job_id, 1, "log_interactions")
+    assert (letter.job_id, letter.failed, letter.actor) == (job.job_id, 1, LOG_INTERACTIONS)
     assert letters.replay(letter)
     assert not letters.replay(letter)
     eventually(lambda: len(mesh.record(job).failures) == 0)
     assert_written(mesh, job)
     eventually(mesh.is_drained)
-    assert mesh.counts() == {"accepted": 20, "written": 20, "failed": 0}
+    assert mesh.counts() == Counts(20, 20, 0)
     assert mesh.dead() == {}
 
 
@@ -432,11 +433,11 @@ def test_dead_letters_are_listed_without_their_payload(
     monkeypatch.setenv("SLUICE_REDIS_URL", mesh.redis.url)
     worker = mesh.worker()
     worker.start()
-    mesh.put("interactions", "write_interactions", "damaged", b"\xff" + CANARY.encode())
+    mesh.put(INTERACTIONS, WRITE_INTERACTIONS, "damaged", b"\xff" + CANARY.encode())
     eventually(lambda: mesh.dead() == {"damaged": "UNDECODABLE"})
     assert dead_letters.main(["list"]) == 0
     printed = capsys.readouterr().out
-    assert "write_interactions" in printed
+    assert WRITE_INTERACTIONS in printed
     assert "1 dead letters" in printed
     assert CANARY not in printed
     assert dead_letters.main(["replay", "damaged"]) == 0
@@ -447,12 +448,12 @@ def test_dead_letters_are_listed_without_their_payload(
 def test_a_message_for_a_later_version_waits_for_it(mesh: Mesh) -> None:
     worker = mesh.worker()
     worker.start()
-    mesh.put("interactions", "write_interactions_v2", "later", b"new payload")
+    mesh.put(INTERACTIONS, f"{WRITE_INTERACTIONS}_v2", "later", b"new payload")
     eventually(lambda: len(worker.lines("unknown actor")) == 1)
     job = a_job()
     mesh.enqueue(job)
     mesh.await_state(job, job_pb2.JOB_STATE_SUCCEEDED)
-    eventually(lambda: mesh.redis.client.hkeys("dramatiq:interactions.msgs") == [b"later"])
+    eventually(lambda: mesh.redis.client.hkeys(ONLY.messages(INTERACTIONS)) == [b"later"])
     assert mesh.dead() == {}
 
 
@@ -460,17 +461,17 @@ def test_poison_is_set_aside(mesh: Mesh) -> None:
     worker = mesh.worker()
     worker.start()
     poison = f"\xff\xfe{CANARY}".encode("latin-1")
-    mesh.put_raw("interactions", "no-envelope", poison)
-    mesh.put_raw("interactions", "no-envelope-either", poison)
-    mesh.put_raw("interactions", "nothing-inside", b"")
-    mesh.put("interactions", "write_interactions", "no-job", poison)
-    mesh.put("interactions", "write_interactions", "astray", a_job().SerializeToString())
-    astray = cast(bytes, mesh.redis.client.hget("dramatiq:interactions.msgs", "astray"))
+    mesh.put_raw(INTERACTIONS, "no-envelope", poison)
+    mesh.put_raw(INTERACTIONS, "no-envelope-either", poison)
+    mesh.put_raw(INTERACTIONS, "nothing-inside", b"")
+    mesh.put(INTERACTIONS, WRITE_INTERACTIONS, "no-job", poison)
+    mesh.put(INTERACTIONS, WRITE_INTERACTIONS, "astray", a_job().SerializeToString())
+    astray = cast(bytes, mesh.redis.client.hget(ONLY.messages(INTERACTIONS), "astray"))
     mesh.redis.client.hset(
-        "dramatiq:interactions.msgs", "astray", astray.replace(b"interactions", b"elsewhere...", 1)
+        ONLY.messages(INTERACTIONS), "astray", astray.replace(b"interactions", b"elsewhere...", 1)
     )
     # An id that is in the queue twice has no message the second time.
-    mesh.redis.client.rpush("dramatiq:interactions", "gone")
+    mesh.redis.client.rpush(ONLY.waiting(INTERACTIONS), "gone")
     job = a_job()
     mesh.enqueue(job)
     mesh.await_state(job, job_pb2.JOB_STATE_SUCCEEDED)
@@ -537,7 +538,7 @@ def test_the_audit_finds_messages_that_never_arrived(mesh: Mesh) -> None:
     mesh.enqueue(job)
     mesh.await_state(job, job_pb2.JOB_STATE_RETRYING)
     client = mesh.redis.client
-    (held,) = client.scan_iter("dramatiq:__acks__*.interactions")
+    (held,) = client.scan_iter(ONLY.fetched(INTERACTIONS, "*"))
     # Fetched in its name, behind its back.
     client.sadd(held, f"m-{lost.job_id}")
     mesh.enqueue(lost, waiting=False)
@@ -566,7 +567,7 @@ def test_redis_is_killed_while_jobs_wait(mesh: Mesh, seconds_down: float) -> Non
         mesh.await_state(job, job_pb2.JOB_STATE_SUCCEEDED)
     assert_written(mesh, *jobs)
     eventually(mesh.is_drained)
-    assert mesh.counts() == {"accepted": 12, "written": 12, "failed": 0}
+    assert mesh.counts() == Counts(12, 12, 0)
     assert set(worker.statuses) <= {EXIT_CRASHED}
 
 
@@ -661,19 +662,19 @@ def test_delivers_alerts_beside_waiting_jobs(mesh: Mesh, alert_service: AlertSer
         alert = RaiseAlertRequest(alert_id=f"alert-{number}-id", event_type="PII")
         alert.payload.string_value = CANARY
         payload = DeliverAlert(alert=alert).SerializeToString()
-        mesh.put("alerts", "deliver_alert", f"a-{number}", payload)
+        mesh.put(ALERTS, DELIVER_ALERT, f"a-{number}", payload)
     eventually(lambda: worker.lines("part is unavailable"))
     assert alert_service.raised == []
     alert_service.code = None
     eventually(lambda: alert_service.raised == ["alert-0-id", "alert-1-id"])
     alert_service.code = grpc.StatusCode.INVALID_ARGUMENT
-    mesh.put("alerts", "deliver_alert", "bad", DeliverAlert().SerializeToString())
-    eventually(lambda: mesh.dead("alerts") == {"bad": "ALERT_REFUSED"})
+    mesh.put(ALERTS, DELIVER_ALERT, "bad", DeliverAlert().SerializeToString())
+    eventually(lambda: mesh.dead(ALERTS) == {"bad": "ALERT_REFUSED"})
 
 
 def queue_alert(mesh: Mesh, alert_id: str, event_type: str = "PII") -> None:
     alert = RaiseAlertRequest(alert_id=alert_id, event_type=event_type)
-    mesh.put("alerts", "deliver_alert", alert_id, DeliverAlert(alert=alert).SerializeToString())
+    mesh.put(ALERTS, DELIVER_ALERT, alert_id, DeliverAlert(alert=alert).SerializeToString())
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN])
@@ -687,7 +688,7 @@ def test_an_alert_that_is_never_taken_lets_the_others_by(
     for alert_id in ("poison-alert", "alert-0-id", "alert-1-id"):
         queue_alert(mesh, alert_id)
     eventually(lambda: alert_service.raised == ["alert-0-id", "alert-1-id"])
-    assert mesh.dead("alerts") == {"poison-alert": f"ALERT_{code.name}"}
+    assert mesh.dead(ALERTS) == {"poison-alert": f"ALERT_{code.name}"}
     assert alert_service.tries == ALERT_TRIES
 
 
@@ -700,7 +701,7 @@ def test_a_service_that_is_unwell_makes_no_dead_letter(
     worker.start()
     queue_alert(mesh, "alert-0-id")
     eventually(lambda: alert_service.tries > ALERT_TRIES + 1)
-    assert mesh.dead("alerts") == {}
+    assert mesh.dead(ALERTS) == {}
     alert_service.code = None
     eventually(lambda: alert_service.raised == ["alert-0-id"])
 
@@ -725,15 +726,15 @@ def test_what_earlier_versions_queued_gets_through_to_the_service(
         large.findings.add(detector="us_ssn", path="/data/" + "x" * 100)
     deep = RaiseAlertRequest(alert_id="deep-alert", event_type="PII").SerializeToString()
     payload = field(1, deep + field(5, nested_lists(200)))
-    mesh.put("alerts", "deliver_alert", "large", DeliverAlert(alert=large).SerializeToString())
-    mesh.put("alerts", "deliver_alert", "deep", payload)
-    mesh.put("alerts", "deliver_alert", "noise", b"\xff")
+    mesh.put(ALERTS, DELIVER_ALERT, "large", DeliverAlert(alert=large).SerializeToString())
+    mesh.put(ALERTS, DELIVER_ALERT, "deep", payload)
+    mesh.put(ALERTS, DELIVER_ALERT, "noise", b"\xff")
     queue_alert(mesh, "refused-alert", event_type="no type")
     queue_alert(mesh, "alert-0-id")
     queue_alert(mesh, "alert-1-id")
     worker.start()
     eventually(lambda: len(service.reports()) == 3)
-    assert mesh.dead("alerts") == {"noise": "UNDECODABLE", "refused-alert": "ALERT_REFUSED"}
+    assert mesh.dead(ALERTS) == {"noise": "UNDECODABLE", "refused-alert": "ALERT_REFUSED"}
     reports = [json.loads((service.path / name).read_text()) for name in service.reports()]
     by_id = {each["alert"]["alert_id"]: each for each in reports}
     assert by_id["large-alert"]["alert"]["cut"]
@@ -744,7 +745,7 @@ def test_what_earlier_versions_queued_gets_through_to_the_service(
     # There is no room for the last one, which waits until somebody makes some.
     eventually(lambda: worker.lines("part is unavailable"))
     (service.path / by_id["deep-alert"]["alert"]["report"]).unlink()
-    eventually(lambda: mesh.redis.client.hlen("dramatiq:alerts.msgs") == 0, seconds=30)
+    eventually(lambda: mesh.redis.client.hlen(ONLY.messages(ALERTS)) == 0, seconds=30)
     assert len(service.reports()) == 3
 
 
@@ -756,15 +757,15 @@ def test_a_full_redis_is_drained(mesh: Mesh, alert_service: AlertService) -> Non
     refused = a_job(2)
     refused.interactions[1].ClearField("verdict")
     message_id = mesh.enqueue(refused)
-    mesh.put("interactions", "write_interactions", "damaged", b"\xff")
+    mesh.put(INTERACTIONS, WRITE_INTERACTIONS, "damaged", b"\xff")
     alert = RaiseAlertRequest(alert_id="alert-1-id", event_type="PII")
     payload = DeliverAlert(alert=alert).SerializeToString()
-    mesh.put("alerts", "deliver_alert", "a-1", payload)
+    mesh.put(ALERTS, DELIVER_ALERT, "a-1", payload)
     # What a dead worker held.
     redis_client = mesh.redis.client
-    redis_client.lpop("dramatiq:interactions")
-    redis_client.sadd("dramatiq:__acks__.dead.interactions", f"m-{jobs[0].job_id}")
-    redis_client.zadd("dramatiq:__heartbeats__", {"dead": 1})
+    redis_client.lpop(ONLY.waiting(INTERACTIONS))
+    redis_client.sadd(ONLY.fetched(INTERACTIONS, "dead"), f"m-{jobs[0].job_id}")
+    redis_client.zadd(ONLY.heartbeats, {"dead": 1})
     redis_client.config_set("maxmemory", 1)
     with pytest.raises(redis.exceptions.OutOfMemoryError):
         redis_client.set("x", "y")
@@ -776,8 +777,8 @@ def test_a_full_redis_is_drained(mesh: Mesh, alert_service: AlertService) -> Non
     eventually(lambda: mesh.dead() == {message_id: "VERDICT_UNKNOWN", "damaged": "UNDECODABLE"})
     eventually(lambda: alert_service.raised == ["alert-1-id"])
     eventually(mesh.is_drained)
-    assert mesh.counts() == {"accepted": 14, "written": 13, "failed": 1}
-    letters = dead_letters.DeadLetters(redis_client)
+    assert mesh.counts() == Counts(14, 13, 1)
+    letters = DeadLetters(redis_client)
     assert [letters.replay(letter) for letter in letters.find() if letter.failed] == [True]
     eventually(lambda: mesh.dead() == {message_id: "VERDICT_UNKNOWN", "damaged": "UNDECODABLE"})
     assert worker.stop(signal.SIGTERM) == 0
@@ -789,21 +790,21 @@ def test_stored_layout_is_dramatiqs_own(mesh: Mesh) -> None:
     client = mesh.redis.client
     stock = RedisBroker(client=client, middleware=[])  # type: ignore[no-untyped-call]
     message: Message[None] = Message(
-        "interactions", "write_interactions", (b"payload",), {}, {}, "the-id", 1_700_000_000_000
+        INTERACTIONS, WRITE_INTERACTIONS, (b"payload",), {}, {}, "the-id", 1_700_000_000_000
     )
     stored = stock.enqueue(message)
     redis_id = stored.options["redis_message_id"]
-    by_dramatiq = client.hget("dramatiq:interactions.msgs", redis_id)
-    assert client.lrange("dramatiq:interactions", 0, -1) == [redis_id.encode()]
-    envelope = Envelope(
-        queue_name="interactions",
-        actor_name="write_interactions",
+    by_dramatiq = client.hget(ONLY.messages(INTERACTIONS), redis_id)
+    assert client.lrange(ONLY.waiting(INTERACTIONS), 0, -1) == [redis_id.encode()]
+    expected = Envelope(
+        queue_name=INTERACTIONS,
+        actor_name=WRITE_INTERACTIONS,
         message_id="the-id",
         message_timestamp=1_700_000_000_000,
         payload=b"payload",
     )
-    envelope.options.update({"redis_message_id": redis_id})
-    assert by_dramatiq == envelope.SerializeToString()
+    expected.options.update({"redis_message_id": redis_id})
+    assert by_dramatiq == expected.SerializeToString()
 
 
 def test_whatever_is_sent_comes_back_from_influxdb(mesh: Mesh) -> None:

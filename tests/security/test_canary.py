@@ -21,6 +21,7 @@ import pytest
 import redis
 
 from deploy.local.mesh import LocalMesh
+from job_store.keys import INTERACTIONS, ONLY, QUEUES
 from tests.e2e.client import JSON, Answer, Client, eventually
 from tests.security import canary, wire
 from tests.security.calls import call
@@ -301,10 +302,13 @@ def drained(mesh: LocalMesh) -> bool | None:
     with redis.Redis.from_url(mesh.redis_url) as store:
         left = [
             key
-            for pattern in ("dramatiq:interactions*", "dramatiq:alerts*", "dramatiq:__acks__*")
+            for pattern in (
+                *(f"{ONLY.waiting(queue)}*" for queue in QUEUES),
+                ONLY.fetched("*", "*"),
+            )
             for key in store.scan_iter(pattern)
         ]
-        return True if not left and not store.hlen("sluice:open") else None
+        return True if not left and not store.hlen(ONLY.open_jobs) else None
 
 
 @pytest.fixture(scope="module")
@@ -384,7 +388,7 @@ def test_what_influxdb_refused_is_in_the_queue_and_nowhere_else(aftermath: After
     assert aftermath.not_written["state"] == "TASK_STATE_FAILED"
     assert aftermath.not_written["last_error"] == "FIELD_TYPE_CONFLICT"
     places = {each.rpartition(":")[0] for each in canary.found([WORD], aftermath.redis)}
-    assert places == {"dramatiq:interactions.XQ.msgs"}
+    assert places == {ONLY.dead_messages(INTERACTIONS)}
 
 
 def test_no_secret_is_in_any_metric(aftermath: Aftermath) -> None:

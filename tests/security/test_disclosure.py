@@ -12,7 +12,7 @@ import redis
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from ulid import ULID
 
-from job_store.records import place
+from job_store.keys import ONLY
 from sluice.job.v1.job_pb2 import JobRecord
 from tests.e2e.client import Client, eventually
 from tests.security import wire
@@ -26,7 +26,7 @@ def broken_task(client: Client) -> Iterator[str]:
     """A task whose record makes the handler raise."""
     job_id = str(ULID())
     with redis.Redis.from_url(client.mesh.redis_url) as store:
-        key, field = place(job_id)
+        key, field = ONLY.record(job_id)
         store.hset(key, field, JobRecord(state=7070770, size=1).SerializeToString())  # type: ignore[arg-type]
         yield f"{job_id}-0"
         store.hdel(key, field)
@@ -37,7 +37,7 @@ def undecodable_task(client: Client) -> Iterator[str]:
     """A task whose record is no message."""
     job_id = str(ULID())
     with redis.Redis.from_url(client.mesh.redis_url) as store:
-        key, field = place(job_id)
+        key, field = ONLY.record(job_id)
         store.hset(key, field, b"\xff\xff CANARY")
         yield f"{job_id}-0"
         store.hdel(key, field)

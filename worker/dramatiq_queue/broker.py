@@ -16,15 +16,25 @@ import redis
 from dramatiq import Actor, Consumer, Worker
 from dramatiq.brokers.redis import RedisBroker
 
-from job_store.queues import ALERTS, ALLOW_OOM, INTERACTIONS, NAMESPACE
-from job_store.records import Records
-from job_store.redis_client import connect, use_envelopes
+from job_store.dead_letters import DeadLetters
+from job_store.envelope import use_envelopes
+from job_store.keys import (
+    ALERTS,
+    DELIVER_ALERT,
+    INTERACTIONS,
+    LOG_INTERACTIONS,
+    ONLY,
+    WRITE_INTERACTIONS,
+)
+from job_store.redis_client import connect
+from job_store.scripts import ALLOW_OOM
+from job_store.states import JobStates
 from mesh.health import Unhealthy
 from mesh.logs import logger
 from worker.actors import AlertDeliverer, InteractionLogger
 from worker.alerts import Alerts
 from worker.dramatiq_queue.consumer import QueueConsumer
-from worker.dramatiq_queue.dead_letters import DeadLetter, DeadLetters
+from worker.dramatiq_queue.dead_letter import DeadLetter
 from worker.metrics import INFLUX_UP
 from worker.settings import WorkerSettings
 from worker.sinks.influxdb.writer import Influx
@@ -47,7 +57,7 @@ class QueueBroker(RedisBroker):
     def __init__(self, client: redis.Redis, heartbeat_seconds: float, stop: Stop) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
             client=client,
-            namespace=NAMESPACE,
+            namespace=ONLY.namespace,
             middleware=[],
             heartbeat_timeout=int(heartbeat_seconds * 1000),
             # Every command looks for what dead workers held.
@@ -139,17 +149,16 @@ class WorkerRoom:
             QueueWorker(
                 QueueBroker(self._client, settings.heartbeat_seconds, self._stop),
                 INTERACTIONS,
-                # The second name is of jobs in which each interaction has a time of its own.
-                ["write_interactions", "log_interactions"],
+                [WRITE_INTERACTIONS, LOG_INTERACTIONS],
                 InteractionLogger(
-                    Records(self._client), self._influx, self._influx_breaker, self._stop
+                    JobStates(self._client), self._influx, self._influx_breaker, self._stop
                 ),
                 settings.worker_threads,
             ),
             QueueWorker(
                 QueueBroker(self._client, settings.heartbeat_seconds, self._stop),
                 ALERTS,
-                ["deliver_alert"],
+                [DELIVER_ALERT],
                 AlertDeliverer(
                     Alerts(settings.alert_target), Breaker("alert_service", self._stop), self._stop
                 ),

@@ -12,16 +12,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import cast
 
 import redis
 from dramatiq import Consumer, Message, MessageProxy
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.errors import DecodeError as UndecodableMessage
 
-from job_store.queues import fetched_key, messages_key, waiting_key
+from job_store.dead_letters import DeadLetters
+from job_store.queues import StoredQueue
 from mesh.logs import logger
-from worker.dramatiq_queue.dead_letters import UNDECODABLE, DeadLetter, DeadLetters
+from worker.dramatiq_queue.dead_letter import UNDECODABLE, DeadLetter
 from worker.metrics import JOBS
 from worker.waiting import Interrupted, Stop
 
@@ -73,6 +73,7 @@ class QueueConsumer(Consumer):
     ) -> None:
         self._broker = broker
         self._queue = queue
+        self._stored = StoredQueue(broker.client, queue)
         self._most = most
         self._poll_seconds = poll_seconds
         self._letters = letters
@@ -91,9 +92,7 @@ class QueueConsumer(Consumer):
 
         An id may be on its way to us; one that stays is lost until this process ends.
         """
-        key = fetched_key(self._queue, self._broker.broker_id)
-        fetched = cast(set[bytes], self._broker.client.smembers(key))
-        return fetched - self._in_hand
+        return self._stored.fetched(self._broker.broker_id) - self._in_hand
 
     def __next__(self) -> MessageProxy | None:
         if not self._fetched:
@@ -164,11 +163,7 @@ class QueueConsumer(Consumer):
         self._pass_on([redis_id for redis_id, until in self._held.items() if until <= now])
         room = self._most - (len(self._in_hand) - len(self._held))
         # Every command of a broker is a write; asking first keeps an idle worker out of Redis' log.
-        if (
-            room > 0
-            and not self._stop.asked
-            and self._broker.client.llen(waiting_key(self._queue)) > 0
-        ):
+        if room > 0 and not self._stop.asked and self._stored.waiting() > 0:
             self._fetch(room)
         elif time.monotonic() - self._last_contact > HEARTBEAT_SECONDS:
             # It is a heartbeat, and brings back what dead workers held.
@@ -252,7 +247,7 @@ class QueueConsumer(Consumer):
         A fetch returns messages without their ids, so the id is found by what lies under it.
         """
         for redis_id in self.unaccounted():
-            if self._broker.client.hget(messages_key(self._queue), redis_id) == data:
+            if self._stored.message(redis_id) == data:
                 if data is None:
                     # An id that was in the queue twice: its message is done and gone.
                     self._broker.do_requeue(self._queue, redis_id)

@@ -17,11 +17,12 @@ from datetime import UTC, datetime
 
 import redis
 
-from job_store.redis_client import NotDurable, connect
+from job_store.errors import NotDurable
+from job_store.redis_client import connect
+from job_store.snapshot import SnapshotReader
 from mesh.console import outlive_the_reader
 from worker.reconciliation.compare import Report, audit
 from worker.reconciliation.ledger import Ledger
-from worker.reconciliation.redis_snapshot import QueueReader
 from worker.settings import WorkerSettings
 from worker.sinks.influxdb.reader import Rows
 from worker.waiting import Outage
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     options = parser.parse_args(arguments)
     settings = WorkerSettings.load()
-    queue = QueueReader(connect(settings.redis_url))
+    queue = SnapshotReader(connect(settings.redis_url))
     try:
         with closing(Ledger()) as ledger:
             report = audit(queue, Rows(settings), ledger, options.since)

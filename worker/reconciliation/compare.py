@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 
 from ulid import ULID
 
-from job_store.records import FINAL
+from job_store.counts import Counts, Totals
+from job_store.snapshot import CHUNK, GONE, SUSPECTS, UNPLACED, SnapshotReader
+from job_store.states import FINAL
 from sluice.job.v1.job_pb2 import JobRecord
 from worker.reconciliation.ledger import Found, Job, Ledger
-from worker.reconciliation.redis_snapshot import CHUNK, GONE, SUSPECTS, UNPLACED, QueueReader
-from worker.reconciliation.totals import Counts, Moves, Totals
+from worker.reconciliation.moves import Moves
 from worker.sinks.influxdb.reader import Kept, Rows
 
 MOST_NAMED = 20
@@ -65,7 +66,7 @@ class Report:
             self.named.append((job_id, how))
 
 
-def audit(queue: QueueReader, rows: Rows, ledger: Ledger, since: float | None = None) -> Report:
+def audit(queue: SnapshotReader, rows: Rows, ledger: Ledger, since: float | None = None) -> Report:
     """Compare everything, job by job where the job's record is left.
 
     `since` leaves out jobs accepted before then, in seconds since the Unix epoch. Raises
@@ -93,7 +94,7 @@ def audit(queue: QueueReader, rows: Rows, ledger: Ledger, since: float | None = 
     return report
 
 
-def _collect(queue: QueueReader, ledger: Ledger) -> float | None:
+def _collect(queue: SnapshotReader, ledger: Ledger) -> float | None:
     """Take all records into the ledger; return when the first of the jobs was accepted."""
     first: float | None = None
     for records in queue.records():
@@ -120,7 +121,7 @@ class Stock:
     """One of them."""
 
 
-def _take_stock(queue: QueueReader, ledger: Ledger) -> Stock:
+def _take_stock(queue: SnapshotReader, ledger: Ledger) -> Stock:
     """Take everything but the records into the ledger.
 
     In the order in which messages move, so that what moves on meanwhile is met again.
@@ -146,7 +147,7 @@ def _take_stock(queue: QueueReader, ledger: Ledger) -> Stock:
     return Stock(totals, unexplained, last_waiting, deliveries, delivered_again)
 
 
-def _add_waiting(queue: QueueReader, ledger: Ledger, until: str) -> str:
+def _add_waiting(queue: SnapshotReader, ledger: Ledger, until: str) -> str:
     """Take the jobs that wait behind one of them, or all, and return the last one now."""
     last = ""
     for job_ids in queue.waiting(until):
@@ -155,7 +156,7 @@ def _add_waiting(queue: QueueReader, ledger: Ledger, until: str) -> str:
     return last
 
 
-def _take_closed(queue: QueueReader, ledger: Ledger) -> tuple[int, str]:
+def _take_closed(queue: SnapshotReader, ledger: Ledger) -> tuple[int, str]:
     """Put down which failures of jobs that are done have a message, to become a dead letter.
 
     Returns how many of the jobs were done long ago, and one of them: their messages are to be
@@ -197,7 +198,7 @@ def _compare_totals(before: Counts, stock: Stock, report: Report) -> None:
         )
 
 
-def _compare_open(queue: QueueReader, ledger: Ledger, stock: Stock, report: Report) -> None:
+def _compare_open(queue: SnapshotReader, ledger: Ledger, stock: Stock, report: Report) -> None:
     """Name the open jobs whose message is gone, or in no place where a worker would find it."""
     last = stock.last_waiting
     for job_ids in ledger.unplaced(SUSPECTS):
@@ -231,7 +232,7 @@ def _name_lost(job_ids: Sequence[str], report: Report) -> None:
         report.name(job_id, "open, and its message is gone: nobody will write it")
 
 
-def _compare_jobs(queue: QueueReader, ledger: Ledger, first: float, report: Report) -> None:
+def _compare_jobs(queue: SnapshotReader, ledger: Ledger, first: float, report: Report) -> None:
     suspects: list[tuple[str, bytes, str]] = []
     for job in ledger.jobs():
         record = JobRecord.FromString(job.record)
@@ -250,7 +251,7 @@ def _compare_jobs(queue: QueueReader, ledger: Ledger, first: float, report: Repo
     _convict(queue, suspects, report)
 
 
-def _convict(queue: QueueReader, suspects: list[tuple[str, bytes, str]], report: Report) -> None:
+def _convict(queue: SnapshotReader, suspects: list[tuple[str, bytes, str]], report: Report) -> None:
     """Name those suspects that have not moved since their record was read."""
     now = queue.look_again([job_id for job_id, _, _ in suspects])
     for (job_id, stored, how), present in zip(suspects, now, strict=True):
@@ -281,7 +282,7 @@ def _excess(job_id: str, found: Found, expected: int) -> Iterator[str]:
         yield f"written though not to be: {_named(job_id, strange)}"
 
 
-def _name_strangers(queue: QueueReader, ledger: Ledger, first: float, report: Report) -> None:
+def _name_strangers(queue: SnapshotReader, ledger: Ledger, first: float, report: Report) -> None:
     """Name jobs that have rows and are not in the books, though younger than those that are."""
     suspects: list[str] = []
     for job_id in ledger.strangers():
@@ -293,7 +294,7 @@ def _name_strangers(queue: QueueReader, ledger: Ledger, first: float, report: Re
     _convict_strangers(queue, suspects, report)
 
 
-def _convict_strangers(queue: QueueReader, suspects: list[str], report: Report) -> None:
+def _convict_strangers(queue: SnapshotReader, suspects: list[str], report: Report) -> None:
     for job_id, present in zip(suspects, queue.look_again(suspects), strict=True):
         if not present.record and not present.is_open:
             report.name(job_id, "has rows and is not in the books")

@@ -12,7 +12,7 @@ from google.protobuf.struct_pb2 import Value
 
 from ingest_service import alerts as module
 from ingest_service.alerts import MAX_CALLS, Alerts, deliverable
-from job_store.store import QueueUnavailable
+from job_store.errors import QueueUnavailable
 from mesh.fingerprint import Fingerprint
 from sluice.alert.v1.alert_service_pb2 import (
     Alert,
@@ -70,10 +70,10 @@ class Queue:
         self.alerts: dict[str, RaiseAlertRequest] = {}
         self.error: Exception | None = None
 
-    def enqueue_alert(self, alert: RaiseAlertRequest) -> None:
+    def enqueue(self, alert: RaiseAlertRequest) -> None:
         self.alerts[alert.alert_id] = alert
 
-    def read_alert(self, alert_id: str) -> RaiseAlertRequest | None:
+    def read(self, alert_id: str) -> RaiseAlertRequest | None:
         if self.error is not None:
             raise self.error
         return self.alerts.get(alert_id)
@@ -137,7 +137,7 @@ async def test_an_alert_that_waits_is_read_from_the_queue(scene: Scene) -> None:
     alert = an_alert()
     alert.detectors.append("us_ssn")
     alert.violations.add(rule="TOO_DEEP")
-    scene.queue.enqueue_alert(alert)
+    scene.queue.enqueue(alert)
     read = await scene.alerts.read_alert(alert.alert_id)
     assert (read.findings, read.violations) == (alert.findings, alert.violations)
     assert read.detectors == ["us_ssn"]

@@ -9,7 +9,7 @@ import pytest
 
 from ingest_service.edge import EdgeServicer
 from ingest_service.recorder import Unstored
-from job_store.store import QueueFull, QueueUnavailable
+from job_store.errors import QueueFull, QueueUnavailable
 from mesh.errors import CallError
 from sluice.edge.v1.edge_service_pb2 import RecordRefusalRequest
 from tests.unit.ingest_service.test_intake import Scene

@@ -12,7 +12,9 @@ from ingest_service.gate import Gate, Judgement
 from ingest_service.group_commit import Overfull
 from ingest_service.intake import PART_BYTES, Intake
 from ingest_service.recorder import Unstored
-from job_store.store import Entry, QueueFull, QueueUnavailable, Receipt, Request
+from job_store.errors import QueueFull, QueueUnavailable
+from job_store.request_ids import Request
+from job_store.store import Entry, Receipt
 from mesh.errors import CallError
 from sluice.alert.v1.alert_service_pb2 import Alert, RaiseAlertRequest
 from sluice.ingest.v1.ingest_service_pb2 import (

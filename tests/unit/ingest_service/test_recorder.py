@@ -7,7 +7,9 @@ from google.protobuf.struct_pb2 import Value
 
 from ingest_service.group_commit import Overfull
 from ingest_service.recorder import Decided, Recorder, entry
-from job_store.store import Entry, QueueFull, QueueUnavailable, Receipt, Request
+from job_store.errors import QueueFull, QueueUnavailable
+from job_store.request_ids import Request
+from job_store.store import Entry, Receipt
 from sluice.job.v1.job_pb2 import LogInteractions, RequestRecord
 
 

@@ -109,7 +109,7 @@ def test_a_command_of_the_mesh_does_all_of_its_work(tmp_path: Path) -> None:
 
 def test_dead_letters() -> None:
     nowhere = {"SLUICE_REDIS_URL": "redis://127.0.0.1:9/0"}
-    command = ("-m", "worker.dramatiq_queue.dead_letters", "list")
+    command = ("-m", "worker.dead_letters", "list")
     assert unread(*command, environment=nowhere) == (1, "")
 
 

@@ -9,7 +9,7 @@ from google.protobuf.struct_pb2 import Value
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
 from sluice.job.v1.job_pb2 import DeliverAlert
 from worker.alerts import MAX_ALERT_BYTES, read
-from worker.dramatiq_queue.dead_letters import DeadLetter
+from worker.dramatiq_queue.dead_letter import DeadLetter
 
 
 def nested(kind: str, levels: int) -> Value:

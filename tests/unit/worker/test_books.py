@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from job_store.counts import Counts, Totals
 from worker.reconciliation.__main__ import main
 from worker.reconciliation.ledger import Found, Job, Ledger
-from worker.reconciliation.totals import Counts, Moves, Totals
+from worker.reconciliation.moves import Moves
 from worker.settings import WorkerSettings
 from worker.sinks.influxdb.reader import Kept, Rows
 from worker.waiting import Outage

@@ -6,10 +6,11 @@ import pytest
 import redis
 from dramatiq import Message
 
-from job_store.redis_client import use_envelopes
+from job_store.dead_letters import DeadLetters
+from job_store.envelope import use_envelopes
 from worker.dramatiq_queue.broker import QueueBroker
 from worker.dramatiq_queue.consumer import Delivery, QueueConsumer
-from worker.dramatiq_queue.dead_letters import DeadLetter, DeadLetters
+from worker.dramatiq_queue.dead_letter import DeadLetter
 from worker.waiting import Interrupted, Stop
 from worker.watchdog import Audit
 

@@ -1,4 +1,4 @@
--- Makes a job durable, whole or not at all: its times, its record, its place in the books, its
+-- Makes a job durable, whole or not at all: its times, its record, its open interactions, its
 -- message and the request ids that it answers.
 --
 -- KEYS  1 times; with a job 2 job records of this second, 3 open jobs, 4 counts, 5 queue, 6 messages

@@ -17,9 +17,13 @@ import pytest
 import redis
 from redis.connection import Connection
 
-from job_store.records import place
-from job_store.redis_client import connect, use_envelopes
-from job_store.store import Entry, Jobs
+from job_store import snapshot
+from job_store.admission import Admission
+from job_store.dead_letters import DeadLetters
+from job_store.keys import INTERACTIONS, ONLY
+from job_store.redis_client import connect
+from job_store.snapshot import SnapshotReader
+from job_store.store import Entry, JobStore
 from sluice.job.v1.job_pb2 import (
     JOB_STATE_FAILED,
     JOB_STATE_PENDING,
@@ -30,11 +34,8 @@ from sluice.job.v1.job_pb2 import (
 )
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_UNSPECIFIED, Verdict
 from tests.integration.processes import ROOT, Influx, Process, Redis, eventually, free_port
-from worker.dramatiq_queue.dead_letters import DeadLetters
-from worker.reconciliation import compare as balance
-from worker.reconciliation import redis_snapshot as queued
+from worker.reconciliation import compare
 from worker.reconciliation.__main__ import BALANCED, DIFFERENT, UNKNOWN, main
-from worker.reconciliation.redis_snapshot import QueueReader
 
 CANARY = "CANARY-77b0"
 
@@ -54,7 +55,8 @@ class Mesh:
             "SLUICE_METRICS_LISTEN": f"127.0.0.1:{self.metrics_port}",
         }
         self.worker = Process([sys.executable, "-m", "worker"], directory / "worker.log", self.env)
-        self._jobs = Jobs(connect(redis.url), record_seconds=600, request_seconds=600)
+        client = connect(redis.url)
+        self._jobs = JobStore(client, Admission(client), record_seconds=600, request_seconds=600)
 
     def accept(self, *verdicts: Verdict.ValueType) -> str:
         """Store a job with interactions of these verdicts as ingest does; return its id."""
@@ -73,15 +75,15 @@ class Mesh:
 
     def is_drained(self) -> bool:
         client = self.redis.client
-        return not client.hlen("sluice:open") and not client.hlen("dramatiq:interactions.msgs")
+        return not client.hlen(ONLY.open_jobs) and not client.hlen(ONLY.messages(INTERACTIONS))
 
     def record(self, job_id: str) -> JobRecord:
-        stored = self.redis.client.hget(*place(job_id))
+        stored = self.redis.client.hget(*ONLY.record(job_id))
         assert isinstance(stored, bytes)
         return JobRecord.FromString(stored)
 
     def keep(self, job_id: str, record: JobRecord) -> None:
-        key, field = place(job_id)
+        key, field = ONLY.record(job_id)
         self.redis.client.hset(key, field, record.SerializeToString())
 
     def write_row(self, task_id: str) -> None:
@@ -111,7 +113,6 @@ def mesh(
     tmp_path: Path, parts: tuple[Redis, Influx], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Mesh]:
     redis, influx = parts
-    use_envelopes()
     redis.client.flushall()
     influx.query("DROP DATABASE logs")
     influx.query("CREATE DATABASE logs")
@@ -225,9 +226,9 @@ def test_books_balance_while_many_jobs_move(
     mesh: Mesh, audit: Audit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More than a piece of everything, so that all of it moves while it is read."""
-    monkeypatch.setattr(queued, "CHUNK", 10)
-    monkeypatch.setattr(balance, "CHUNK", 10)
-    monkeypatch.setattr(balance, "SUSPECTS", 5)
+    monkeypatch.setattr(snapshot, "CHUNK", 10)
+    monkeypatch.setattr(compare, "CHUNK", 10)
+    monkeypatch.setattr(compare, "SUSPECTS", 5)
     enough = threading.Event()
     for _ in range(600):
         # Little is read at once only from what is too large to be packed.
@@ -235,7 +236,7 @@ def test_books_balance_while_many_jobs_move(
 
     def load() -> None:
         while not enough.is_set():
-            if mesh.redis.client.llen("dramatiq:interactions") < 600:
+            if mesh.redis.client.llen(ONLY.waiting(INTERACTIONS)) < 600:
                 mesh.accept(VERDICT_ACCEPTED, VERDICT_UNSPECIFIED, VERDICT_ACCEPTED)
 
     mesh.worker.start()
@@ -270,19 +271,19 @@ def fill(client: redis.Redis, count: int, dead: int = 0) -> list[str]:
             for number in range(start, min(start + 1000, count + dead)):
                 job_id = ids[number]
                 record = pending if number < count else failed
-                key, field = place(job_id)
+                key, field = ONLY.record(job_id)
                 pipeline.hset(key, field, record.SerializeToString())
                 message = b"m" * (100_000 if number % 1000 == 0 else 200)
                 if number < count:
-                    pipeline.hset("sluice:open", job_id, 1)
-                    pipeline.hset("dramatiq:interactions.msgs", job_id, message)
-                    pipeline.rpush("dramatiq:interactions", job_id)
+                    pipeline.hset(ONLY.open_jobs, job_id, 1)
+                    pipeline.hset(ONLY.messages(INTERACTIONS), job_id, message)
+                    pipeline.rpush(ONLY.waiting(INTERACTIONS), job_id)
                 else:
-                    pipeline.hset("sluice:dead", job_id, "1 REFUSED")
-                    pipeline.hset("dramatiq:interactions.XQ.msgs", job_id, message)
-                    pipeline.zadd("dramatiq:interactions.XQ", {job_id: number})
+                    pipeline.hset(ONLY.causes, job_id, "1 REFUSED")
+                    pipeline.hset(ONLY.dead_messages(INTERACTIONS), job_id, message)
+                    pipeline.zadd(ONLY.dead(INTERACTIONS), {job_id: number})
             pipeline.execute()
-    client.hset("sluice:counts", mapping={"accepted": count + dead, "failed": dead})
+    client.hset(ONLY.counts, mapping={"accepted": count + dead, "failed": dead})
     return ids[:count]
 
 
@@ -316,9 +317,9 @@ def test_redis_is_asked_for_little_at_a_time(
     client = mesh.redis.client
     waiting = fill(client, 30_000, dead=10_000)
     with client.pipeline() as pipeline:
-        pipeline.ltrim("dramatiq:interactions", 5000, -1)
-        pipeline.sadd("dramatiq:__acks__.w.interactions", *waiting[:5000])
-        pipeline.zadd("dramatiq:__heartbeats__", {"w": time.time() * 1000})
+        pipeline.ltrim(ONLY.waiting(INTERACTIONS), 5000, -1)
+        pipeline.sadd(ONLY.fetched(INTERACTIONS, "w"), *waiting[:5000])
+        pipeline.zadd(ONLY.heartbeats, {"w": time.time() * 1000})
         pipeline.execute()
     client.config_set("slowlog-max-len", 128)
     client.config_set("slowlog-log-slower-than", 5000)
@@ -338,7 +339,7 @@ def test_redis_is_asked_for_little_at_a_time(
     assert "jobs: 25,000 waiting, 5,000 fetched, 0 dead" in audit.out
     assert audit.number("jobs compared") == audit.number("failed") == 10_000
     # A piece, perhaps a little more, of pairs or of three facts about each.
-    assert replies.most_elements < 4 * queued.CHUNK
+    assert replies.most_elements < 4 * snapshot.CHUNK
     assert replies.most_bytes < 100_000
 
 
@@ -353,7 +354,7 @@ def test_dead_letters_are_read_little_by_little(
     assert {(letter.queue, letter.reason, letter.failed) for letter in found} == {
         ("interactions", "REFUSED", 1)
     }
-    assert replies.most_elements < 4 * queued.CHUNK
+    assert replies.most_elements < 4 * snapshot.CHUNK
     # One message at a time.
     assert replies.most_bytes <= 100_000
 
@@ -367,14 +368,14 @@ def test_a_waiting_job_is_found_wherever_it_moves(
     client = mesh.redis.client
     first, lost, *_ = fill(client, 2000)
     later = [f"later{number}" for number in range(1200)]
-    client.lpop("dramatiq:interactions", 2)
-    fetched = QueueReader.fetched
+    client.lpop(ONLY.waiting(INTERACTIONS), 2)
+    fetched = SnapshotReader.fetched
 
-    def give_back(reader: QueueReader) -> Iterator[list[str]]:
-        client.rpush("dramatiq:interactions", first, *later)
+    def give_back(reader: SnapshotReader) -> Iterator[list[str]]:
+        client.rpush(ONLY.waiting(INTERACTIONS), first, *later)
         return fetched(reader)
 
-    monkeypatch.setattr(QueueReader, "fetched", give_back)
+    monkeypatch.setattr(SnapshotReader, "fetched", give_back)
     assert audit() == DIFFERENT, audit.out
     assert audit.number("jobs that differ") == 1
     assert f"{lost}  open, and its message is gone: nobody will write it" in audit.out
@@ -383,8 +384,8 @@ def test_a_waiting_job_is_found_wherever_it_moves(
 
 def test_many_jobs_without_their_messages_are_counted(mesh: Mesh, audit: Audit) -> None:
     ids = fill(mesh.redis.client, 3000)
-    mesh.redis.client.hdel("dramatiq:interactions.msgs", *ids[:1000])
-    mesh.redis.client.ltrim("dramatiq:interactions", 500, 1999)
+    mesh.redis.client.hdel(ONLY.messages(INTERACTIONS), *ids[:1000])
+    mesh.redis.client.ltrim(ONLY.waiting(INTERACTIONS), 500, 1999)
     assert audit() == DIFFERENT, audit.out
     assert audit.number("jobs that differ") == 2000
     assert "jobs: 1,000 waiting, 0 fetched, 0 dead" in audit.out
@@ -395,15 +396,15 @@ def test_what_a_reading_must_not_miss_is_in_it(mesh: Mesh) -> None:
     client = mesh.redis.client
     ids = fill(client, 4000)
     stays = ids[1500:]
-    reader = QueueReader(connect(mesh.redis.url))
+    reader = SnapshotReader(connect(mesh.redis.url))
 
     def move(step: int) -> None:
         if step == 0:
-            client.hset("sluice:open", mapping={f"new{number}": 1 for number in range(20_000)})
-            client.rpush("dramatiq:interactions", *(f"new{number}" for number in range(700)))
+            client.hset(ONLY.open_jobs, mapping={f"new{number}": 1 for number in range(20_000)})
+            client.rpush(ONLY.waiting(INTERACTIONS), *(f"new{number}" for number in range(700)))
         if step == 1:
-            client.hdel("sluice:open", *ids[:1500], *(f"new{number}" for number in range(20_000)))
-            client.lpop("dramatiq:interactions", 1500)
+            client.hdel(ONLY.open_jobs, *ids[:1500], *(f"new{number}" for number in range(20_000)))
+            client.lpop(ONLY.waiting(INTERACTIONS), 1500)
 
     found: set[str] = set()
     for step, (_, jobs) in enumerate(reader.open_jobs()):
@@ -432,7 +433,7 @@ def test_a_missing_row_differs(mesh: Mesh, recorded: Recorded, audit: Audit) -> 
 def test_a_wrong_count_differs(
     mesh: Mesh, recorded: Recorded, audit: Audit, entry: str, error: int
 ) -> None:
-    mesh.redis.client.hincrby("sluice:counts", entry, error)
+    mesh.redis.client.hincrby(ONLY.counts, entry, error)
     assert audit() == DIFFERENT, audit.out
     assert audit.number("difference") == (error if entry == "accepted" else -error)
     assert "than written, failed and in flight together." in audit.out
@@ -445,9 +446,9 @@ def test_an_open_job_without_its_message_differs(
 ) -> None:
     job_id = mesh.accept(VERDICT_ACCEPTED)
     if lost == "message":
-        mesh.redis.client.hdel("dramatiq:interactions.msgs", job_id)
+        mesh.redis.client.hdel(ONLY.messages(INTERACTIONS), job_id)
     else:
-        mesh.redis.client.lrem("dramatiq:interactions", 1, job_id)
+        mesh.redis.client.lrem(ONLY.waiting(INTERACTIONS), 1, job_id)
     assert audit() == DIFFERENT, audit.out
     assert f"{job_id}  open, and its message is gone: nobody will write it" in audit.out
     assert audit.number("difference") == 0
@@ -484,11 +485,11 @@ def test_rows_of_a_job_that_was_never_accepted_differ(
 ) -> None:
     stranger = mesh.accept(VERDICT_ACCEPTED)
     mesh.drain()
-    mesh.redis.client.hdel(*place(stranger))
+    mesh.redis.client.hdel(*ONLY.record(stranger))
     # Its record may have expired.
     assert audit() == BALANCED, audit.out
-    mesh.redis.client.hincrby("sluice:counts", "accepted", -1)
-    mesh.redis.client.hincrby("sluice:counts", "written", -1)
+    mesh.redis.client.hincrby(ONLY.counts, "accepted", -1)
+    mesh.redis.client.hincrby(ONLY.counts, "written", -1)
     assert audit() == DIFFERENT, audit.out
     assert f"{stranger}  has rows and is not in the books" in audit.out
     assert audit.number("difference") == 0
@@ -497,7 +498,7 @@ def test_rows_of_a_job_that_was_never_accepted_differ(
 def test_a_failed_interaction_without_a_dead_letter_differs(
     mesh: Mesh, recorded: Recorded, audit: Audit
 ) -> None:
-    mesh.redis.client.zrem("dramatiq:interactions.XQ", recorded.partial)
+    mesh.redis.client.zrem(ONLY.dead(INTERACTIONS), recorded.partial)
     assert audit() == DIFFERENT, audit.out
     assert f"{recorded.partial}  1 failed, kept by no dead letter" in audit.out
     assert "Failed is 1 more than the dead letters explain." in audit.out
@@ -507,7 +508,7 @@ def test_a_job_that_was_closed_without_an_end_differs(
     mesh: Mesh, recorded: Recorded, audit: Audit
 ) -> None:
     job_id = mesh.accept(VERDICT_ACCEPTED)
-    mesh.redis.client.hdel("sluice:open", job_id)
+    mesh.redis.client.hdel(ONLY.open_jobs, job_id)
     assert audit() == DIFFERENT, audit.out
     assert f"{job_id}  neither open nor finished" in audit.out
     assert audit.number("difference") == 1
@@ -517,7 +518,7 @@ def test_jobs_without_a_record_are_covered_by_the_totals(
     mesh: Mesh, recorded: Recorded, audit: Audit
 ) -> None:
     for job_id in (recorded.whole, recorded.partial):
-        mesh.redis.client.hdel(*place(job_id))
+        mesh.redis.client.hdel(*ONLY.record(job_id))
     assert audit() == BALANCED, audit.out
     assert audit.number("jobs compared") == 0
     mesh.delete_row(f"{recorded.whole}-1")
@@ -557,8 +558,8 @@ def test_a_message_that_comes_again_is_named_when_it_is_old(
     mesh: Mesh, recorded: Recorded, audit: Audit
 ) -> None:
     client = mesh.redis.client
-    client.hset("dramatiq:interactions.msgs", recorded.whole, b"message")
-    client.rpush("dramatiq:interactions", recorded.whole)
+    client.hset(ONLY.messages(INTERACTIONS), recorded.whole, b"message")
+    client.rpush(ONLY.waiting(INTERACTIONS), recorded.whole)
     assert audit() == BALANCED, audit.out
     assert "that are done" not in audit.out
     record = mesh.record(recorded.whole)
@@ -604,7 +605,7 @@ def test_what_does_not_answer_is_named_in_one_line(
 
 
 def test_the_worker_publishes_the_books(mesh: Mesh, recorded: Recorded) -> None:
-    mesh.redis.client.hincrby("sluice:counts", "accepted", 5)
+    mesh.redis.client.hincrby(ONLY.counts, "accepted", 5)
     mesh.worker.start()
 
     def metrics() -> list[str]:

@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pytest
 import redis
@@ -13,17 +13,15 @@ from dramatiq import Message
 from dramatiq.brokers.redis import RedisBroker
 from prometheus_client import REGISTRY
 
-from job_store.redis_client import connect, use_envelopes
-from job_store.store import (
-    TIME_MARGIN_MICROSECONDS,
-    TIMES_KEY,
-    Entry,
-    Jobs,
-    QueueFull,
-    QueueUnavailable,
-    Receipt,
-    Request,
-)
+from job_store.admission import Admission
+from job_store.alert_queue import AlertQueue
+from job_store.counts import CountsReader
+from job_store.envelope import use_envelopes
+from job_store.errors import QueueFull, QueueUnavailable
+from job_store.keys import ALERTS, INTERACTIONS, ONLY, WRITE_INTERACTIONS
+from job_store.redis_client import connect
+from job_store.request_ids import Request
+from job_store.store import TIME_MARGIN_MICROSECONDS, Entry, JobStore, Receipt
 from mesh.health import Unhealthy
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
 from sluice.job.v1.job_pb2 import (
@@ -42,12 +40,39 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
     server.process.stop()
 
 
+class Ingest(NamedTuple):
+    """What one process of ingest holds."""
+
+    jobs: JobStore
+    alerts: AlertQueue
+
+
+def process(
+    url: str, *, record_seconds: int = 100, request_seconds: int = 50, **limits: Any
+) -> Ingest:
+    client = connect(url)
+    admission = Admission(client, **limits)
+    jobs = JobStore(
+        client, admission, record_seconds=record_seconds, request_seconds=request_seconds
+    )
+    return Ingest(jobs, AlertQueue(client, admission))
+
+
 @pytest.fixture
-def jobs(server: Redis) -> Jobs:
-    use_envelopes()
-    jobs = process(server)
-    jobs.probe()
-    return jobs
+def ingest(server: Redis) -> Ingest:
+    ingest = process(server.url)
+    ingest.jobs.probe()
+    return ingest
+
+
+@pytest.fixture
+def jobs(ingest: Ingest) -> JobStore:
+    return ingest.jobs
+
+
+@pytest.fixture
+def alerts(ingest: Ingest) -> AlertQueue:
+    return ingest.alerts
 
 
 def entry(text: str, request_id: str = "", body: bytes = b"", size: int = 1) -> Entry:
@@ -58,18 +83,17 @@ def entry(text: str, request_id: str = "", body: bytes = b"", size: int = 1) -> 
     return Entry(job.SerializeToString(), size, request)
 
 
-def process(server: Redis, **settings: int) -> Jobs:
-    """Return the jobs as another process sees them."""
-    return Jobs(connect(server.url), **{"record_seconds": 100, "request_seconds": 50} | settings)
-
-
 def written(server: Redis) -> list[LogInteractions]:
     """Return all jobs that were stored, in order."""
-    return [LogInteractions.FromString(each.args[0]) for each in consumed(server, "interactions")]
+    return [LogInteractions.FromString(each.args[0]) for each in consumed(server, INTERACTIONS)]
+
+
+def accepted(server: Redis) -> int:
+    return CountsReader(server.client).counts().accepted
 
 
 def latest_time(server: Redis) -> int:
-    return int(cast(bytes, server.client.hget(TIMES_KEY, "last")))
+    return int(cast(bytes, server.client.hget(ONLY.times, "last")))
 
 
 def times(job: LogInteractions) -> range:
@@ -78,6 +102,7 @@ def times(job: LogInteractions) -> range:
 
 
 def stock_broker(server: Redis, queue: str) -> RedisBroker:
+    use_envelopes()
     broker: RedisBroker = RedisBroker(client=server.client, middleware=[])  # type: ignore[no-untyped-call]
     broker.declare_queue(queue)
     return broker
@@ -90,11 +115,11 @@ def consumed(server: Redis, queue: str) -> list[Message[None]]:
     return [message._message for message in iter(lambda: next(consumer), None)]
 
 
-def test_a_job_is_what_the_stock_broker_reads(server: Redis, jobs: Jobs) -> None:
+def test_a_job_is_what_the_stock_broker_reads(server: Redis, jobs: JobStore) -> None:
     receipts = jobs.commit([entry("a"), entry("b", size=2), entry("c")])
-    (message,) = consumed(server, "interactions")
+    (message,) = consumed(server, INTERACTIONS)
     job = LogInteractions.FromString(message.args[0])
-    assert message.actor_name == "write_interactions"
+    assert message.actor_name == WRITE_INTERACTIONS
     assert [each.source for each in job.interactions] == ["a", "b", "b", "c"]
     assert receipts == [Receipt(job.job_id, first) for first in (0, 1, 3)]
     (record,) = jobs.read([job.job_id])
@@ -102,12 +127,12 @@ def test_a_job_is_what_the_stock_broker_reads(server: Redis, jobs: Jobs) -> None
     assert (record.state, record.size) == (JOB_STATE_PENDING, 4)
 
 
-def test_a_job_lies_in_redis_as_the_stock_broker_lays_it(server: Redis, jobs: Jobs) -> None:
+def test_a_job_lies_in_redis_as_the_stock_broker_lays_it(server: Redis, jobs: JobStore) -> None:
     jobs.commit([entry("1")])
     ours = layout(server)
-    server.client.delete(*[key for key in ours if key.startswith(b"dramatiq:")])
-    broker = stock_broker(server, "interactions")
-    broker.enqueue(Message("interactions", "write_interactions", (b"x",), {}, {}))
+    server.client.delete(*[key for key in ours if key.startswith(ONLY.namespace.encode())])
+    broker = stock_broker(server, INTERACTIONS)
+    broker.enqueue(Message(INTERACTIONS, WRITE_INTERACTIONS, (b"x",), {}, {}))
     theirs = {key: kind for key, kind in layout(server).items() if b"__" not in key}
     assert theirs == ours
 
@@ -116,38 +141,38 @@ def layout(server: Redis) -> dict[bytes, Any]:
     return {key: server.client.type(key) for key in server.client.scan_iter()}
 
 
-def test_the_books_count_every_interaction(server: Redis, jobs: Jobs) -> None:
+def test_the_books_count_every_interaction(server: Redis, jobs: JobStore) -> None:
     jobs.commit([entry("1"), entry("2")])
     jobs.commit([entry("3")])
-    assert server.client.hget("sluice:counts", "accepted") == b"3"
-    assert sorted(server.client.hvals("sluice:open")) == [b"1", b"2"]
+    assert accepted(server) == 3
+    assert sorted(server.client.hvals(ONLY.open_jobs)) == [b"1", b"2"]
 
 
-def test_a_request_id_is_taken_once(server: Redis, jobs: Jobs) -> None:
+def test_a_request_id_is_taken_once(server: Redis, jobs: JobStore) -> None:
     first, _ = jobs.commit([entry("1", "r-1", b"body"), entry("2", "r-2", b"body")])
     other, again = jobs.commit([entry("3"), entry("4", "r-2", b"another")])
     assert other.earlier is None
     assert again.earlier is not None
     assert again[:2] == (first.job_id, 1)
     assert again.earlier.body_hash == Request.of("r-2", b"body").body_hash
-    assert server.client.hget("sluice:counts", "accepted") == b"3"
+    assert accepted(server) == 3
 
 
-def test_a_request_id_is_taken_once_within_a_job(server: Redis, jobs: Jobs) -> None:
+def test_a_request_id_is_taken_once_within_a_job(server: Redis, jobs: JobStore) -> None:
     first, again = jobs.commit([entry("1", "r-1", b"body"), entry("2", "r-1", b"body")])
     assert again[:2] == first[:2]
     assert again.earlier is not None
-    assert server.client.hget("sluice:counts", "accepted") == b"1"
+    assert accepted(server) == 1
 
 
-def test_a_request_id_belongs_to_its_client(jobs: Jobs) -> None:
+def test_a_request_id_belongs_to_its_client(jobs: JobStore) -> None:
     piece = entry("1").piece
     for client in ("", "a", "b"):
         (receipt,) = jobs.commit([Entry(piece, 1, Request.of("r-1", b"body", client))])
         assert receipt.earlier is None
 
 
-def test_what_was_decided_is_kept_with_a_request_id(jobs: Jobs) -> None:
+def test_what_was_decided_is_kept_with_a_request_id(jobs: JobStore) -> None:
     refused = Request.of("r-1", b"body")._replace(refusals=b"\1")
     batch = Request.of_batch("r-1", b"body")
     parts = [batch.part(0), batch.part(3)._replace(refusals=bytes(range(3)) * 500)]
@@ -163,13 +188,13 @@ def test_what_was_decided_is_kept_with_a_request_id(jobs: Jobs) -> None:
         assert record.first_index == first
 
 
-def test_ids_that_are_looked_up_change_nothing(server: Redis, jobs: Jobs) -> None:
+def test_ids_that_are_looked_up_change_nothing(server: Redis, jobs: JobStore) -> None:
     before = set(server.client.scan_iter())
     assert jobs.look_up([Request.of("r-1", b"body")]) == [None]
     assert set(server.client.scan_iter()) == before
 
 
-def test_many_ids_are_looked_up_without_holding_redis(server: Redis, jobs: Jobs) -> None:
+def test_many_ids_are_looked_up_without_holding_redis(server: Redis, jobs: JobStore) -> None:
     last = Request.of("r-249", b"body")
     jobs.commit([entry("1", "r-249", b"body")])
     server.client.config_resetstat()
@@ -183,25 +208,25 @@ def test_many_ids_are_looked_up_without_holding_redis(server: Redis, jobs: Jobs)
 
 def test_a_time_to_live_that_redis_refuses_changes_nothing(server: Redis) -> None:
     for seconds in ({"request_seconds": 0}, {"record_seconds": -1}, {"record_seconds": 2**63}):
-        strange = process(server, **seconds)
+        strange = process(server.url, **seconds).jobs
         before = layout(server)
         with pytest.raises(QueueUnavailable):
             strange.commit([entry("1", "r-1", b"body")])
         assert layout(server) == before
 
 
-def test_only_taken_request_ids_make_no_job(server: Redis, jobs: Jobs) -> None:
+def test_only_taken_request_ids_make_no_job(server: Redis, jobs: JobStore) -> None:
     jobs.commit([entry("1", "r-1", b"body")])
     jobs.commit([entry("2", "r-1", b"body")])
-    assert server.client.llen("dramatiq:interactions") == 1
+    assert server.client.llen(ONLY.waiting(INTERACTIONS)) == 1
 
 
-def test_a_request_id_is_taken_once_by_many_processes(server: Redis, jobs: Jobs) -> None:
+def test_a_request_id_is_taken_once_by_many_processes(server: Redis, jobs: JobStore) -> None:
     start = threading.Barrier(8)
     seen: list[str] = []
 
     def commit() -> None:
-        own = process(server)
+        own = process(server.url).jobs
         start.wait()
         (receipt,) = own.commit([entry("1", "r-1", b"body")])
         seen.append(receipt.job_id)
@@ -213,13 +238,13 @@ def test_a_request_id_is_taken_once_by_many_processes(server: Redis, jobs: Jobs)
         thread.join(10)
     assert len(seen) == 8
     assert len(set(seen)) == 1
-    assert server.client.hget("sluice:counts", "accepted") == b"1"
+    assert accepted(server) == 1
 
 
-def test_records_and_request_ids_expire(server: Redis, jobs: Jobs) -> None:
+def test_records_and_request_ids_expire(server: Redis, jobs: JobStore) -> None:
     jobs.commit([entry("1", "r-1", b"body")])
-    (record,) = server.client.scan_iter("sluice:jobs:*")
-    (request,) = server.client.scan_iter("sluice:requests:*")
+    (record,) = server.client.scan_iter(ONLY.record_prefix + "*")
+    (request,) = server.client.scan_iter(ONLY.request_prefix + "*")
     assert 90 < server.client.ttl(record) <= 100
     assert 50 <= server.client.ttl(request) <= 63
     assert b"r-1" not in request
@@ -227,7 +252,7 @@ def test_records_and_request_ids_expire(server: Redis, jobs: Jobs) -> None:
 
 def test_a_request_id_is_known_for_its_whole_time_and_then_forgotten(server: Redis) -> None:
     """Its time to live is cut in windows; whenever in a window it comes, it lives long enough."""
-    jobs = process(server, request_seconds=1)
+    jobs = process(server.url, request_seconds=1).jobs
     jobs.probe()
     began = time.monotonic()
     number = 0
@@ -240,7 +265,7 @@ def test_a_request_id_is_known_for_its_whole_time_and_then_forgotten(server: Red
             known = time.monotonic()
             time.sleep(0.01)
         assert 0.9 < known - stored < 2.5
-    eventually(lambda: not list(server.client.scan_iter("sluice:requests:*")))
+    eventually(lambda: not list(server.client.scan_iter(ONLY.request_prefix + "*")))
 
 
 MOST_BYTES_A_REQUEST_ID = 80
@@ -250,18 +275,18 @@ def test_request_ids_take_little_memory(server: Redis) -> None:
     """As the local mesh and compose set it up; without, Redis packs half as many together."""
     for setting, value in (("entries", 1000), ("value", 128)):
         server.client.config_set(f"hash-max-ziplist-{setting}", value)
-    jobs = process(server, request_seconds=24 * 3600)
+    jobs = process(server.url, request_seconds=24 * 3600).jobs
     count = 100_000
     for start in range(0, count, 1000):
         jobs.commit(
             [entry("", f"client-{number}", b"%d" % number) for number in range(start, start + 1000)]
         )
     taken = 0
-    for key in server.client.scan_iter("sluice:requests:*", count=1000):
+    for key in server.client.scan_iter(ONLY.request_prefix + "*", count=1000):
         taken += server.client.memory_usage(key, samples=0) or 0
     used = server.client.info("memory")["used_memory"]
     with server.client.pipeline(transaction=False) as pipeline:
-        for key in server.client.scan_iter("sluice:requests:*", count=1000):
+        for key in server.client.scan_iter(ONLY.request_prefix + "*", count=1000):
             pipeline.delete(key)
         pipeline.execute()
     freed = used - server.client.info("memory")["used_memory"]
@@ -272,7 +297,7 @@ def test_request_ids_take_little_memory(server: Redis) -> None:
     assert freed / count <= MOST_BYTES_A_REQUEST_ID
 
 
-def test_times_follow_the_clock_of_redis_and_never_repeat(server: Redis, jobs: Jobs) -> None:
+def test_times_follow_the_clock_of_redis_and_never_repeat(server: Redis, jobs: JobStore) -> None:
     seconds, _ = server.client.time()
     for number in range(50):
         jobs.commit([entry("x", size=1 + number % 3)])
@@ -282,22 +307,21 @@ def test_times_follow_the_clock_of_redis_and_never_repeat(server: Redis, jobs: J
     assert latest_time(server) == handed_out[-1]
 
 
-def test_a_clock_that_is_set_back_does_not_turn_times_back(server: Redis, jobs: Jobs) -> None:
+def test_a_clock_that_is_set_back_does_not_turn_times_back(server: Redis, jobs: JobStore) -> None:
     """What was handed out last is an hour ahead of the clock of Redis."""
     seconds, _ = server.client.time()
     ahead = (seconds + 3600) * 1_000_000 + 123_457
-    server.client.hset(TIMES_KEY, "last", ahead)
+    server.client.hset(ONLY.times, "last", ahead)
     jobs.commit([entry("x", size=2)])
-    process(server).commit([entry("x", size=3)])
+    process(server.url).jobs.commit([entry("x", size=3)])
     jobs.commit([entry("x")])
     handed_out = [each for job in written(server) for each in times(job)]
     assert handed_out == list(range(ahead + 1, ahead + 7))
 
 
 def test_a_lost_reply_changes_no_times(server: Redis) -> None:
-    use_envelopes()
     proxy = LostReply(server.port)
-    Jobs(connect(proxy.url), record_seconds=100, request_seconds=50).commit([entry("x", size=2)])
+    process(proxy.url).jobs.commit([entry("x", size=2)])
     assert proxy.lost == 1
     (job,) = written(server)
     assert latest_time(server) == times(job)[-1]
@@ -305,17 +329,17 @@ def test_a_lost_reply_changes_no_times(server: Redis) -> None:
 
 @pytest.mark.parametrize("loss", ["emptied", "restored"])
 def test_a_redis_older_than_what_it_handed_out_is_waited_for(
-    server: Redis, jobs: Jobs, loss: str
+    server: Redis, jobs: JobStore, loss: str
 ) -> None:
     """It is noticed by one who knows, and then a process that does not know waits as well."""
     jobs.commit([entry("x")])
     if loss == "restored":
         copy = server.copy()
-    knowing = process(server)
+    knowing = process(server.url).jobs
     for _ in range(20):
         knowing.commit([entry("x", size=100)])
     # Far ahead of the clock, as if that were set back, so that the test sees the wait.
-    latest = int(server.client.hincrby(TIMES_KEY, "last", 1_500_000))
+    latest = int(server.client.hincrby(ONLY.times, "last", 1_500_000))
     knowing.commit([entry("x")])
     handed_out = [each for job in written(server) for each in times(job)]
     if loss == "restored":
@@ -329,7 +353,7 @@ def test_a_redis_older_than_what_it_handed_out_is_waited_for(
         knowing.commit([entry("x")])
     with pytest.raises(QueueUnavailable):
         knowing.look_up([Request.of("r-1", b"body")])
-    newcomer = process(server)
+    newcomer = process(server.url).jobs
     with pytest.raises(QueueUnavailable):
         newcomer.commit([entry("x")])
     with pytest.raises(Unhealthy):
@@ -337,7 +361,7 @@ def test_a_redis_older_than_what_it_handed_out_is_waited_for(
     eventually(lambda: is_well(knowing), 10)
     seconds, microseconds = server.client.time()
     assert seconds * 1_000_000 + microseconds > latest + TIME_MARGIN_MICROSECONDS
-    server.client.delete("dramatiq:interactions", "dramatiq:interactions.msgs")
+    server.client.delete(ONLY.waiting(INTERACTIONS), ONLY.messages(INTERACTIONS))
     for each in (newcomer, knowing, newcomer):
         each.commit([entry("x", size=100)])
     again = [each for job in written(server) for each in times(job)]
@@ -345,7 +369,7 @@ def test_a_redis_older_than_what_it_handed_out_is_waited_for(
     assert not set(again) & set(handed_out)
 
 
-def is_well(jobs: Jobs) -> bool:
+def is_well(jobs: JobStore) -> bool:
     try:
         jobs.probe()
     except Unhealthy:
@@ -389,17 +413,16 @@ class LostReply:
 
 
 def test_a_lost_reply_is_asked_for_again_and_stores_nothing_twice(server: Redis) -> None:
-    use_envelopes()
     proxy = LostReply(server.port)
-    jobs = Jobs(connect(proxy.url), record_seconds=100, request_seconds=50)
+    jobs = process(proxy.url).jobs
     (receipt,) = jobs.commit([entry("1", "r-1", b"body")])
     assert proxy.lost == 1
     assert receipt.earlier is None
-    assert server.client.llen("dramatiq:interactions") == 1
-    assert server.client.hget("sluice:counts", "accepted") == b"1"
+    assert server.client.llen(ONLY.waiting(INTERACTIONS)) == 1
+    assert accepted(server) == 1
 
 
-def test_a_connection_that_died_while_idle_is_replaced(server: Redis, jobs: Jobs) -> None:
+def test_a_connection_that_died_while_idle_is_replaced(server: Redis, jobs: JobStore) -> None:
     (receipt,) = jobs.commit([entry("1")])
     server.process.stop()
     server.start()
@@ -407,39 +430,39 @@ def test_a_connection_that_died_while_idle_is_replaced(server: Redis, jobs: Jobs
     assert record is not None
 
 
-def test_redis_away_is_said_at_once(server: Redis, jobs: Jobs) -> None:
+def test_redis_away_is_said_at_once(server: Redis, jobs: JobStore, alerts: AlertQueue) -> None:
     server.process.stop()
     with pytest.raises(QueueUnavailable):
         jobs.commit([entry("1")])
     with pytest.raises(QueueUnavailable):
         jobs.read(["x"])
     with pytest.raises(QueueUnavailable):
-        jobs.enqueue_alert(RaiseAlertRequest(alert_id="alert-1"))
+        alerts.enqueue(RaiseAlertRequest(alert_id="alert-1"))
 
 
-def test_a_full_redis_takes_nothing(server: Redis, jobs: Jobs) -> None:
+def test_a_full_redis_takes_nothing(server: Redis, jobs: JobStore, alerts: AlertQueue) -> None:
     jobs.commit([entry("1", "r-1", b"body")])
     server.client.config_set("maxmemory", "1")
     with pytest.raises(QueueFull):
         jobs.commit([entry("2", "r-2", b"body")])
     with pytest.raises(QueueFull):
-        jobs.enqueue_alert(RaiseAlertRequest(alert_id="alert-1"))
+        alerts.enqueue(RaiseAlertRequest(alert_id="alert-1"))
     known, new = jobs.look_up([Request.of("r-1", b"body"), Request.of("r-2", b"body")])
     assert known is not None
     assert new is None
     server.client.config_set("maxmemory", "0")
-    assert server.client.hget("sluice:counts", "accepted") == b"1"
+    assert accepted(server) == 1
     (receipt,) = jobs.commit([entry("2", "r-2", b"body")])
     assert receipt.earlier is None
 
 
-def test_a_full_redis_that_was_emptied_is_waited_for(server: Redis, jobs: Jobs) -> None:
+def test_a_full_redis_that_was_emptied_is_waited_for(server: Redis, jobs: JobStore) -> None:
     jobs.commit([entry("x")])
     server.client.flushall()
     server.client.config_set("maxmemory", "1")
     with pytest.raises(QueueUnavailable):
         jobs.look_up([Request.of("r-1", b"body")])
-    with pytest.raises(Unhealthy, match="delete the key sluice:times"):
+    with pytest.raises(Unhealthy, match=f"delete the key {ONLY.times}"):
         jobs.probe()
 
 
@@ -448,7 +471,7 @@ def full() -> float:
 
 
 def test_a_queue_that_fills_is_told_and_turns_away_before_redis_does(
-    server: Redis, jobs: Jobs
+    server: Redis, jobs: JobStore, alerts: AlertQueue
 ) -> None:
     jobs.probe()
     assert full() == 0
@@ -459,7 +482,7 @@ def test_a_queue_that_fills_is_told_and_turns_away_before_redis_does(
     with pytest.raises(QueueFull):
         jobs.commit([entry("1")])
     with pytest.raises(QueueFull):
-        jobs.enqueue_alert(RaiseAlertRequest(alert_id="alert-1"))
+        alerts.enqueue(RaiseAlertRequest(alert_id="alert-1"))
     server.client.config_set("maxmemory", 0)
     jobs.probe()
     assert full() == 0
@@ -467,7 +490,7 @@ def test_a_queue_that_fills_is_told_and_turns_away_before_redis_does(
 
 
 def test_what_was_stored_since_the_last_probe_counts(server: Redis) -> None:
-    few = process(server, max_queued=2)
+    few = process(server.url, max_jobs=2).jobs
     few.probe()
     few.commit([entry("1")])
     few.commit([entry("2")])
@@ -475,19 +498,18 @@ def test_what_was_stored_since_the_last_probe_counts(server: Redis) -> None:
         few.commit([entry("3")])
 
 
-@pytest.mark.parametrize("bound", [{"max_queued_alerts": 3}, {"max_queued_alert_bytes": 100_000}])
+@pytest.mark.parametrize("bound", [{"max_alerts": 3}, {"max_alert_bytes": 100_000}])
 def test_queued_alerts_are_bounded_and_leave_room_for_submissions(
     server: Redis, bound: dict[str, int]
 ) -> None:
-    use_envelopes()
-    jobs = process(server, **bound)
+    jobs, alerts = process(server.url, **bound)
     jobs.probe()
 
     def fill() -> int:
         for number in range(100):
             alert = RaiseAlertRequest(alert_id=f"alert-{number}", message="x" * 30_000)
             try:
-                jobs.enqueue_alert(alert)
+                alerts.enqueue(alert)
             except QueueFull:
                 return number
         return 100
@@ -497,23 +519,22 @@ def test_queued_alerts_are_bounded_and_leave_room_for_submissions(
     assert fill() == 0
     assert full() == 0
     jobs.commit([entry("1")])
-    server.client.delete("dramatiq:alerts", "dramatiq:alerts.msgs")
+    server.client.delete(ONLY.waiting(ALERTS), ONLY.messages(ALERTS))
     jobs.probe()
-    jobs.enqueue_alert(RaiseAlertRequest(alert_id="alert-1"))
+    alerts.enqueue(RaiseAlertRequest(alert_id="alert-1"))
 
 
-@pytest.mark.parametrize("bound", [{"max_queued_alerts": 6}, {"max_queued_alert_bytes": 200_000}])
+@pytest.mark.parametrize("bound", [{"max_alerts": 6}, {"max_alert_bytes": 200_000}])
 def test_noise_leaves_room_for_the_alerts_of_refusals(server: Redis, bound: dict[str, int]) -> None:
     """What the gateway refuses costs its sender nothing, so it may not push out the others."""
-    use_envelopes()
-    jobs = process(server, **bound)
+    jobs, alerts = process(server.url, **bound)
     jobs.probe()
 
     def fill(at_edge: bool) -> int:
         for number in range(100):
             name = f"alert-{at_edge}-{number}"
             try:
-                jobs.enqueue_alert(
+                alerts.enqueue(
                     RaiseAlertRequest(alert_id=name, message="x" * 30_000, at_edge=at_edge)
                 )
             except QueueFull:
@@ -536,7 +557,7 @@ def test_noise_leaves_room_for_the_alerts_of_refusals(server: Redis, bound: dict
     ],
 )
 def test_a_redis_that_forgets_is_not_trusted(
-    server: Redis, jobs: Jobs, setting: str, value: str, reason: str
+    server: Redis, jobs: JobStore, setting: str, value: str, reason: str
 ) -> None:
     jobs.probe()
     server.client.config_set(setting, value)
@@ -544,29 +565,29 @@ def test_a_redis_that_forgets_is_not_trusted(
         jobs.probe()
 
 
-def test_an_alert_is_queued_for_delivery_once(server: Redis, jobs: Jobs) -> None:
+def test_an_alert_is_queued_for_delivery_once(server: Redis, alerts: AlertQueue) -> None:
     alert = RaiseAlertRequest(alert_id="alert-1", event_type="PII")
-    jobs.enqueue_alert(alert)
-    jobs.enqueue_alert(alert)
-    (message,) = consumed(server, "alerts")
+    alerts.enqueue(alert)
+    alerts.enqueue(alert)
+    (message,) = consumed(server, ALERTS)
     assert message.actor_name == "deliver_alert"
     assert DeliverAlert.FromString(message.args[0]).alert == alert
 
 
-def test_an_alert_that_waits_can_be_read(server: Redis, jobs: Jobs) -> None:
-    assert jobs.read_alert("alert-1") is None
+def test_an_alert_that_waits_can_be_read(server: Redis, alerts: AlertQueue) -> None:
+    assert alerts.read("alert-1") is None
     alert = RaiseAlertRequest(alert_id="alert-1", event_type="PII", detectors=["us_ssn"])
-    jobs.enqueue_alert(alert)
-    assert jobs.read_alert("alert-1") == alert
-    server.client.hset("dramatiq:alerts.msgs", "alert-2", b"CANARY")
-    assert jobs.read_alert("alert-2") is None
+    alerts.enqueue(alert)
+    assert alerts.read("alert-1") == alert
+    server.client.hset(ONLY.messages(ALERTS), "alert-2", b"CANARY")
+    assert alerts.read("alert-2") is None
     server.process.stop()
     with pytest.raises(QueueUnavailable):
-        jobs.read_alert("alert-1")
+        alerts.read("alert-1")
 
 
-def test_errors_of_redis_name_no_payload(server: Redis, jobs: Jobs) -> None:
-    server.client.set("dramatiq:interactions", "not a list")
+def test_errors_of_redis_name_no_payload(server: Redis, jobs: JobStore) -> None:
+    server.client.set(ONLY.waiting(INTERACTIONS), "not a list")
     with pytest.raises(QueueUnavailable) as caught:
         jobs.commit([Entry(b"CANARY", 1)])
     assert "CANARY" not in repr(caught.value)
@@ -574,9 +595,9 @@ def test_errors_of_redis_name_no_payload(server: Redis, jobs: Jobs) -> None:
 
 
 def test_processes_share_the_secret_that_lies_with_the_request_ids(
-    server: Redis, jobs: Jobs
+    server: Redis, jobs: JobStore
 ) -> None:
-    other = process(server)
+    other = process(server.url).jobs
     with pytest.raises(QueueUnavailable):
         other.look_up([Request.of("r-1", b"body")])
     other.probe()
@@ -590,7 +611,7 @@ def test_processes_share_the_secret_that_lies_with_the_request_ids(
     assert jobs.secret == other.secret != before
 
 
-def test_the_id_of_an_alert_cannot_be_found_by_trying_all_bodies(jobs: Jobs) -> None:
+def test_the_id_of_an_alert_cannot_be_found_by_trying_all_bodies(jobs: JobStore) -> None:
     request = Request.of("r-1", b"123-45-6789")
     assert request.alert_id(jobs.secret) == Request.of("r-1", b"123-45-6789").alert_id(jobs.secret)
     named = {request.alert_id(secret, place) for secret in (jobs.secret, b"x") for place in (0, 1)}

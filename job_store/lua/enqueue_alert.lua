@@ -1,0 +1,7 @@
+-- Queues an alert. One that is queued already, or in a worker's hands, stays as it is.
+--
+-- KEYS  1 waiting ids, 2 messages of the queue
+-- ARGV  1 message id, 2 message
+if redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2]) == 1 then
+  redis.call('RPUSH', KEYS[1], ARGV[1])
+end
