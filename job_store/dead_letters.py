@@ -33,7 +33,7 @@ class Letter:
     """Seconds since the Unix epoch."""
     reason: str
     failed: int
-    """Interactions that are booked as failed because of it."""
+    """Interactions that are counted as failed because of it."""
 
 
 class DeadLetters:

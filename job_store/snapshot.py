@@ -39,7 +39,7 @@ class StoredJob:
 
 
 class SnapshotReader:
-    """Reads the books and the queue of interactions, in which a message has the id of its job.
+    """Reads states, counts and the queue of interactions, where a message has the id of its job.
 
     Every method raises redis.RedisError.
     """
@@ -55,9 +55,7 @@ class SnapshotReader:
         return Counts.of(self._client.hmget(self._keys.counts, list(FIELDS)))
 
     def open_jobs(self) -> Iterator[tuple[Counts, list[tuple[str, int]]]]:
-        """Yield the jobs that are not done, each with its open interactions, and counts of the
-        same moment.
-        """
+        """Yield the open jobs, each with its open interactions, and counts of the same moment."""
         cursor = 0
         while True:
             with self._client.pipeline(transaction=True) as transaction:
@@ -92,7 +90,7 @@ class SnapshotReader:
                 yield from self._members(key)
 
     def dead(self) -> Iterator[list[tuple[str, int]]]:
-        """Yield the jobs whose message is a dead letter, each with what was booked as failed."""
+        """Yield the jobs whose message is a dead letter, each with what was counted as failed."""
         key, messages = self._keys.dead(INTERACTIONS), self._keys.dead_messages(INTERACTIONS)
         for letters in self._pieces(lambda cursor: self._client.zscan(key, cursor, count=CHUNK)):
             ids = [job_id for job_id, _ in letters]
