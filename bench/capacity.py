@@ -34,7 +34,7 @@ BUSY = 0.5
 FILLED = FULL_SHARE
 """Which part of the memory is planned to be used. Beyond it ingest takes nothing more."""
 REQUEST_ID_BYTES = 70
-"""What a request id takes of Redis; tests/integration/test_jobs.py measures and bounds it."""
+"""What a request id takes of Redis; tests/integration/test_job_store.py measures and bounds it."""
 OUTAGE_SECONDS = 3600
 """How long InfluxDB may be away while Redis keeps everything."""
 DAY_SECONDS = 86_400

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import redis
@@ -30,9 +31,9 @@ class Admission:
         self,
         client: redis.Redis,
         *,
-        max_jobs: int = 1_000_000,
-        max_alerts: int = 100_000,
-        max_alert_bytes: int = 128 * 1024 * 1024,
+        max_jobs: int = sys.maxsize,
+        max_alerts: int = sys.maxsize,
+        max_alert_bytes: int = sys.maxsize,
         keys: Keys = ONLY,
     ) -> None:
         self._client = client

@@ -141,7 +141,7 @@ def layout(server: Redis) -> dict[bytes, Any]:
     return {key: server.client.type(key) for key in server.client.scan_iter()}
 
 
-def test_the_books_count_every_interaction(server: Redis, jobs: JobStore) -> None:
+def test_every_interaction_is_counted(server: Redis, jobs: JobStore) -> None:
     jobs.commit([entry("1"), entry("2")])
     jobs.commit([entry("3")])
     assert accepted(server) == 3

@@ -1,4 +1,4 @@
-"""`make audit` on a real Redis and a real InfluxDB, with real books that a test then falsifies."""
+"""`make audit` on a real Redis and a real InfluxDB, with real jobs that a test then falsifies."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Mesh:
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Redis, Influx]]:
-    directory = tmp_path_factory.mktemp("books")
+    directory = tmp_path_factory.mktemp("reconciliation")
     redis, influx = Redis(directory / "redis"), Influx(directory / "influx")
     redis.start()
     influx.start()
@@ -169,7 +169,7 @@ def test_an_empty_mesh_balances(mesh: Mesh, audit: Audit) -> None:
     assert audit.number("rows in InfluxDB") == 0
 
 
-def test_books_with_a_failed_point_balance(mesh: Mesh, recorded: Recorded) -> None:
+def test_counts_with_a_failed_point_balance(mesh: Mesh, recorded: Recorded) -> None:
     command = [sys.executable, "-m", "worker.reconciliation"]
     done = subprocess.run(
         command, env=os.environ | mesh.env, cwd=ROOT, capture_output=True, text=True
@@ -197,7 +197,7 @@ def test_jobs_that_wait_are_in_flight(mesh: Mesh, recorded: Recorded, audit: Aud
     assert "jobs: 1 waiting, 0 fetched, 0 dead" in audit.out
 
 
-def test_books_balance_while_the_mesh_works(mesh: Mesh, audit: Audit) -> None:
+def test_counts_balance_while_the_mesh_works(mesh: Mesh, audit: Audit) -> None:
     enough = threading.Event()
 
     def load() -> None:
@@ -222,7 +222,7 @@ def test_books_balance_while_the_mesh_works(mesh: Mesh, audit: Audit) -> None:
     assert audit.number("jobs compared") == audit.number("failed") > 0
 
 
-def test_books_balance_while_many_jobs_move(
+def test_counts_balance_while_many_jobs_move(
     mesh: Mesh, audit: Audit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More than a piece of everything, so that all of it moves while it is read."""
@@ -604,7 +604,7 @@ def test_what_does_not_answer_is_named_in_one_line(
     assert line == "Redis does not answer (ConnectionError): check SLUICE_REDIS_URL."
 
 
-def test_the_worker_publishes_the_books(mesh: Mesh, recorded: Recorded) -> None:
+def test_the_worker_publishes_the_totals(mesh: Mesh, recorded: Recorded) -> None:
     mesh.redis.client.hincrby(ONLY.counts, "accepted", 5)
     mesh.worker.start()
 

@@ -54,6 +54,7 @@ from worker.waiting import EXIT_CRASHED
 
 HEARTBEAT_SECONDS = 3.0
 CANARY = "CANARY-4c1f"
+CLIENT_HASH = b"8 bytes."
 
 
 class Worker:
@@ -132,6 +133,7 @@ class Mesh:
         """Store a job as ingest does, and return the id of its message."""
         client = self.redis.client
         record = JobRecord(state=job_pb2.JOB_STATE_PENDING, size=len(job.interactions))
+        record.clients.add(client_hash=CLIENT_HASH, count=len(job.interactions))
         message_id = f"m-{job.job_id}"
         transaction = client.pipeline()
         key, field = ONLY.record(job.job_id)
@@ -248,6 +250,7 @@ def test_writes_a_job_once(mesh: Mesh) -> None:
     assert (record.attempts, record.last_error, len(record.failures)) == (1, "", 0)
     assert record.HasField("start_time")
     assert record.HasField("end_time")
+    assert [(each.client_hash, each.count) for each in record.clients] == [(CLIENT_HASH, 3)]
     assert_written(mesh, job)
     eventually(mesh.is_drained)
     assert mesh.counts() == Counts(3, 3, 0)
