@@ -18,7 +18,7 @@ from job_store.alert_queue import AlertQueue
 from job_store.counts import CountsReader
 from job_store.envelope import use_envelopes
 from job_store.errors import QueueFull, QueueUnavailable
-from job_store.keys import ALERTS, INTERACTIONS, ONLY, WRITE_INTERACTIONS
+from job_store.keys import ALERTS, DELIVER_ALERT, INTERACTIONS, ONLY, WRITE_INTERACTIONS
 from job_store.redis_client import connect
 from job_store.request_ids import Request
 from job_store.store import TIME_MARGIN_MICROSECONDS, Entry, JobStore, Receipt
@@ -570,7 +570,7 @@ def test_an_alert_is_queued_for_delivery_once(server: Redis, alerts: AlertQueue)
     alerts.enqueue(alert)
     alerts.enqueue(alert)
     (message,) = consumed(server, ALERTS)
-    assert message.actor_name == "deliver_alert"
+    assert message.actor_name == DELIVER_ALERT
     assert DeliverAlert.FromString(message.args[0]).alert == alert
 
 

@@ -352,7 +352,7 @@ def test_dead_letters_are_read_little_by_little(
     assert len(found) == len({letter.message_id for letter in found}) == 10_000
     assert [letter.died for letter in found] == [number / 1000 for number in range(10_000)]
     assert {(letter.queue, letter.reason, letter.failed) for letter in found} == {
-        ("interactions", "REFUSED", 1)
+        (INTERACTIONS, "REFUSED", 1)
     }
     assert replies.most_elements < 4 * snapshot.CHUNK
     # One message at a time.
