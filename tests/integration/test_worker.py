@@ -29,6 +29,7 @@ from ulid import ULID
 
 from job_store.records import place
 from job_store.redis_client import use_envelopes
+from mesh.messages import length_delimited_field
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest, RaiseAlertResponse
 from sluice.job.v1 import job_pb2
 from sluice.job.v1.job_pb2 import DeliverAlert, Interaction, JobRecord, LogInteractions
@@ -36,7 +37,7 @@ from sluice.queue.v1.envelope_pb2 import Envelope
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED
 from tests.integration.alert_service import Service
 from tests.integration.processes import ROOT, Influx, Process, Redis, eventually, free_port
-from tests.unit.worker.test_alerts import field, nested_lists
+from tests.unit.worker.test_alerts import nested_lists
 from worker.actors import ALERT_TRIES
 from worker.dramatiq_queue import dead_letters
 from worker.waiting import EXIT_CRASHED
@@ -724,7 +725,7 @@ def test_what_earlier_versions_queued_gets_through_to_the_service(
     for _ in range(50_000):
         large.findings.add(detector="us_ssn", path="/data/" + "x" * 100)
     deep = RaiseAlertRequest(alert_id="deep-alert", event_type="PII").SerializeToString()
-    payload = field(1, deep + field(5, nested_lists(200)))
+    payload = length_delimited_field(1, deep + length_delimited_field(5, nested_lists(200)))
     mesh.put("alerts", "deliver_alert", "large", DeliverAlert(alert=large).SerializeToString())
     mesh.put("alerts", "deliver_alert", "deep", payload)
     mesh.put("alerts", "deliver_alert", "noise", b"\xff")
