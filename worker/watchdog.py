@@ -33,7 +33,7 @@ class Watchdog:
             unaccounted = queue.unaccounted()
             UNACCOUNTED.labels(queue.queue).set(len(unaccounted))
             missing |= unaccounted
-            if not queue.is_whole() and not self._stop.asked:
+            if not queue.is_alive() and not self._stop.asked:
                 self._stop.crash("a thread is gone")
         now = time.monotonic()
         self._missing_since = {

@@ -55,7 +55,7 @@ class QueueWorker:
         """Let running actors end and give the rest back to the queue."""
         self._worker.stop(timeout=int(seconds * 1000))
 
-    def is_whole(self) -> bool:
+    def is_alive(self) -> bool:
         """Return whether all threads are alive."""
         threads: list[threading.Thread] = [*self._worker.workers, *self._worker.consumers.values()]
         return bool(threads) and all(thread.is_alive() for thread in threads)

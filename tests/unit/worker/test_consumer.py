@@ -230,11 +230,11 @@ class Queue:
     queue = "q"
 
     def __init__(self, consumer: QueueConsumer) -> None:
-        self.whole = True
+        self.alive = True
         self.unaccounted = consumer.unaccounted
 
-    def is_whole(self) -> bool:
-        return self.whole
+    def is_alive(self) -> bool:
+        return self.alive
 
 
 def test_a_message_may_be_on_its_way_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +273,7 @@ def test_a_gone_thread_ends_the_process() -> None:
     watched = Queue(queue)
     watchdog = Watchdog([cast(QueueWorker, watched)], stop)
     watchdog.check()
-    watched.whole = False
+    watched.alive = False
     with pytest.raises(Crash):
         watchdog.check()
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 from sluice.job.v1.job_pb2 import LogInteractions
 from worker.sinks.sink import Row, rows
 
@@ -19,3 +22,16 @@ def test_the_interactions_of_an_older_job_have_their_own_times() -> None:
     job.interactions.add(time_unix_nano=17)
     job.interactions.add(time_unix_nano=16)
     assert [row.time_unix_nano for row in rows(job)] == [17, 16]
+
+
+def test_only_the_wiring_names_a_sink() -> None:
+    worker = Path(__file__).parents[3] / "worker"
+    naming = {
+        str(path.relative_to(worker))
+        for path in worker.rglob("*.py")
+        if path.parent != worker / "sinks" / "influxdb"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("worker.sinks.")
+        if node.module != "worker.sinks.sink"
+    }
+    assert naming == {"process.py", "reconciliation/__main__.py"}

@@ -8,6 +8,8 @@ that take a Redis.
 from __future__ import annotations
 
 import inspect
+import re
+from pathlib import Path
 from queue import PriorityQueue
 from typing import Any
 
@@ -22,6 +24,8 @@ from dramatiq.errors import DecodeError as UndecodableMessage
 from dramatiq.worker import ConsumerThread, WorkerThread
 
 from job_store.redis_client import use_envelopes
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -245,3 +249,15 @@ def test_the_queues_of_a_worker_share_its_threads() -> None:
 
 def test_a_message_prints_its_arguments() -> None:
     assert "secret" in str(Message("q", "actor", (b"secret",), {}, {}))
+
+
+def test_the_page_names_these_tests_and_no_others() -> None:
+    page = (ROOT / "worker" / "dramatiq_queue" / "README.md").read_text()
+    files = {"unit": Path(__file__), "Redis": ROOT / "tests/integration/test_stock_dramatiq.py"}
+    tests = {
+        (kind, name)
+        for kind, path in files.items()
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    own = ("unit", "test_the_page_names_these_tests_and_no_others")
+    assert set(re.findall(r"\| (\w+): `(test_\w+)` \|", page)) == tests - {own}
