@@ -44,7 +44,7 @@ class QueueWorker:
         self._worker = Worker(
             broker, worker_threads=threads, worker_timeout=int(POLL_SECONDS * 1000)
         )
-        # What is fetched waits for nobody: other workers may have a thread free.
+        # A message that is fetched waits here, while another worker may have a free thread.
         self._worker.queue_prefetch = threads
 
     def start(self) -> None:

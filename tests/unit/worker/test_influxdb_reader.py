@@ -40,7 +40,7 @@ class Answers:
                 """Say nothing."""
 
         self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
     def reader(self, **settings: str) -> InfluxDBReader:
         url = f"http://127.0.0.1:{self.server.server_port}"
@@ -115,6 +115,7 @@ def test_an_answer_comes_in_pieces_and_must_be_whole(answers: Answers) -> None:
         (403, b'{"error":"%s"}', "FORBIDDEN"),
         (404, b"%s", "BUCKET_NOT_FOUND"),
         (418, b"%s", "NOT_INFLUXDB"),
+        (429, b"%s", "OVERLOADED"),
         (503, b"%s", "SERVER_ERROR"),
     ],
 )
@@ -125,4 +126,5 @@ def test_a_refusal_is_told_without_its_words(
     with pytest.raises(Outage) as caught:
         answers.reader().contents()
     assert caught.value.reason == reason
+    assert caught.value.advice
     assert CANARY not in caught.value.advice
