@@ -1,10 +1,13 @@
-"""Messages that are too large to send."""
+"""Work on protobuf messages that takes no knowledge of what they say."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from google.protobuf.message import Message
+
+LENGTH_DELIMITED = 2
+"""The wire type of a field that holds bytes, a text or a message."""
 
 
 def cut_lists(message: Message, counts: Mapping[str, str], most_bytes: int) -> bool:
@@ -26,3 +29,14 @@ def cut_lists(message: Message, counts: Mapping[str, str], most_bytes: int) -> b
                 is_cut = True
                 break
     return is_cut
+
+
+def length_delimited_field(number: int, content: bytes) -> bytes:
+    """Return a field that holds bytes, a text or a message, as protobuf serializes it."""
+    head = bytearray()
+    for varint in (number << 3 | LENGTH_DELIMITED, len(content)):
+        while varint > 0x7F:
+            head.append(varint & 0x7F | 0x80)
+            varint >>= 7
+        head.append(varint)
+    return bytes(head) + content

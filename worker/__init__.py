@@ -1,1 +1,1 @@
-"""What happens later, and possibly twice: writing to InfluxDB, delivering alerts."""
+"""What happens later, and possibly twice: writing interactions, delivering alerts."""

@@ -7,7 +7,7 @@ import threading
 
 from mesh import logs, server, telemetry
 from mesh.health import Health
-from worker.dramatiq_queue.broker import WorkerRoom
+from worker.process import WorkerProcess
 from worker.settings import WorkerSettings
 
 
@@ -16,14 +16,15 @@ async def main() -> None:
     settings = WorkerSettings.load()
     logs.configure("worker", settings.log_level)
     telemetry.expose(settings.metrics_listen)
-    room = WorkerRoom(settings)
-    # A worker that waits for InfluxDB is alive: its state is told under its name, beside ours.
-    health = Health([], {"queue": room.probe_queue}, {"influxdb": room.probe_influx})
+    process = WorkerProcess(settings)
+    # A worker that waits for the sink is alive: the sink's state is told under its name, beside
+    # ours.
+    health = Health([], {"queue": process.probe_queue}, {process.sink.name: process.probe_sink})
     listening = server.build(settings, [], health)
-    working = threading.Thread(target=room.run, name="audit", daemon=True)
+    working = threading.Thread(target=process.run, name="watchdog", daemon=True)
     working.start()
     await server.serve(settings, listening, health)
-    await asyncio.to_thread(room.close)
+    await asyncio.to_thread(process.close)
     await asyncio.to_thread(working.join)
 
 

@@ -24,11 +24,10 @@ from sluice.job.v1.job_pb2 import (
     JobRecord,
     LogInteractions,
 )
-from worker.alerts import Alerts, NotTaken, read
+from worker.alerts import AlertClient, AlertError, parse_alert
 from worker.dramatiq_queue.dead_letter import UNDECODABLE, DeadLetter
 from worker.metrics import ALERT_SERVICE_UP, INTERACTIONS
-from worker.sinks.influxdb.lines import VERDICTS, line, time_unix_nano
-from worker.sinks.influxdb.writer import Influx
+from worker.sinks.sink import VERDICT_NAMES, Sink, rows
 from worker.waiting import Breaker, Interrupted, Outage, Stop
 
 log = logger("worker")
@@ -43,11 +42,11 @@ Result = TypeVar("Result")
 
 
 class InteractionLogger:
-    """The actor `write_interactions`: writes one job to InfluxDB."""
+    """The actor `write_interactions`: writes one job to the sink."""
 
-    def __init__(self, records: JobStates, influx: Influx, breaker: Breaker, stop: Stop) -> None:
-        self._records = records
-        self._influx = influx
+    def __init__(self, states: JobStates, sink: Sink, breaker: Breaker, stop: Stop) -> None:
+        self._states = states
+        self._sink = sink
         self._breaker = breaker
         self._stop = stop
 
@@ -78,9 +77,9 @@ class InteractionLogger:
         Raises DeadLetter for a job that is settled with failures: whoever settled it died before
         its dead letter was kept.
         """
-        books = self._insist(lambda: self._records.read(job.job_id))
-        record = books.record
-        if books.is_settled:
+        state = self._insist(lambda: self._states.read(job.job_id))
+        record = state.record
+        if state.is_settled:
             if record.failures:
                 raise DeadLetter(record.failures[0].error_class, len(record.failures))
             return None
@@ -91,7 +90,7 @@ class InteractionLogger:
                 (
                     {
                         "task_id": f"{job.job_id}-{index}",
-                        "verdict": VERDICTS.get(interaction.verdict, "unknown"),
+                        "verdict": VERDICT_NAMES.get(interaction.verdict, "unknown"),
                     }
                     for index, interaction in enumerate(job.interactions)
                 ),
@@ -107,33 +106,31 @@ class InteractionLogger:
             record.last_error = error_class
         if record.state not in FINAL:
             record.state = JOB_STATE_RETRYING if error_class else JOB_STATE_RUNNING
-        self._insist(lambda: self._records.update(job_id, record))
+        self._insist(lambda: self._states.update(job_id, record))
 
     def _write(self, job: LogInteractions, record: JobRecord) -> Sequence[ItemFailure]:
-        """Write until InfluxDB has taken or refused every interaction; return the refused ones."""
+        """Write until the sink has taken or refused every interaction; return the refused ones."""
+        every = rows(job)
         # A replayed job has only these left to write.
-        indexes = [each.index for each in record.failures] or range(len(job.interactions))
+        left = [each.index for each in record.failures] or range(len(every))
+        indexes = []
         failures = []
-        places = []
-        lines = []
-        interactions = list(job.interactions)
-        for index in indexes:
-            interaction = interactions[index]
-            if interaction.verdict not in VERDICTS:
+        for index in left:
+            if every[index].interaction.verdict in VERDICT_NAMES:
+                indexes.append(index)
+            else:
                 failures.append(ItemFailure(index=index, error_class="VERDICT_UNKNOWN"))
-                continue
-            places.append(index)
-            lines.append(line(interaction, f"{job.job_id}-{index}", time_unix_nano(job, index)))
+        to_write = [every[index] for index in indexes]
         while True:
             try:
-                refused = self._breaker.call(lambda: self._influx.write(lines))
+                refused = self._breaker.call(lambda: self._sink.write(to_write))
             except Outage as outage:
                 self._show(job.job_id, record, outage.reason)
                 record.attempts += 1
                 continue
             failures += [
-                ItemFailure(index=places[place], error_class=error_class)
-                for place, error_class in refused.items()
+                ItemFailure(index=indexes[position], error_class=error_class)
+                for position, error_class in refused.items()
             ]
             return sorted(failures, key=lambda failure: failure.index)
 
@@ -149,7 +146,7 @@ class InteractionLogger:
         if failures:
             record.last_error = failures[0].error_class
         record.end_time.GetCurrentTime()
-        if self._insist(lambda: self._records.finish(job.job_id, record, len(failures))):
+        if self._insist(lambda: self._states.finish(job.job_id, record, len(failures))):
             INTERACTIONS.labels("written").inc(todo - len(failures))
             INTERACTIONS.labels("failed").inc(len(failures))
         if failures:
@@ -167,7 +164,7 @@ class InteractionLogger:
 class AlertDeliverer:
     """The actor `deliver_alert`: gets one alert to the alert service."""
 
-    def __init__(self, alerts: Alerts, breaker: Breaker, stop: Stop) -> None:
+    def __init__(self, alerts: AlertClient, breaker: Breaker, stop: Stop) -> None:
         self._alerts = alerts
         self._breaker = breaker
         self._stop = stop
@@ -178,7 +175,7 @@ class AlertDeliverer:
         One that the service does not take, while it is well, gets a few tries, since the others
         wait behind it.
         """
-        alert = read(payload)
+        alert = parse_alert(payload)
         tries = 0
         while True:
             try:
@@ -186,7 +183,7 @@ class AlertDeliverer:
             except Outage:
                 ALERT_SERVICE_UP.set(0)
                 continue
-            except NotTaken as error:
+            except AlertError as error:
                 tries += 1
                 if tries == ALERT_TRIES:
                     raise DeadLetter(f"ALERT_{error.reason}") from None

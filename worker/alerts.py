@@ -12,7 +12,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mesh import client
-from mesh.messages import cut_lists
+from mesh.messages import LENGTH_DELIMITED, cut_lists, length_delimited_field
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
 from sluice.alert.v1.alert_service_pb2_grpc import AlertServiceStub
 from sluice.job.v1.job_pb2 import DeliverAlert
@@ -35,10 +35,9 @@ _TAKES_NONE = {
 
 _ALERT = DeliverAlert.DESCRIPTOR.fields_by_name["alert"].number
 _PAYLOAD = RaiseAlertRequest.DESCRIPTOR.fields_by_name["payload"].number
-_LENGTH_DELIMITED = 2
 
 
-class NotTaken(Exception):
+class AlertError(Exception):
     """The service takes alerts, but not this one. `reason` is an UPPER_SNAKE_CASE class."""
 
     def __init__(self, reason: str) -> None:
@@ -46,7 +45,7 @@ class NotTaken(Exception):
         self.reason = reason
 
 
-class Alerts:
+class AlertClient:
     """Calls the alert service at `target`, `host:port`."""
 
     def __init__(self, target: str) -> None:
@@ -57,7 +56,7 @@ class Alerts:
     def deliver(self, alert: RaiseAlertRequest) -> None:
         """Return when the report of this alert is on disk; repeating it changes nothing.
 
-        Raises DeadLetter when the service will never take it, Outage when it may later, NotTaken
+        Raises DeadLetter when the service will never take it, Outage when it may later, AlertError
         when it failed although the service is well.
         """
         try:
@@ -69,7 +68,7 @@ class Alerts:
             if code is grpc.StatusCode.INVALID_ARGUMENT:
                 raise DeadLetter("ALERT_REFUSED") from None
             if code not in _TAKES_NONE and self._is_well():
-                raise NotTaken(code.name) from None
+                raise AlertError(code.name) from None
             raise Outage(code.name) from None
 
     def _is_well(self) -> bool:
@@ -80,7 +79,7 @@ class Alerts:
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
-def read(payload: bytes) -> RaiseAlertRequest:
+def parse_alert(payload: bytes) -> RaiseAlertRequest:
     """Return the alert of a serialized DeliverAlert, without what the service could not take.
 
     Ingest leaves that out by now; what earlier versions queued is still to be delivered. Raises
@@ -104,11 +103,11 @@ def _without_payload(data: bytes) -> RaiseAlertRequest:
     alert = RaiseAlertRequest()
     try:
         for outer in _fields(data):
-            if (outer.field_number, outer.wire_type) != (_ALERT, _LENGTH_DELIMITED):
+            if (outer.field_number, outer.wire_type) != (_ALERT, LENGTH_DELIMITED):
                 continue
             for field in _fields(outer.data):
-                if field.wire_type == _LENGTH_DELIMITED and field.field_number != _PAYLOAD:
-                    alert.MergeFromString(_field(field.field_number, field.data))
+                if field.wire_type == LENGTH_DELIMITED and field.field_number != _PAYLOAD:
+                    alert.MergeFromString(length_delimited_field(field.field_number, field.data))
     except DecodeError:
         raise DeadLetter(UNDECODABLE) from None
     if not alert.alert_id:
@@ -120,14 +119,3 @@ def _without_payload(data: bytes) -> RaiseAlertRequest:
 def _fields(data: bytes) -> Iterator[Any]:
     """Give the fields of a serialized message, without looking into them. Raises DecodeError."""
     yield from cast(Any, UnknownFieldSet(Empty.FromString(data)))
-
-
-def _field(number: int, content: bytes) -> bytes:
-    """Return a field that holds bytes, as protobuf serializes it."""
-    head = bytearray((number << 3 | _LENGTH_DELIMITED,))
-    size = len(content)
-    while size > 0x7F:
-        head.append(size & 0x7F | 0x80)
-        size >>= 7
-    head.append(size)
-    return bytes(head) + content

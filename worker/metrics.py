@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge
 
 JOBS = Counter("sluice_jobs", "Jobs that a worker has finished with", ["actor", "outcome"])
 INTERACTIONS = Counter("sluice_interactions", "Interactions that reached their end", ["outcome"])
-INFLUX_WRITE_SECONDS = Histogram(
-    "sluice_influx_write_seconds",
-    "Time that InfluxDB took for a write that it accepted",
-    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
-)
-INFLUX_UP = Gauge("sluice_influx_up", "Whether InfluxDB answers and takes writes")
 ALERT_SERVICE_UP = Gauge("sluice_alert_service_up", "Whether the alert service took the last call")
 QUEUE_DEPTH = Gauge("sluice_queue_depth", "Messages that no worker has yet", ["queue"])
 DEAD_LETTERS = Gauge("sluice_dead_letters", "Messages that wait for a person", ["queue"])
@@ -19,8 +13,8 @@ UNACKED = Gauge("sluice_unacked", "Messages that this worker has fetched", ["que
 UNACCOUNTED = Gauge(
     "sluice_unaccounted", "Messages that Redis says this worker has and it does not", ["queue"]
 )
-BOOKS = Gauge("sluice_books", "Interactions of the whole mesh by where they are", ["entry"])
-BOOKS_DIFFERENCE = Gauge(
+JOB_COUNTS = Gauge("sluice_books", "Interactions of the whole mesh by where they are", ["entry"])
+JOB_COUNTS_DIFFERENCE = Gauge(
     "sluice_books_difference",
     "Interactions that were accepted and are neither written, failed nor in flight",
 )

@@ -16,7 +16,7 @@ class WorkerSettings(ProcessSettings):
     """Where grpc.health.v1 is served; the worker takes no other calls (SLUICE_LISTEN)."""
     metrics_listen: str = "127.0.0.1:9103"
     drain_seconds: float = 0.0
-    """No gateway sends calls here, so nobody has to be warned (SLUICE_DRAIN_SECONDS)."""
+    """No gateway sends calls here, so there is nothing to wait for (SLUICE_DRAIN_SECONDS)."""
     grace_seconds: float = Field(10.0, gt=0)
     """How long a write in progress may take after SIGTERM; what is not done by then goes back to
     the queue (SLUICE_GRACE_SECONDS)."""

@@ -18,7 +18,8 @@ from job_store.keys import INTERACTIONS, ONLY, WRITE_INTERACTIONS
 from job_store.states import JobStates
 from sluice.job.v1.job_pb2 import LogInteractions
 from worker.settings import WorkerSettings
-from worker.sinks.influxdb.lines import line, time_unix_nano
+from worker.sinks.influxdb.lines import line
+from worker.sinks.sink import rows
 
 WRITE_SECONDS = 2.0
 
@@ -45,10 +46,7 @@ def main(redis_url: str, influx_url: str) -> None:
     )
     def write_interactions(payload: bytes) -> None:
         job = LogInteractions.FromString(payload)
-        lines = [
-            line(each, f"{job.job_id}-{n}", time_unix_nano(job, n))
-            for n, each in enumerate(job.interactions)
-        ]
+        lines = [line(row) for row in rows(job)]
         url = f"{influx_url}/write?db=logs"
         request = urllib.request.Request(url, b"\n".join(lines), headers)
         with urllib.request.urlopen(request, timeout=WRITE_SECONDS):

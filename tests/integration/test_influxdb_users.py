@@ -24,7 +24,7 @@ from deploy.local.mesh import LocalMesh
 from deploy.local.settings import LocalSettings
 from tests.integration.processes import ROOT, Influx, Process, eventually, free_port
 from worker.settings import WorkerSettings
-from worker.sinks.influxdb.writer import Influx as Writer
+from worker.sinks.influxdb.writer import InfluxDBWriter
 from worker.waiting import Outage
 
 ROW = 'interactions,verdict=accepted task_id="t" 1'
@@ -191,14 +191,14 @@ def test_only_liveness_is_told_without_credentials(
 
 def test_the_worker_knows_whether_it_may_write(running: Database) -> None:
     credential = credential_file(running.settings, "writer").read_text()
-    Writer(running.worker_settings(credential)).ping()
+    InfluxDBWriter(running.worker_settings(credential)).ping()
     for token, reason in (
         (credential_file(running.settings, "reader").read_text(), "FORBIDDEN"),
         ("writer:wrong", "UNAUTHORIZED"),
         ("", "UNAUTHORIZED"),
     ):
         with pytest.raises(Outage) as outage:
-            Writer(running.worker_settings(token)).ping()
+            InfluxDBWriter(running.worker_settings(token)).ping()
         assert outage.value.reason == reason
         assert "SLUICE_INFLUX_TOKEN" in outage.value.advice
         assert "wrong" not in outage.value.advice

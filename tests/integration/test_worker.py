@@ -40,6 +40,7 @@ from job_store.keys import (
     QUEUES,
     WRITE_INTERACTIONS,
 )
+from mesh.messages import length_delimited_field
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest, RaiseAlertResponse
 from sluice.job.v1 import job_pb2
 from sluice.job.v1.job_pb2 import DeliverAlert, Interaction, JobRecord, LogInteractions
@@ -47,7 +48,7 @@ from sluice.queue.v1.envelope_pb2 import Envelope
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED
 from tests.integration.alert_service import Service
 from tests.integration.processes import ROOT, Influx, Process, Redis, eventually, free_port
-from tests.unit.worker.test_alerts import field, nested_lists
+from tests.unit.worker.test_alerts import nested_lists
 from worker import dead_letters
 from worker.actors import ALERT_TRIES
 from worker.waiting import EXIT_CRASHED
@@ -728,7 +729,7 @@ def test_what_earlier_versions_queued_gets_through_to_the_service(
     for _ in range(50_000):
         large.findings.add(detector="us_ssn", path="/data/" + "x" * 100)
     deep = RaiseAlertRequest(alert_id="deep-alert", event_type="PII").SerializeToString()
-    payload = field(1, deep + field(5, nested_lists(200)))
+    payload = length_delimited_field(1, deep + length_delimited_field(5, nested_lists(200)))
     mesh.put(ALERTS, DELIVER_ALERT, "large", DeliverAlert(alert=large).SerializeToString())
     mesh.put(ALERTS, DELIVER_ALERT, "deep", payload)
     mesh.put(ALERTS, DELIVER_ALERT, "noise", b"\xff")

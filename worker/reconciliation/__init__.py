@@ -1,1 +1,1 @@
-"""Whether what was accepted is accounted for: Redis' books against InfluxDB's rows, job by job."""
+"""Whether what was accepted is accounted for: job state in Redis against the sink, job by job."""

@@ -1,7 +1,7 @@
 """`python -m worker.reconciliation`: audits the mesh that the worker's settings describe.
 
-Prints the books and every difference. Exit status: 0 they balance, 1 they differ, 2 Redis or
-InfluxDB could not be asked.
+Prints the counts and every difference. Exit status: 0 they balance, 1 they differ, 2 Redis or the
+sink could not be asked.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from mesh.console import outlive_the_reader
 from worker.reconciliation.compare import Report, audit
 from worker.reconciliation.ledger import Ledger
 from worker.settings import WorkerSettings
-from worker.sinks.influxdb.reader import Rows
+from worker.sinks.influxdb.reader import InfluxDBReader
+from worker.sinks.sink import SinkReader
 from worker.waiting import Outage
 
 BALANCED, DIFFERENT, UNKNOWN = range(3)
@@ -44,17 +45,17 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     settings = WorkerSettings.load()
     queue = SnapshotReader(connect(settings.redis_url))
+    sink: SinkReader = InfluxDBReader(settings)
     try:
         with closing(Ledger()) as ledger:
-            report = audit(queue, Rows(settings), ledger, options.since)
+            report = audit(queue, sink, ledger, options.since)
     except NotDurable as error:
         return _unknown(f"Redis is not fit to be audited: {error}.")
     except redis.RedisError as error:
         name = type(error).__name__
         return _unknown(f"Redis does not answer ({name}): check SLUICE_REDIS_URL.")
     except Outage as outage:
-        advice = outage.advice or "Check SLUICE_INFLUX_URL."
-        return _unknown(f"InfluxDB does not answer ({outage.reason}): {advice}")
+        return _unknown(f"{sink.title} does not answer ({outage.reason}): {outage.advice}")
     except sqlite3.Error:
         return _unknown("There is no room for a temporary file: set SQLITE_TMPDIR to another disk.")
     print("\n".join(_printed(report)))
@@ -68,23 +69,23 @@ def _unknown(line: str) -> int:
 
 def _printed(report: Report) -> Iterator[str]:
     totals = report.totals
-    places = ", ".join(f"{count:,} {place}" for place, count in report.places.items())
+    states = ", ".join(f"{count:,} {state}" for state, count in report.message_states.items())
     since = ""
     if report.since is not None:
         moment = datetime.fromtimestamp(report.since, UTC)
         since = f"accepted since {moment:%Y-%m-%d %H:%M:%S} UTC"
     rows = ""
-    if report.kept.seconds:
-        rows = f"dropped after {report.kept.seconds // 3600:,} h"
-    elif report.is_balanced and report.kept.rows < totals.written:
+    if report.contents.retention_seconds:
+        rows = f"dropped after {report.contents.retention_seconds // 3600:,} h"
+    elif report.is_balanced and report.contents.rows < totals.written:
         rows = "counted a moment earlier"
     table: list[tuple[str, int, str]] = [
         ("accepted", totals.accepted, ""),
         ("written", totals.written, ""),
         ("failed", totals.failed, ""),
-        ("in flight", totals.in_flight, f"jobs: {places}" if totals.in_flight else ""),
+        ("in flight", totals.in_flight, f"jobs: {states}" if totals.in_flight else ""),
         ("difference", totals.difference, ""),
-        ("rows in InfluxDB", report.kept.rows, rows),
+        (f"rows in {report.sink}", report.contents.rows, rows),
         ("jobs compared", report.compared, since),
         ("jobs that differ", report.differing, ""),
     ]

@@ -1,6 +1,6 @@
-"""Compares the books of Redis with the rows of InfluxDB while the mesh goes on working.
+"""Compares the job state in Redis with the rows of the sink while the mesh goes on working.
 
-What moves is left out rather than stopped: a job is compared when it was final before InfluxDB was
+What moves is left out rather than stopped: a job is compared when it was final before the sink was
 read and is unchanged after, and totals are compared with what they were before and after. Redis is
 read in pieces; what that leaves in doubt about a job is looked at again, at one moment.
 """
@@ -17,9 +17,9 @@ from job_store.counts import Counts, Totals
 from job_store.snapshot import CHUNK, GONE, SUSPECTS, UNPLACED, SnapshotReader
 from job_store.states import FINAL
 from sluice.job.v1.job_pb2 import JobRecord
-from worker.reconciliation.ledger import Found, Job, Ledger
+from worker.reconciliation.ledger import Job, JobRows, Ledger
 from worker.reconciliation.moves import Moves
-from worker.sinks.influxdb.reader import Kept, Rows
+from worker.sinks.sink import Contents, SinkReader
 
 MOST_NAMED = 20
 """Jobs that a report names; the others are counted."""
@@ -28,7 +28,7 @@ MOST_TASKS = 3
 
 MARGIN_SECONDS = 3600.0
 """Rows are read from this long before the first job, whose interactions may be older than itself;
-should InfluxDB drop old rows, jobs are compared up to this long before it does."""
+should the sink drop old rows, jobs are compared up to this long before it does."""
 
 OLD_SECONDS = 60.0
 """A worker that dies between closing a job and acknowledging its message is found by then."""
@@ -39,9 +39,11 @@ class Report:
     """What an audit has found."""
 
     totals: Totals
-    places: dict[str, int]
-    """Where the messages of the jobs in flight are, in jobs."""
-    kept: Kept
+    message_states: dict[str, int]
+    """How many of the jobs in flight have a message that is waiting, fetched and dead."""
+    sink: str
+    """What people call the sink."""
+    contents: Contents
     since: float | None
     """Jobs accepted since then were compared; None when no record is left."""
     compared: int = 0
@@ -56,7 +58,7 @@ class Report:
 
     @property
     def is_balanced(self) -> bool:
-        """Whether everything that was accepted is where the books say."""
+        """Whether everything that was accepted is where the counts say."""
         return not self.complaints and not self.differing
 
     def name(self, job_id: str, how: str) -> None:
@@ -66,31 +68,33 @@ class Report:
             self.named.append((job_id, how))
 
 
-def audit(queue: SnapshotReader, rows: Rows, ledger: Ledger, since: float | None = None) -> Report:
+def audit(
+    queue: SnapshotReader, sink: SinkReader, ledger: Ledger, since: float | None = None
+) -> Report:
     """Compare everything, job by job where the job's record is left.
 
     `since` leaves out jobs accepted before then, in seconds since the Unix epoch. Raises
     redis.RedisError, worker.waiting.Outage, and sqlite3.Error when there is no room to compare.
     """
     before = queue.counts()
-    kept = rows.kept()
+    contents = sink.contents()
     first = _collect(queue, ledger)
     if first is not None:
-        if kept.seconds:
-            first = max(first, time.time() - kept.seconds + MARGIN_SECONDS)
+        if contents.retention_seconds:
+            first = max(first, time.time() - contents.retention_seconds + MARGIN_SECONDS)
         first = max(first, since or 0.0)
-        for task_ids in rows.task_ids(first - MARGIN_SECONDS):
+        for task_ids in sink.task_ids(first - MARGIN_SECONDS):
             ledger.add_rows(task_ids)
-    stock = _take_stock(queue, ledger)
-    places = dict.fromkeys(("waiting", "fetched", "dead"), 0)
-    report = Report(stock.totals, places, kept, first)
-    _compare_totals(before, stock, report)
-    _compare_open(queue, ledger, stock, report)
+    snapshot = _read_snapshot(queue, ledger)
+    states = dict.fromkeys(("waiting", "fetched", "dead"), 0)
+    report = Report(snapshot.totals, states, sink.title, contents, first)
+    _compare_totals(before, snapshot, report)
+    _compare_open(queue, ledger, snapshot, report)
     if first is not None:
         _compare_jobs(queue, ledger, first, report)
-        if kept.rows > _most_rows(stock):
-            _name_strangers(queue, ledger, first, report)
-    _note_old_messages(stock, report)
+        if contents.rows > _most_rows(snapshot):
+            _compare_unknown_jobs(queue, ledger, first, report)
+    _note_old_messages(snapshot, report)
     return report
 
 
@@ -106,7 +110,7 @@ def _collect(queue: SnapshotReader, ledger: Ledger) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Stock:
+class Snapshot:
     """What Redis holds about unfinished and failed jobs, the jobs themselves in a ledger."""
 
     totals: Totals
@@ -121,7 +125,7 @@ class Stock:
     """One of them."""
 
 
-def _take_stock(queue: SnapshotReader, ledger: Ledger) -> Stock:
+def _read_snapshot(queue: SnapshotReader, ledger: Ledger) -> Snapshot:
     """Take everything but the records into the ledger.
 
     In the order in which messages move, so that what moves on meanwhile is met again.
@@ -137,14 +141,14 @@ def _take_stock(queue: SnapshotReader, ledger: Ledger) -> Stock:
     last_waiting = _add_waiting(queue, ledger, "")
     for job_ids in queue.fetched():
         ledger.add_messages("fetched", job_ids)
-    deliveries, delivered_again = _take_closed(queue, ledger)
+    deliveries, delivered_again = _read_closed(queue, ledger)
     for letters in queue.dead():
         ledger.add_messages("dead", (job_id for job_id, _ in letters))
-        ledger.add_kept(letters)
+        ledger.add_dead_letters(letters)
     moves.see(queue.counts())
-    unexplained = totals.failed - ledger.interactions_kept()
+    unexplained = totals.failed - ledger.interactions_in_dead_letters()
     unexplained = min(max(0, unexplained - moves.put_back), unexplained + moves.failed)
-    return Stock(totals, unexplained, last_waiting, deliveries, delivered_again)
+    return Snapshot(totals, unexplained, last_waiting, deliveries, delivered_again)
 
 
 def _add_waiting(queue: SnapshotReader, ledger: Ledger, until: str) -> str:
@@ -156,7 +160,7 @@ def _add_waiting(queue: SnapshotReader, ledger: Ledger, until: str) -> str:
     return last
 
 
-def _take_closed(queue: SnapshotReader, ledger: Ledger) -> tuple[int, str]:
+def _read_closed(queue: SnapshotReader, ledger: Ledger) -> tuple[int, str]:
     """Put down which failures of jobs that are done have a message, to become a dead letter.
 
     Returns how many of the jobs were done long ago, and one of them: their messages are to be
@@ -164,44 +168,46 @@ def _take_closed(queue: SnapshotReader, ledger: Ledger) -> tuple[int, str]:
     """
     since = time.time() - OLD_SECONDS
     count, old = 0, ""
-    for job_ids in ledger.closed(CHUNK):
+    for job_ids in ledger.closed_with_message(CHUNK):
         for job_id, present in zip(job_ids, queue.look_again(job_ids), strict=True):
             if present.is_open or not present.has_message:
                 continue
             record = JobRecord.FromString(present.record)
             if record.failures:
-                ledger.add_kept([(job_id, len(record.failures))])
+                ledger.add_dead_letters([(job_id, len(record.failures))])
             if record.end_time.seconds < since:
                 count += 1
                 old = old or job_id
     return count, old
 
 
-def _compare_totals(before: Counts, stock: Stock, report: Report) -> None:
-    totals, rows = stock.totals, report.kept.rows
+def _compare_totals(before: Counts, snapshot: Snapshot, report: Report) -> None:
+    totals, rows = snapshot.totals, report.contents.rows
     if totals.difference:
         report.complaints.append(
             f"Accepted is {_more(totals.difference)} than written, failed and in flight together."
         )
-    if stock.unexplained:
+    if snapshot.unexplained:
         report.complaints.append(
-            f"Failed is {_more(stock.unexplained)} than the dead letters explain."
+            f"Failed is {_more(snapshot.unexplained)} than the dead letters explain."
         )
-    if rows > _most_rows(stock):
+    if (extra := rows - _most_rows(snapshot)) > 0:
         report.complaints.append(
-            f"Rows in InfluxDB are {_more(rows - _most_rows(stock))} than the books know of."
+            f"Rows in {report.sink} are {_more(extra)} than the books know of."
         )
-    # Nothing was lost when InfluxDB drops what is old because it was told to.
-    if rows < before.written and not report.kept.seconds:
+    # Nothing was lost when the sink drops what is old because it was told to.
+    if rows < before.written and not report.contents.retention_seconds:
         report.complaints.append(
-            f"Rows in InfluxDB are {_more(rows - before.written)} than booked as written."
+            f"Rows in {report.sink} are {_more(rows - before.written)} than booked as written."
         )
 
 
-def _compare_open(queue: SnapshotReader, ledger: Ledger, stock: Stock, report: Report) -> None:
+def _compare_open(
+    queue: SnapshotReader, ledger: Ledger, snapshot: Snapshot, report: Report
+) -> None:
     """Name the open jobs whose message is gone, or in no place where a worker would find it."""
-    last = stock.last_waiting
-    for job_ids in ledger.unplaced(SUSPECTS):
+    last = snapshot.last_waiting
+    for job_ids in ledger.open_without_message(SUSPECTS):
         while True:
             waiting, found = queue.look_for(job_ids)
             if len(waiting) < CHUNK or last in waiting:
@@ -216,7 +222,7 @@ def _compare_open(queue: SnapshotReader, ledger: Ledger, stock: Stock, report: R
             ],
             report,
         )
-    for job_ids in ledger.placed(CHUNK):
+    for job_ids in ledger.open_with_message(CHUNK):
         suspects = queue.without_message(job_ids)
         for start in range(0, len(suspects), SUSPECTS):
             some = suspects[start : start + SUSPECTS]
@@ -224,7 +230,7 @@ def _compare_open(queue: SnapshotReader, ledger: Ledger, stock: Stock, report: R
             lost = [job_id for job_id, state in zip(some, found, strict=True) if state == GONE]
             ledger.drop_messages(lost)
             _name_lost(lost, report)
-    report.places |= ledger.places()
+    report.message_states |= ledger.message_states()
 
 
 def _name_lost(job_ids: Sequence[str], report: Report) -> None:
@@ -239,19 +245,21 @@ def _compare_jobs(queue: SnapshotReader, ledger: Ledger, first: float, report: R
         if _accepted(record) < first:
             continue
         if job.is_open:
-            if how := ", ".join(_excess(job.job_id, job.found, _first_bits(record.size))):
+            if how := ", ".join(_excess(job.job_id, job.rows, _first_bits(record.size))):
                 report.name(job.job_id, how)
             continue
         report.compared += record.state in FINAL
-        if how := ", ".join(_misfits(job, record)):
+        if how := ", ".join(_differences(job, record)):
             suspects.append((job.job_id, job.record, how))
         if len(suspects) == CHUNK:
-            _convict(queue, suspects, report)
+            _name_unmoved(queue, suspects, report)
             suspects.clear()
-    _convict(queue, suspects, report)
+    _name_unmoved(queue, suspects, report)
 
 
-def _convict(queue: SnapshotReader, suspects: list[tuple[str, bytes, str]], report: Report) -> None:
+def _name_unmoved(
+    queue: SnapshotReader, suspects: list[tuple[str, bytes, str]], report: Report
+) -> None:
     """Name those suspects that have not moved since their record was read."""
     now = queue.look_again([job_id for job_id, _, _ in suspects])
     for (job_id, stored, how), present in zip(suspects, now, strict=True):
@@ -259,58 +267,60 @@ def _convict(queue: SnapshotReader, suspects: list[tuple[str, bytes, str]], repo
             report.name(job_id, how)
 
 
-def _misfits(job: Job, record: JobRecord) -> Iterator[str]:
+def _differences(job: Job, record: JobRecord) -> Iterator[str]:
     """Yield what is wrong with a job that is not open."""
     if record.state not in FINAL:
         yield "neither open nor finished"
         return
     failed = sum(1 << failure.index for failure in record.failures)
     expected = _first_bits(record.size) & ~failed
-    if missing := expected & ~job.found.once:
+    if missing := expected & ~job.rows.once:
         missed = _named(job.job_id, missing)
         yield f"{missing.bit_count()} of {record.size} rows missing ({missed})"
-    yield from _excess(job.job_id, job.found, expected)
-    if failed and not job.is_kept:
+    yield from _excess(job.job_id, job.rows, expected)
+    if failed and not job.has_dead_letter:
         yield f"{failed.bit_count()} failed, kept by no dead letter"
 
 
-def _excess(job_id: str, found: Found, expected: int) -> Iterator[str]:
+def _excess(job_id: str, rows: JobRows, expected: int) -> Iterator[str]:
     """Yield what a job has too many rows of."""
-    if found.again:
-        yield f"written more than once: {_named(job_id, found.again)}"
-    if strange := found.once & ~expected:
+    if rows.again:
+        yield f"written more than once: {_named(job_id, rows.again)}"
+    if strange := rows.once & ~expected:
         yield f"written though not to be: {_named(job_id, strange)}"
 
 
-def _name_strangers(queue: SnapshotReader, ledger: Ledger, first: float, report: Report) -> None:
-    """Name jobs that have rows and are not in the books, though younger than those that are."""
+def _compare_unknown_jobs(
+    queue: SnapshotReader, ledger: Ledger, first: float, report: Report
+) -> None:
+    """Name jobs that have rows and are unknown to Redis, though younger than those it knows."""
     suspects: list[str] = []
-    for job_id in ledger.strangers():
+    for job_id in ledger.unknown_jobs():
         if _made(job_id) > first:
             suspects.append(job_id)
         if len(suspects) == CHUNK:
-            _convict_strangers(queue, suspects, report)
+            _name_unknown_jobs(queue, suspects, report)
             suspects.clear()
-    _convict_strangers(queue, suspects, report)
+    _name_unknown_jobs(queue, suspects, report)
 
 
-def _convict_strangers(queue: SnapshotReader, suspects: list[str], report: Report) -> None:
+def _name_unknown_jobs(queue: SnapshotReader, suspects: list[str], report: Report) -> None:
     for job_id, present in zip(suspects, queue.look_again(suspects), strict=True):
         if not present.record and not present.is_open:
             report.name(job_id, "has rows and is not in the books")
 
 
-def _note_old_messages(stock: Stock, report: Report) -> None:
-    if stock.deliveries:
+def _note_old_messages(snapshot: Snapshot, report: Report) -> None:
+    if snapshot.deliveries:
         report.notes.append(
-            f"Messages of jobs that are done: {stock.deliveries:,}, {stock.delivered_again} among "
-            "them. They come to a worker again, which changes nothing."
+            f"Messages of jobs that are done: {snapshot.deliveries:,}, {snapshot.delivered_again} "
+            "among them. They come to a worker again, which changes nothing."
         )
 
 
-def _most_rows(stock: Stock) -> int:
+def _most_rows(snapshot: Snapshot) -> int:
     """Return how many rows there may be: of jobs in flight, any number may be written."""
-    return stock.totals.written + stock.totals.in_flight
+    return snapshot.totals.written + snapshot.totals.in_flight
 
 
 def _accepted(record: JobRecord) -> float:

@@ -1,4 +1,4 @@
-"""Puts what Redis holds and the rows of InfluxDB side by side, job by job.
+"""Puts what Redis holds and the rows of the sink side by side, job by job.
 
 Both come in no common order and may be more than memory holds, so they lie in a temporary file of
 SQLite. A job costs about a hundred bytes there, however many rows it has.
@@ -17,10 +17,10 @@ SCHEMA = """
 PRAGMA journal_mode = OFF;
 PRAGMA cache_size = -65536;
 CREATE TABLE record (job TEXT PRIMARY KEY, bytes BLOB) WITHOUT ROWID;
-CREATE TABLE row (job TEXT PRIMARY KEY, found BLOB, repeated BLOB) WITHOUT ROWID;
+CREATE TABLE row (job TEXT PRIMARY KEY, once BLOB, again BLOB) WITHOUT ROWID;
 CREATE TABLE open (job TEXT PRIMARY KEY, size INTEGER) WITHOUT ROWID;
-CREATE TABLE message (job TEXT PRIMARY KEY, place TEXT) WITHOUT ROWID;
-CREATE TABLE kept (job TEXT PRIMARY KEY, failed INTEGER) WITHOUT ROWID;
+CREATE TABLE message (job TEXT PRIMARY KEY, state TEXT) WITHOUT ROWID;
+CREATE TABLE dead_letter (job TEXT PRIMARY KEY, failed INTEGER) WITHOUT ROWID;
 BEGIN;
 """
 
@@ -28,7 +28,7 @@ Pages = Iterator[list[str]]
 
 
 @dataclass(slots=True)
-class Found:
+class JobRows:
     """Which interactions of a job have rows. Both are sets of indexes: bit n stands for index n."""
 
     once: int = 0
@@ -48,9 +48,9 @@ class Job:
 
     job_id: str
     record: bytes
-    found: Found
+    rows: JobRows
     is_open: bool
-    is_kept: bool
+    has_dead_letter: bool
     """Whether a dead letter keeps what failed of it, or is about to."""
 
 
@@ -72,11 +72,11 @@ class Ledger:
 
     def add_rows(self, task_ids: Iterable[str]) -> None:
         """Take rows, each by its task id. An id that is none of ours is a job of its own."""
-        jobs: dict[str, Found] = {}
+        jobs: dict[str, JobRows] = {}
         for task_id in task_ids:
             job_id, index = _parsed(task_id)
             if job_id not in jobs:
-                jobs[job_id] = self._found(job_id)
+                jobs[job_id] = self._rows_of(job_id)
             jobs[job_id].add(index)
         self._file.executemany(
             "INSERT OR REPLACE INTO row VALUES (?, ?, ?)",
@@ -87,14 +87,14 @@ class Ledger:
         """Take jobs that are not done, each with its open interactions."""
         self._file.executemany("INSERT OR REPLACE INTO open VALUES (?, ?)", jobs)
 
-    def add_messages(self, place: str, job_ids: Iterable[str]) -> None:
-        """Take jobs whose message is in a place; of two places for one job the first counts."""
+    def add_messages(self, state: str, job_ids: Iterable[str]) -> None:
+        """Take jobs whose message is "waiting", "fetched" or "dead"; for a job the first counts."""
         self._file.executemany(
-            "INSERT OR IGNORE INTO message VALUES (?, ?)", ((job_id, place) for job_id in job_ids)
+            "INSERT OR IGNORE INTO message VALUES (?, ?)", ((job_id, state) for job_id in job_ids)
         )
 
     def drop_messages(self, job_ids: Iterable[str]) -> None:
-        """Forget where these jobs have their message."""
+        """Forget the messages of these jobs."""
         self._file.executemany(
             "DELETE FROM message WHERE job = ?", ((job_id,) for job_id in job_ids)
         )
@@ -104,21 +104,21 @@ class Ledger:
         found = self._file.execute("SELECT 1 FROM message WHERE job = ?", (job_id,))
         return found.fetchone() is not None
 
-    def add_kept(self, jobs: Iterable[tuple[str, int]]) -> None:
+    def add_dead_letters(self, jobs: Iterable[tuple[str, int]]) -> None:
         """Take jobs that have failed interactions which a dead letter keeps or is about to."""
-        self._file.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?)", jobs)
+        self._file.executemany("INSERT OR REPLACE INTO dead_letter VALUES (?, ?)", jobs)
 
     def jobs(self) -> Iterator[Job]:
         """Yield each job that has a record."""
         joined = self._file.execute(
-            "SELECT job, bytes, found, repeated, size, failed FROM record LEFT JOIN row USING (job)"
-            " LEFT JOIN open USING (job) LEFT JOIN kept USING (job) ORDER BY job"
+            "SELECT job, bytes, once, again, size, failed FROM record LEFT JOIN row USING (job)"
+            " LEFT JOIN open USING (job) LEFT JOIN dead_letter USING (job) ORDER BY job"
         )
         for job_id, record, once, again, size, failed in joined:
-            found = Found(_unpacked(once), _unpacked(again))
-            yield Job(job_id, record, found, size is not None, failed is not None)
+            rows = JobRows(_unpacked(once), _unpacked(again))
+            yield Job(job_id, record, rows, size is not None, failed is not None)
 
-    def strangers(self) -> Iterator[str]:
+    def unknown_jobs(self) -> Iterator[str]:
         """Yield each job that has rows and no record, and is not open."""
         alone = self._file.execute(
             "SELECT job FROM row WHERE job NOT IN (SELECT job FROM record)"
@@ -131,34 +131,34 @@ class Ledger:
         """Return how many interactions of all jobs are open."""
         return self._number("SELECT total(size) FROM open")
 
-    def interactions_kept(self) -> int:
-        """Return how many failed interactions are kept."""
-        return self._number("SELECT total(failed) FROM kept")
+    def interactions_in_dead_letters(self) -> int:
+        """Return how many failed interactions dead letters keep."""
+        return self._number("SELECT total(failed) FROM dead_letter")
 
-    def places(self) -> dict[str, int]:
-        """Return how many open jobs have their message where."""
+    def message_states(self) -> dict[str, int]:
+        """Return for each state how many open jobs have a message in it."""
         return dict(
             self._file.execute(
-                "SELECT place, count(*) FROM open JOIN message USING (job) GROUP BY place"
+                "SELECT state, count(*) FROM open JOIN message USING (job) GROUP BY state"
             )
         )
 
-    def closed(self, most: int) -> Pages:
+    def closed_with_message(self, most: int) -> Pages:
         """Yield the jobs that are not open and have a message somewhere, so many at a time."""
         return self._paged(
             "SELECT job FROM message WHERE job > ? AND job NOT IN (SELECT job FROM open)", most
         )
 
-    def placed(self, most: int) -> Pages:
+    def open_with_message(self, most: int) -> Pages:
         """Yield the open jobs whose message waits or is fetched, so many at a time."""
         return self._paged(
-            "SELECT job FROM open JOIN message USING (job) WHERE job > ? AND place != 'dead'", most
+            "SELECT job FROM open JOIN message USING (job) WHERE job > ? AND state != 'dead'", most
         )
 
-    def unplaced(self, most: int) -> Pages:
+    def open_without_message(self, most: int) -> Pages:
         """Yield the open jobs whose message is nowhere, so many at a time."""
         return self._paged(
-            "SELECT job FROM open LEFT JOIN message USING (job) WHERE job > ? AND place IS NULL",
+            "SELECT job FROM open LEFT JOIN message USING (job) WHERE job > ? AND state IS NULL",
             most,
         )
 
@@ -177,9 +177,9 @@ class Ledger:
         (number,) = self._file.execute(query).fetchone()
         return int(number)
 
-    def _found(self, job_id: str) -> Found:
-        known = self._file.execute("SELECT found, repeated FROM row WHERE job = ?", (job_id,))
-        return Found(*map(_unpacked, known.fetchone() or (b"", b"")))
+    def _rows_of(self, job_id: str) -> JobRows:
+        known = self._file.execute("SELECT once, again FROM row WHERE job = ?", (job_id,))
+        return JobRows(*map(_unpacked, known.fetchone() or (b"", b"")))
 
 
 def _parsed(task_id: str) -> tuple[str, int]:

@@ -1,1 +1,1 @@
-"""Where interactions are written to."""
+"""Where interactions are written to. `sink.py` says what a sink is; each package here is one."""

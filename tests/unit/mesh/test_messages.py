@@ -1,6 +1,13 @@
 from __future__ import annotations
 
-from mesh.messages import cut_lists
+from typing import Any, cast
+
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.unknown_fields import UnknownFieldSet
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesh.messages import LENGTH_DELIMITED, cut_lists, length_delimited_field
 from sluice.alert.v1.alert_service_pb2 import Alert
 
 LISTS = {"findings": "finding_count", "violations": "violation_count"}
@@ -35,3 +42,13 @@ def test_an_element_that_is_too_large_goes() -> None:
     alert.violations.add(path="x" * 10_000)
     assert cut_lists(alert, LISTS, 1000)
     assert (len(alert.violations), alert.violation_count) == (0, 1)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 2**29 - 1), st.integers(0, 20_000)), min_size=1, max_size=3)
+)
+def test_fields_are_what_protobuf_parses(fields: list[tuple[int, int]]) -> None:
+    data = b"".join(length_delimited_field(number, b"x" * size) for number, size in fields)
+    found = cast(Any, UnknownFieldSet(Empty.FromString(data)))
+    assert [(each.field_number, len(each.data)) for each in found] == fields
+    assert {each.wire_type for each in found} == {LENGTH_DELIMITED}

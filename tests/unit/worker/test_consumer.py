@@ -8,11 +8,14 @@ from dramatiq import Message
 
 from job_store.dead_letters import DeadLetters
 from job_store.envelope import use_envelopes
+from mesh.health import Unhealthy
 from worker.dramatiq_queue.broker import QueueBroker
-from worker.dramatiq_queue.consumer import Delivery, QueueConsumer
+from worker.dramatiq_queue.consumer import QueueConsumer
 from worker.dramatiq_queue.dead_letter import DeadLetter
+from worker.dramatiq_queue.delivery import Delivery
+from worker.dramatiq_queue.queue_worker import QueueWorker
 from worker.waiting import Interrupted, Stop
-from worker.watchdog import Audit
+from worker.watchdog import Watchdog
 
 
 class Crash(BaseException):
@@ -77,9 +80,9 @@ def message(name: str, actor: str = "actor") -> bytes:
     return Message[None]("q", actor, (b"payload",), {}, options, name).encode()
 
 
-def consumer(broker: Broker, most: int = 2) -> tuple[QueueConsumer, Letters, Stop]:
+def consumer(broker: Broker, prefetch: int = 2) -> tuple[QueueConsumer, Letters, Stop]:
     letters, stop = Letters(), CrashingStop()
-    made = QueueConsumer(cast(Any, broker), "q", most, 0.01, cast(DeadLetters, letters), stop)
+    made = QueueConsumer(cast(Any, broker), "q", prefetch, 0.01, cast(DeadLetters, letters), stop)
     return made, letters, stop
 
 
@@ -155,7 +158,7 @@ def test_any_error_of_redis_ends_the_process() -> None:
 def test_a_full_worker_takes_no_more_and_says_that_it_lives() -> None:
     broker = Broker()
     broker.waiting = [message(name) for name in "abc"]
-    queue, _, _ = consumer(broker, most=2)
+    queue, _, _ = consumer(broker, prefetch=2)
     first = fetch(queue)
     fetch(queue)
     cast(Any, queue)._last_contact = 0
@@ -187,7 +190,7 @@ def test_what_is_for_a_later_version_is_held_and_then_goes_behind_the_others(
 
 
 def test_no_more_is_held_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.dramatiq_queue.consumer.MOST_HELD", 1)
+    monkeypatch.setattr("worker.dramatiq_queue.held_messages.MAX_HELD", 1)
     broker = Broker()
     broker.waiting = [message("new", actor="later"), message("newer", actor="later")]
     assert next(consumer(broker)[0]) is None
@@ -223,50 +226,57 @@ def test_what_was_fetched_and_never_came_is_unaccounted() -> None:
 
 
 class Queue:
-    """A queue of this process, as the audit sees it."""
+    """A queue of this process, as the watchdog sees it."""
 
     queue = "q"
 
-    def __init__(self, broker: Broker, consumer: QueueConsumer) -> None:
-        self.whole = True
-        self.broker: Any = broker
-        self.broker.consumer = consumer
+    def __init__(self, consumer: QueueConsumer) -> None:
+        self.alive = True
+        self.unaccounted = consumer.unaccounted
 
-    def is_whole(self) -> bool:
-        return self.whole
-
-
-class Counts:
-    """Answers what the metrics ask for."""
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda key: 0
+    def is_alive(self) -> bool:
+        return self.alive
 
 
-def test_the_audit_is_patient_and_then_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_may_be_on_its_way_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     broker = Broker()
     broker.fetched = {b"lost"}
     queue, _, stop = consumer(broker)
-    audit = Audit(cast(Any, Counts()), [Queue(broker, queue)], stop)
-    audit.check()
+    watchdog = Watchdog([cast(QueueWorker, Queue(queue))], stop)
+    watchdog.require_accounted()
+    watchdog.check()
     now += 3
-    audit.check()
+    watchdog.check()
+    with pytest.raises(Unhealthy, match="1 fetched"):
+        watchdog.require_accounted()
     now += 3
     with pytest.raises(Crash):
-        audit.check()
+        watchdog.check()
+
+
+def test_a_message_that_arrives_late_is_forgiven(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    broker = Broker()
+    queue, _, stop = consumer(broker)
+    watchdog = Watchdog([cast(QueueWorker, Queue(queue))], stop)
+    for missing in ({b"late"}, set(), {b"late"}):
+        broker.fetched = missing
+        watchdog.check()
+        now += 3
+    watchdog.check()
 
 
 def test_a_gone_thread_ends_the_process() -> None:
-    broker = Broker()
-    queue, _, stop = consumer(broker)
-    watched = Queue(broker, queue)
-    audit = Audit(cast(Any, Counts()), [watched], stop)
-    audit.check()
-    watched.whole = False
+    queue, _, stop = consumer(Broker())
+    watched = Queue(queue)
+    watchdog = Watchdog([cast(QueueWorker, watched)], stop)
+    watchdog.check()
+    watched.alive = False
     with pytest.raises(Crash):
-        audit.check()
+        watchdog.check()
 
 
 def test_a_broker_consumes_once_and_has_no_stock_middleware() -> None:

@@ -11,9 +11,10 @@ from google.protobuf.struct_pb2 import Value
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.job.v1.job_pb2 import Interaction, LogInteractions
+from sluice.job.v1.job_pb2 import Interaction
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED
-from worker.sinks.influxdb.lines import json_text, line, time_unix_nano
+from worker.sinks.influxdb.lines import json_text, line
+from worker.sinks.sink import Row
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
@@ -83,9 +84,16 @@ def parse(text: str) -> tuple[str, dict[str, str], int]:
         rest = rest[1:]
 
 
-@given(TREES, TEXTS, TEXTS, st.lists(st.sampled_from(["ssn", "iban"]), max_size=2), st.integers(0))
+@given(
+    TREES,
+    TEXTS,
+    TEXTS,
+    st.lists(st.sampled_from(["ssn", "iban"]), max_size=2),
+    st.integers(0, 2**63 - 1),
+    TEXTS,
+)
 def test_a_line_reads_back(
-    tree: Any, source: str, request_id: str, detectors: list[str], offset: int
+    tree: Any, source: str, request_id: str, detectors: list[str], time_unix_nano: int, task_id: str
 ) -> None:
     interaction = Interaction(
         verdict=VERDICT_REJECTED,
@@ -94,11 +102,11 @@ def test_a_line_reads_back(
         request_id=request_id,
         detectors=detectors,
     )
-    verdict, fields, time = parse(line(interaction, "JOB-1", offset % 2**63).decode())
-    assert (verdict, time) == ("rejected", offset % 2**63)
+    verdict, fields, time = parse(line(Row(task_id, time_unix_nano, interaction)).decode())
+    assert (verdict, time) == ("rejected", time_unix_nano)
     optional = {"source": source, "request_id": request_id, "detectors": ",".join(detectors)}
     assert json.loads(fields.pop("payload")) == tree
-    assert fields.pop("task_id") == "JOB-1"
+    assert fields.pop("task_id") == task_id
     assert fields == {name: text for name, text in optional.items() if text}
 
 
@@ -112,29 +120,12 @@ def test_a_line_of_every_field() -> None:
         detectors=["x", "y"],
         masked_widely=True,
     )
-    assert line(interaction, "J-0", 17).decode() == (
+    assert line(Row("J-0", 17, interaction)).decode() == (
         r'interactions,verdict=accepted payload="\"a \\\"b\\\"\"",task_id="J-0",source="s",'
         r'request_id="r",alert_id="a",detectors="x,y",masked_widely=true 17'
     )
 
 
-def test_the_interactions_of_a_job_are_a_microsecond_apart() -> None:
-    job = LogInteractions(first_time_unix_micro=1_764_112_345_678_901)
-    job.interactions.add()
-    job.interactions.add(time_unix_nano=17)
-    assert [time_unix_nano(job, index) for index in range(2)] == [
-        1_764_112_345_678_901_000,
-        1_764_112_345_678_902_000,
-    ]
-
-
-def test_the_interactions_of_an_older_job_have_their_own_times() -> None:
-    job = LogInteractions()
-    job.interactions.add(time_unix_nano=17)
-    job.interactions.add(time_unix_nano=16)
-    assert [time_unix_nano(job, index) for index in range(2)] == [17, 16]
-
-
 def test_a_verdict_must_be_known() -> None:
     with pytest.raises(KeyError):
-        line(Interaction(), "J-0", 17)
+        line(Row("J-0", 17, Interaction()))

@@ -4,6 +4,8 @@ import threading
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from worker import waiting
 from worker.waiting import Breaker, Interrupted, Outage, Stop
@@ -11,10 +13,6 @@ from worker.waiting import Breaker, Interrupted, Outage, Stop
 
 def failing() -> None:
     raise Outage("DOWN")
-
-
-def test_lets_calls_pass_while_the_part_works() -> None:
-    assert Breaker("part", Stop()).call(lambda: 7) == 7
 
 
 def test_one_caller_at_a_time_tries_a_failing_part(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,15 +57,6 @@ def test_one_caller_at_a_time_tries_a_failing_part(monkeypatch: pytest.MonkeyPat
     assert breaker.reason == ""
 
 
-def test_an_error_that_is_no_outage_means_the_part_answers() -> None:
-    breaker = Breaker("part", Stop())
-    with pytest.raises(Outage):
-        breaker.call(failing)
-    with pytest.raises(ZeroDivisionError):
-        breaker.call(lambda: 1 // 0)
-    assert breaker.reason == ""
-
-
 def test_a_stop_ends_the_wait() -> None:
     stop = Stop()
     breaker = Breaker("part", stop)
@@ -83,15 +72,49 @@ def test_a_stop_ends_the_wait() -> None:
                 continue
 
 
-def test_the_wait_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "FIRST_WAIT_SECONDS", 0.001)
-    monkeypatch.setattr(waiting, "LONGEST_WAIT_SECONDS", 0.02)
+def test_waits_double_up_to_a_bound_and_begin_anew_after_a_success(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[float] = []
+
+    def uniform(shortest: float, longest: float) -> float:
+        assert shortest == longest / 2
+        waits.append(longest)
+        return 0
+
+    monkeypatch.setattr("random.uniform", uniform)
     breaker = Breaker("part", Stop())
-    for _ in range(20):
-        began = time.monotonic()
-        with pytest.raises(Outage):
-            breaker.call(failing)
-        assert time.monotonic() - began < 0.5
+    for _ in range(2):
+        for _ in range(20):
+            with pytest.raises(Outage):
+                breaker.call(failing)
+        breaker.call(lambda: None)
+    assert waits[:20] == waits[20:]
+    assert waits[:6] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.0]
+    assert set(waits[6:20]) == {waiting.LONGEST_WAIT_SECONDS}
+
+
+@given(st.lists(st.sampled_from(["works", "breaks", "DOWN", "OVERLOADED"])))
+def test_the_reason_is_that_of_the_last_call(outcomes: list[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(waiting, "FIRST_WAIT_SECONDS", 0)
+        breaker = Breaker("part", Stop())
+        for outcome in outcomes:
+
+            def attempt(outcome: str = outcome) -> int:
+                if outcome == "breaks":
+                    # Whatever this is, the part answered.
+                    raise ZeroDivisionError
+                if outcome != "works":
+                    raise Outage(outcome)
+                return 7
+
+            if outcome == "works":
+                assert breaker.call(attempt) == 7
+            else:
+                with pytest.raises((Outage, ZeroDivisionError)):
+                    breaker.call(attempt)
+            assert breaker.reason == (outcome if outcome.isupper() else "")
 
 
 @pytest.mark.parametrize(("stopping", "status"), [(False, 75), (True, 0)])

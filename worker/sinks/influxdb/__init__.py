@@ -1,1 +1,1 @@
-"""InfluxDB as a sink: points, how they are written, and how they are read back."""
+"""InfluxDB as a sink: 1.8, and 2.x by the same endpoints."""

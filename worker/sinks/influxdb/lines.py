@@ -11,33 +11,21 @@ from json.encoder import encode_basestring
 
 from google.protobuf.struct_pb2 import Value
 
-from sluice.job.v1.job_pb2 import Interaction, LogInteractions
-from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED, Verdict
+from worker.sinks.sink import VERDICT_NAMES, Row
 
 MEASUREMENT = "interactions"
-
-VERDICTS: dict[Verdict.ValueType, str] = {
-    VERDICT_ACCEPTED: "accepted",
-    VERDICT_REJECTED: "rejected",
-}
 
 EXACT_INTEGERS = 2.0**53
 """Below this every double without a fraction is the integer it looks like."""
 
 
-def time_unix_nano(job: LogInteractions, index: int) -> int:
-    """Return the time of an interaction; in a job of an earlier version each has its own."""
-    if job.first_time_unix_micro:
-        return (job.first_time_unix_micro + index) * 1000
-    return job.interactions[index].time_unix_nano
+def line(row: Row) -> bytes:
+    """Return the point of one interaction as a line without its line end.
 
-
-def line(interaction: Interaction, task_id: str, time: int) -> bytes:
-    """Return the point of one interaction at `time` (nanoseconds) as a line without its line end.
-
-    Equal interactions give equal lines. Raises KeyError for a verdict that is neither accepted nor
+    Equal rows give equal lines. Raises KeyError for a verdict that is neither accepted nor
     rejected: the verdict is part of the point's identity.
     """
+    task_id, time, interaction = row
     data = interaction.data
     if data.WhichOneof("kind") == "string_value":
         payload = encode_basestring(data.string_value)
@@ -45,18 +33,18 @@ def line(interaction: Interaction, task_id: str, time: int) -> bytes:
         payload = json_text(data)
     optional = ""
     if source := interaction.source:
-        optional = f",source={_quoted(source)}"
+        optional = f',source="{_escaped(source)}"'
     if request_id := interaction.request_id:
-        optional += f",request_id={_quoted(request_id)}"
+        optional += f',request_id="{_escaped(request_id)}"'
     if alert_id := interaction.alert_id:
-        optional += f",alert_id={_quoted(alert_id)}"
+        optional += f',alert_id="{_escaped(alert_id)}"'
     if detectors := interaction.detectors:
-        optional += f",detectors={_quoted(','.join(detectors))}"
+        optional += f',detectors="{_escaped(",".join(detectors))}"'
     if interaction.masked_widely:
         optional += ",masked_widely=true"
     return (
-        f"{MEASUREMENT},verdict={VERDICTS[interaction.verdict]} payload={_quoted(payload)}"
-        f",task_id={_quoted(task_id)}{optional} {time}"
+        f'{MEASUREMENT},verdict={VERDICT_NAMES[interaction.verdict]} payload="{_escaped(payload)}"'
+        f',task_id="{_escaped(task_id)}"{optional} {time}'
     ).encode()
 
 
@@ -111,7 +99,6 @@ def _number(number: float) -> str:
     return '"Infinity"' if number > 0 else '"-Infinity"'
 
 
-def _quoted(text: str) -> str:
-    """Return a string field's value: of all characters only these two need escaping."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+def _escaped(text: str) -> str:
+    """Return what stands between the quotes of a string field: only these two are escaped."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import urllib3
 
 from worker.settings import WorkerSettings
+from worker.sinks.influxdb import errors
 from worker.sinks.influxdb.lines import MEASUREMENT
-from worker.waiting import Outage
+from worker.sinks.sink import Contents
 
 CONNECT_SECONDS = 2.0
 READ_SECONDS = 60.0
@@ -25,34 +25,16 @@ CHUNK = 10_000
 
 OK = 200
 
-REFUSALS = {
-    401: ("UNAUTHORIZED", "Set SLUICE_INFLUX_TOKEN to a token that InfluxDB knows."),
-    403: ("FORBIDDEN", "Allow the token in SLUICE_INFLUX_TOKEN to read the bucket."),
-    404: ("BUCKET_NOT_FOUND", "On 2.x, map a database of its name to the bucket."),
-}
-QUERY_REFUSED = (
-    "QUERY_REFUSED",
-    "See that SLUICE_INFLUX_BUCKET names its database, and SLUICE_INFLUX_TOKEN one who may read.",
-)
-NOT_INFLUXDB = ("NOT_INFLUXDB", "Set SLUICE_INFLUX_URL to an InfluxDB: what answers is none.")
-
 DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What InfluxDB has kept."""
-
-    rows: int
-    seconds: int
-    """How long it keeps a row; 0 is for ever."""
-
-
-class Rows:
-    """The interactions in one bucket or database. Every method raises Outage.
+class InfluxDBReader:
+    """The rows in one bucket or database: a worker.sinks.sink.SinkReader.
 
     Nothing that InfluxDB answers but numbers and task ids leaves this class.
     """
+
+    title = "InfluxDB"
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._url = f"{settings.influx_url.rstrip('/')}/query"
@@ -68,8 +50,8 @@ class Rows:
             retries=False, timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
         )
 
-    def kept(self) -> Kept:
-        """Return how many rows there are, and for how long."""
+    def contents(self) -> Contents:
+        """Return how many rows there are, and for how long they are kept."""
         policies = [
             dict(zip(series["columns"], row, strict=True))
             for series in self._query("SHOW RETENTION POLICIES")
@@ -83,7 +65,7 @@ class Rows:
         rows = 0
         for series in self._query(f"SELECT count(task_id) FROM {MEASUREMENT}"):  # noqa: S608
             rows = int(series["values"][0][1])
-        return Kept(rows, _seconds(str(keeping["duration"])))
+        return Contents(rows, _seconds(str(keeping["duration"])))
 
     def task_ids(self, since: float) -> Iterator[list[str]]:
         """Yield the task id of every row since then (seconds since the Unix epoch), in pieces."""
@@ -99,7 +81,8 @@ class Rows:
                 "GET", self._url, fields=fields, headers=self._headers, preload_content=False
             )
             try:
-                _require(answer.status)
+                if answer.status != OK:
+                    raise errors.outage_class(answer.status).reading()
                 whole = False
                 for line in answer:
                     (result,) = _results(line)
@@ -108,26 +91,18 @@ class Rows:
             finally:
                 answer.close()
         except urllib3.exceptions.HTTPError as error:
-            timed_out = isinstance(error, urllib3.exceptions.ReadTimeoutError)
-            raise Outage("TIMEOUT" if timed_out else "UNREACHABLE") from None
+            raise errors.unreachable_class(error).reading() from None
         if not whole:
-            raise Outage("ANSWER_CUT_OFF")
-
-
-def _require(status: int) -> None:
-    if status >= 500:
-        raise Outage("SERVER_ERROR")
-    if status != OK:
-        raise Outage(*REFUSALS.get(status, NOT_INFLUXDB))
+            raise errors.ANSWER_CUT_OFF.reading()
 
 
 def _results(line: bytes) -> list[dict[str, Any]]:
     try:
         results: list[dict[str, Any]] = json.loads(line)["results"]
     except (ValueError, KeyError, TypeError):
-        raise Outage(*NOT_INFLUXDB) from None
+        raise errors.NOT_INFLUXDB.reading() from None
     if len(results) != 1 or "error" in results[0]:
-        raise Outage(*QUERY_REFUSED)
+        raise errors.QUERY_REFUSED.reading()
     return results
 
 

@@ -1,8 +1,4 @@
-"""InfluxDB: writes lines, and tells what will work later from what never will.
-
-Nothing that InfluxDB answers leaves this file: its errors quote the lines they refuse, in the body
-and in a header.
-"""
+"""Writes to InfluxDB, and tells what will work later from what never will."""
 
 from __future__ import annotations
 
@@ -16,8 +12,10 @@ from influxdb_client.rest import ApiException
 from influxdb_client.service.write_service import WriteService
 
 from mesh.logs import logger
-from worker.metrics import INFLUX_WRITE_SECONDS
 from worker.settings import WorkerSettings
+from worker.sinks.influxdb import errors, metrics
+from worker.sinks.influxdb.lines import line
+from worker.sinks.sink import Row
 from worker.waiting import Outage
 
 log = logger("worker.influx")
@@ -26,39 +24,18 @@ TIMEOUT_MILLISECONDS = 5_000
 PING_TIMEOUT_MILLISECONDS = 1_000
 
 NO_CONTENT = 204
-PERMANENT = {400, 413, 422}
-
-ADVICE = {
-    401: ("UNAUTHORIZED", "Set SLUICE_INFLUX_TOKEN to a token that InfluxDB knows."),
-    403: ("FORBIDDEN", "Allow the token in SLUICE_INFLUX_TOKEN to write the bucket."),
-    404: (
-        "BUCKET_NOT_FOUND",
-        "Create the bucket that SLUICE_INFLUX_BUCKET names, in the organization SLUICE_INFLUX_ORG.",
-    ),
-}
-NOT_INFLUXDB = (
-    "NOT_INFLUXDB",
-    "Set SLUICE_INFLUX_URL to an InfluxDB: what answers there is none.",
-)
 
 OPEN = (
     "InfluxDB lets everybody in. Make users there, set auth-enabled, and name one who may write "
     "the database in SLUICE_INFLUX_TOKEN (user:password)."
 )
 
-REFUSALS = {
-    b"field type conflict": "FIELD_TYPE_CONFLICT",
-    b"beyond retention policy": "POINT_TOO_OLD",
-    b"outside retention policy": "POINT_TOO_OLD",
-    b"time outside range": "TIME_OUT_OF_RANGE",
-    b"unable to parse": "UNPARSABLE",
-    b"limit exceeded": "SERIES_LIMIT",
-}
-"""Words of InfluxDB's errors (1.8 and 2.x) and the class each stands for."""
 
+class InfluxDBWriter:
+    """One bucket of an InfluxDB 2.x, or one database of a 1.8: a worker.sinks.sink.Sink."""
 
-class Influx:
-    """One bucket of an InfluxDB 2.x, or one database of a 1.8. Safe to use from several threads."""
+    name = "influxdb"
+    up = metrics.UP
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._bucket = settings.influx_bucket
@@ -86,15 +63,11 @@ class Influx:
             self._prepare()
         self._call("/ping", "GET", [])
 
-    def write(self, lines: Sequence[bytes]) -> Mapping[int, str]:
-        """Write the lines in as few requests as possible.
-
-        Returns the index and the error class of each line that InfluxDB refuses for good; all
-        others are written. Writing a line again changes nothing. Raises Outage when InfluxDB
-        cannot take them now, some of which may be written by then.
-        """
+    def write(self, rows: Sequence[Row]) -> Mapping[int, str]:
+        """Write rows in as few requests as possible; see worker.sinks.sink.Sink.write."""
         if not self._prepared:
             self._prepare()
+        lines = [line(row) for row in rows]
         refused: dict[int, str] = {}
         pieces = [range(len(lines))] if lines else []
         while pieces:
@@ -119,16 +92,16 @@ class Influx:
                 self._org, self._bucket, b"\n".join(lines), precision="ns"
             )
         except ApiException as error:
-            if error.status in PERMANENT:
-                return _refusal(error)
-            if error.status == 404:
+            if error.status in errors.REFUSED:
+                return errors.refusal_class(error.status, error.body)
+            if error.status == errors.NOT_FOUND:
                 self._prepared = False
-            raise _outage(error) from None
+            raise errors.outage_class(error.status).writing() from None
         except urllib3.exceptions.HTTPError as error:
-            raise _unreachable(error) from None
+            raise errors.unreachable_class(error).writing() from None
         if status != NO_CONTENT:
-            raise Outage(*NOT_INFLUXDB)
-        INFLUX_WRITE_SECONDS.observe(time.monotonic() - started)
+            raise errors.NOT_INFLUXDB.writing()
+        metrics.WRITE_SECONDS.observe(time.monotonic() - started)
         return None
 
     def _prepare(self) -> None:
@@ -142,14 +115,14 @@ class Influx:
                 self._call("/query", "POST", [("q", f'CREATE DATABASE "{database}"')])
             except Outage as outage:
                 # A user who may not create it may well write it.
-                if outage.reason not in ("UNAUTHORIZED", "FORBIDDEN"):
+                if outage.reason not in (errors.UNAUTHORIZED.reason, errors.FORBIDDEN.reason):
                     raise
             else:
                 if not self._has_token:
                     log.warning("InfluxDB is open", advice=OPEN)
         # Nothing, written: refused like everything else that may not be written.
-        place = [("org", self._org), ("bucket", self._bucket), ("precision", "ns")]
-        self._call("/api/v2/write", "POST", place)
+        target = [("org", self._org), ("bucket", self._bucket), ("precision", "ns")]
+        self._call("/api/v2/write", "POST", target)
         self._prepared = True
 
     def _call(self, path: str, method: str, query: list[tuple[str, str]]) -> None:
@@ -159,29 +132,6 @@ class Influx:
                 path, method, query_params=query, _request_timeout=PING_TIMEOUT_MILLISECONDS
             )
         except ApiException as error:
-            raise _outage(error) from None
+            raise errors.outage_class(error.status).writing() from None
         except urllib3.exceptions.HTTPError as error:
-            raise _unreachable(error) from None
-
-
-def _refusal(error: ApiException) -> str:
-    if error.status == 413:
-        return "TOO_LARGE"
-    body = error.body or b""
-    text = body.encode() if isinstance(body, str) else body
-    return next((name for words, name in REFUSALS.items() if words in text), "REFUSED")
-
-
-def _outage(error: ApiException) -> Outage:
-    if error.status == 429:
-        return Outage("OVERLOADED")
-    if error.status >= 500:
-        return Outage("SERVER_ERROR")
-    return Outage(*ADVICE.get(error.status, NOT_INFLUXDB))
-
-
-def _unreachable(error: urllib3.exceptions.HTTPError) -> Outage:
-    timed_out = isinstance(error, urllib3.exceptions.TimeoutError)
-    # By its class a refused connection is a timeout, too.
-    refused = isinstance(error, urllib3.exceptions.NewConnectionError)
-    return Outage("TIMEOUT" if timed_out and not refused else "UNREACHABLE")
+            raise errors.unreachable_class(error).writing() from None

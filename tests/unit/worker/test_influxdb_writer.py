@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import urllib3
+from hypothesis import example, given
+from hypothesis import strategies as st
 from influxdb_client.rest import ApiException
 
+from sluice.job.v1.job_pb2 import Interaction
+from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED
 from worker.settings import WorkerSettings
-from worker.sinks.influxdb.writer import Influx
+from worker.sinks.influxdb.writer import InfluxDBWriter
+from worker.sinks.sink import Row
 from worker.waiting import Outage
 
 CANARY = b"CANARY-9d2e"
@@ -33,18 +39,20 @@ class Answer:
 class Writes:
     """Stands in for the client's WriteService."""
 
-    def __init__(self, judge: Callable[[list[bytes]], int | Exception]) -> None:
+    def __init__(self, judge: Callable[[list[str]], int | Exception]) -> None:
         self._judge = judge
-        self.requests: list[list[bytes]] = []
+        self.requests: list[list[str]] = []
+        """The task ids of each."""
         self.words = b"partial write: field type conflict: " + CANARY
 
     def post_write_with_http_info(
         self, org: str, bucket: str, body: bytes, precision: str
     ) -> tuple[None, int, dict[str, str]]:
         assert (org, bucket, precision) == ("-", "logs", "ns")
-        lines = body.split(b"\n")
-        self.requests.append(lines)
-        verdict = self._judge(lines)
+        task_ids = re.findall(r'task_id="(\w+)"', body.decode())
+        assert body.count(b"\n") + 1 == len(task_ids)
+        self.requests.append(task_ids)
+        verdict = self._judge(task_ids)
         if isinstance(verdict, Exception):
             raise verdict
         if verdict >= 300:
@@ -53,43 +61,56 @@ class Writes:
         return None, verdict, {}
 
 
+def rows(*task_ids: str) -> list[Row]:
+    return [Row(task_id, 17, Interaction(verdict=VERDICT_ACCEPTED)) for task_id in task_ids]
+
+
 @pytest.fixture
-def influx(monkeypatch: pytest.MonkeyPatch) -> Influx:
-    influx = Influx(WorkerSettings())
+def influx(monkeypatch: pytest.MonkeyPatch) -> InfluxDBWriter:
+    influx = InfluxDBWriter(WorkerSettings())
     monkeypatch.setattr(influx, "_prepared", True)
     return influx
 
 
-def answering(influx: Influx, judge: Callable[[list[bytes]], int | Exception]) -> Writes:
+def answering(influx: InfluxDBWriter, judge: Callable[[list[str]], int | Exception]) -> Writes:
     writes = Writes(judge)
     untyped: Any = influx
     untyped._writes = writes
     return writes
 
 
-def test_a_batch_is_one_request(influx: Influx) -> None:
-    writes = answering(influx, lambda lines: 204)
-    assert influx.write([b"a", b"b", b"c"]) == {}
-    assert writes.requests == [[b"a", b"b", b"c"]]
+def test_a_batch_is_one_request(influx: InfluxDBWriter) -> None:
+    writes = answering(influx, lambda task_ids: 204)
+    assert influx.write(rows("a", "b", "c")) == {}
+    assert writes.requests == [["a", "b", "c"]]
 
 
-def test_nothing_is_no_request(influx: Influx) -> None:
-    writes = answering(influx, lambda lines: 204)
+def test_nothing_is_no_request(influx: InfluxDBWriter) -> None:
+    writes = answering(influx, lambda task_ids: 204)
     assert influx.write([]) == {}
     assert writes.requests == []
 
 
-@pytest.mark.parametrize("bad", [{0}, {63}, {31, 32}, {5, 6, 7, 40}, set(range(64)), set()])
-@pytest.mark.parametrize("status", [400, 413, 422])
-def test_refused_lines_are_found(influx: Influx, bad: set[int], status: int) -> None:
-    refused = {b"%d" % number for number in bad}
-    writes = answering(influx, lambda lines: status if refused & set(lines) else 204)
-    found = influx.write([b"%d" % number for number in range(64)])
+@given(
+    st.integers(1, 64).flatmap(
+        lambda size: st.tuples(st.just(size), st.sets(st.integers(0, size - 1)))
+    ),
+    st.sampled_from([400, 413, 422]),
+)
+@example((64, set(range(64))), 400)
+@example((64, {31, 32}), 413)
+def test_refused_rows_are_found(sizes: tuple[int, set[int]], status: int) -> None:
+    size, bad = sizes
+    refused = {str(number) for number in bad}
+    influx = InfluxDBWriter(WorkerSettings())
+    cast(Any, influx)._prepared = True
+    writes = answering(influx, lambda task_ids: status if refused & set(task_ids) else 204)
+    found = influx.write(rows(*map(str, range(size))))
     assert set(found) == bad
     assert set(found.values()) <= {"FIELD_TYPE_CONFLICT", "TOO_LARGE"}
     assert len(writes.requests) <= 1 + 2 * 6 * len(bad)
-    written = {each for lines in writes.requests for each in lines if not refused & set(lines)}
-    assert written == {b"%d" % number for number in range(64)} - refused
+    written = {each for ids in writes.requests for each in ids if not refused & set(ids)}
+    assert written == {str(number) for number in range(size)} - refused
 
 
 @pytest.mark.parametrize(
@@ -101,9 +122,9 @@ def test_refused_lines_are_found(influx: Influx, bad: set[int], status: int) -> 
         (b"something new", "REFUSED"),
     ],
 )
-def test_refusals_have_classes(influx: Influx, words: bytes, error_class: str) -> None:
-    answering(influx, lambda lines: 400).words = words
-    assert influx.write([b"a"]) == {0: error_class}
+def test_refusals_have_classes(influx: InfluxDBWriter, words: bytes, error_class: str) -> None:
+    answering(influx, lambda task_ids: 400).words = words
+    assert influx.write(rows("a")) == {0: error_class}
 
 
 @pytest.mark.parametrize(
@@ -123,20 +144,22 @@ def test_refusals_have_classes(influx: Influx, words: bytes, error_class: str) -
         (urllib3.exceptions.ReadTimeoutError(None, "/", CANARY.decode()), "TIMEOUT", False),  # type: ignore[arg-type]
     ],
 )
-def test_outages(influx: Influx, judgement: int | Exception, reason: str, advised: bool) -> None:
-    answering(influx, lambda lines: judgement)
+def test_outages(
+    influx: InfluxDBWriter, judgement: int | Exception, reason: str, advised: bool
+) -> None:
+    answering(influx, lambda task_ids: judgement)
     with pytest.raises(Outage) as caught:
-        influx.write([b"a", b"b"])
+        influx.write(rows("a", "b"))
     assert caught.value.reason == reason
     assert bool(caught.value.advice) == advised
     assert CANARY.decode() not in "".join(traceback.format_exception(caught.value))
 
 
-def test_an_outage_in_the_middle_ends_the_search(influx: Influx) -> None:
+def test_an_outage_in_the_middle_ends_the_search(influx: InfluxDBWriter) -> None:
     answers = iter([400, 204, 503])
-    answering(influx, lambda lines: next(answers))
+    answering(influx, lambda task_ids: next(answers))
     with pytest.raises(Outage):
-        influx.write([b"a", b"b"])
+        influx.write(rows("a", "b"))
 
 
 @pytest.mark.parametrize("org", ["", "sluice"])
@@ -144,7 +167,7 @@ def test_an_outage_in_the_middle_ends_the_search(influx: Influx) -> None:
 def test_what_may_not_be_written_is_noticed_before_a_job_comes(
     monkeypatch: pytest.MonkeyPatch, org: str, reason: str
 ) -> None:
-    influx = Influx(WorkerSettings(influx_org=org))
+    influx = InfluxDBWriter(WorkerSettings(influx_org=org))
     called: list[str] = []
     refused = {"/api/v2/write"}
 

@@ -1,0 +1,79 @@
+"""What Dramatiq itself does on a real Redis, where worker/dramatiq_queue does something else.
+
+Each test here fails once Dramatiq mends what it shows; see worker/dramatiq_queue/README.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from dramatiq import Consumer, Message
+from dramatiq.brokers.redis import RedisBroker
+
+from job_store.envelope import use_envelopes
+from tests.integration.processes import Redis
+
+
+@pytest.fixture(name="server")
+def _server(tmp_path: Path) -> Iterator[Redis]:
+    server = Redis(tmp_path / "redis")
+    server.start()
+    yield server
+    server.process.stop()
+
+
+@pytest.fixture(name="broker")
+def _broker(server: Redis) -> RedisBroker:
+    use_envelopes()
+    broker: RedisBroker = RedisBroker(  # type: ignore[no-untyped-call]
+        client=server.client, middleware=[], maintenance_chance=1_000_000, heartbeat_timeout=60_000
+    )
+    broker.declare_queue("q")
+    return broker
+
+
+def enqueue(broker: RedisBroker) -> bytes:
+    """Store a message and return its id."""
+    message: Message[None] = Message("q", "actor", (b"payload",), {}, {})
+    redis_id: str = broker.enqueue(message).options["redis_message_id"]
+    return redis_id.encode()
+
+
+def fetched(server: Redis, broker: RedisBroker) -> object:
+    return server.client.smembers(f"dramatiq:__acks__.{broker.broker_id}.q")
+
+
+def polled(consumer: Consumer) -> list[object]:
+    """Return what a consumer finds that looks ten times."""
+    return [each for each in (next(consumer) for _ in range(10)) if each is not None]
+
+
+def test_what_was_fetched_and_never_arrived_stays_with_the_living(
+    server: Redis, broker: RedisBroker
+) -> None:
+    redis_id = enqueue(broker)
+    # The reply is lost on its way.
+    broker.do_fetch("q", 1)
+    for _ in range(2):
+        # However often the consumer is started again: its worker is alive.
+        assert polled(broker.consume("q", timeout=1)) == []
+    assert fetched(server, broker) == {redis_id}
+
+
+def test_an_id_without_a_message_stays_fetched(server: Redis, broker: RedisBroker) -> None:
+    server.client.rpush("dramatiq:q", "twice")
+    assert polled(broker.consume("q", timeout=1)) == []
+    assert fetched(server, broker) == {b"twice"}
+
+
+def test_a_full_redis_lets_nobody_acknowledge(server: Redis, broker: RedisBroker) -> None:
+    redis_id = enqueue(broker)
+    taken = next(broker.consume("q", timeout=1))
+    assert taken is not None
+    server.client.config_set("maxmemory", 1)
+    with pytest.raises(redis.ResponseError):
+        broker.do_ack("q", redis_id)
+    assert fetched(server, broker) == {redis_id}

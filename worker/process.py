@@ -1,0 +1,146 @@
+"""What the worker process is made of, and how it runs and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import redis
+
+from job_store.envelope import use_envelopes
+from job_store.keys import (
+    ALERTS,
+    DELIVER_ALERT,
+    INTERACTIONS,
+    LOG_INTERACTIONS,
+    WRITE_INTERACTIONS,
+)
+from job_store.redis_client import connect
+from job_store.states import JobStates
+from mesh.health import Unhealthy
+from mesh.logs import logger
+from worker.actors import AlertDeliverer, InteractionLogger
+from worker.alerts import AlertClient
+from worker.dramatiq_queue.broker import QueueBroker
+from worker.dramatiq_queue.queue_worker import QueueWorker
+from worker.redis_metrics import RedisMetrics
+from worker.settings import WorkerSettings
+from worker.sinks.influxdb.writer import InfluxDBWriter
+from worker.sinks.sink import Sink
+from worker.waiting import Breaker, Interrupted, Outage, Stop
+from worker.watchdog import Watchdog
+
+log = logger("worker.process")
+
+REDIS_RETRY_SECONDS = 0.5
+CHECK_SECONDS = 1.0
+
+
+class WorkerProcess:
+    """Everything that runs in the worker process beside its health server."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        use_envelopes()
+        self._stop = Stop()
+        self._grace_seconds = settings.grace_seconds
+        self._client = connect(settings.redis_url)
+        self.sink: Sink = InfluxDBWriter(settings)
+        self._sink_breaker = Breaker(self.sink.name, self._stop)
+        self._workers = [
+            QueueWorker(
+                QueueBroker(self._client, settings.heartbeat_seconds, self._stop),
+                INTERACTIONS,
+                [WRITE_INTERACTIONS, LOG_INTERACTIONS],
+                InteractionLogger(
+                    JobStates(self._client), self.sink, self._sink_breaker, self._stop
+                ),
+                settings.worker_threads,
+            ),
+            QueueWorker(
+                QueueBroker(self._client, settings.heartbeat_seconds, self._stop),
+                ALERTS,
+                [DELIVER_ALERT],
+                AlertDeliverer(
+                    AlertClient(settings.alert_target),
+                    Breaker("alert_service", self._stop),
+                    self._stop,
+                ),
+                1,
+            ),
+        ]
+        self._watchdog = Watchdog(self._workers, self._stop)
+        self._metrics = RedisMetrics(self._client, self._workers)
+        self._started = False
+
+    def run(self) -> None:
+        """Consume until the process stops.
+
+        Waits for Redis first, so that a process that is started while Redis is away does not end
+        and start over and over.
+        """
+        threading.excepthook = lambda caught: self._stop.crash(
+            "a thread ended with an error", caught.exc_value
+        )
+        try:
+            self._await_redis()
+            for worker in self._workers:
+                worker.start()
+            self._started = True
+            log.info("consuming")
+            self._watch()
+        except Interrupted:
+            return
+        except Exception as error:
+            self._stop.crash("the watchdog ended with an error", error)
+
+    def close(self) -> None:
+        """Stop consuming. What cannot be finished within the grace goes back to the queue."""
+        self._stop.ask()
+        if not self._started:
+            return
+        with ThreadPoolExecutor(len(self._workers)) as pool:
+            list(pool.map(lambda worker: worker.stop(self._grace_seconds), self._workers))
+
+    async def probe_queue(self) -> None:
+        """Check that Redis answers and that nothing fetched is missing. Raises when not."""
+        await asyncio.to_thread(self._client.ping)
+        if not self._started:
+            raise Unhealthy("not consuming yet")
+        self._watchdog.require_accounted()
+
+    async def probe_sink(self) -> None:
+        """Check that the sink can be written. Raises Unhealthy; a restart of us mends nothing."""
+        try:
+            await asyncio.to_thread(self.sink.ping)
+            if self._sink_breaker.reason:
+                raise Outage(self._sink_breaker.reason)
+        except Outage as outage:
+            self.sink.up.set(0)
+            raise Unhealthy(outage.reason) from None
+        self.sink.up.set(1)
+
+    def _watch(self) -> None:
+        """Check and publish over and over. Raises Interrupted when the process stops."""
+        while True:
+            self._stop.wait(CHECK_SECONDS)
+            try:
+                self._watchdog.check()
+                self._metrics.publish()
+            except redis.RedisError:
+                # The consumers meet the same error and know what to do.
+                continue
+
+    def _await_redis(self) -> None:
+        """Wait until Redis takes commands, writes included. Raises Interrupted."""
+        known = ""
+        while True:
+            try:
+                for worker in self._workers:
+                    worker.broker.do_qsize(worker.queue)
+                return
+            except redis.RedisError as error:
+                if type(error).__name__ != known:
+                    known = type(error).__name__
+                    log.warning("Redis does not take commands", error=known)
+                self._stop.wait(REDIS_RETRY_SECONDS)

@@ -1,0 +1,95 @@
+"""What the worker asks of a sink, the store that interactions are written to.
+
+A further sink is a package beside `influxdb`, its settings in worker/settings.py, and one line each
+in worker/process.py (`Sink`) and worker/reconciliation/__main__.py (`SinkReader`). It has to bring:
+
+- Writes that may be repeated. A row is identified by its task id and its time, which are the same
+  in every delivery of a job, and writing it again leaves one row with the same content.
+- Refusals for good, told row by row and apart from outages. A row that is refused becomes part of
+  a dead letter, and one that waits for an outage to end is never given up.
+- A check that finds out before the first job whether rows can be written.
+- A reader that counts rows and lists their task ids, so that `make audit` can compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from prometheus_client import Gauge
+
+from sluice.job.v1.job_pb2 import Interaction, LogInteractions
+from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED, Verdict
+
+VERDICT_NAMES: dict[Verdict.ValueType, str] = {
+    VERDICT_ACCEPTED: "accepted",
+    VERDICT_REJECTED: "rejected",
+}
+"""The verdicts that a row may have, as sinks and the log write them."""
+
+
+class Row(NamedTuple):
+    """One interaction with its identity."""
+
+    task_id: str
+    time_unix_nano: int
+    interaction: Interaction
+
+
+def rows(job: LogInteractions) -> list[Row]:
+    """Return the interactions of a job.
+
+    They are a microsecond apart; in a job of an earlier version each has a time of its own.
+    """
+    job_id, first = job.job_id, job.first_time_unix_micro
+    return [
+        Row(
+            f"{job_id}-{index}",
+            (first + index) * 1000 if first else interaction.time_unix_nano,
+            interaction,
+        )
+        for index, interaction in enumerate(job.interactions)
+    ]
+
+
+class Sink(Protocol):
+    """Writes rows. Safe to use from several threads."""
+
+    name: str
+    """The name of its health service, and its name in the log."""
+    up: Gauge
+    """Set to whether it answers and takes writes."""
+
+    def ping(self) -> None:
+        """Check that it answers and may be written. Raises worker.waiting.Outage."""
+
+    def write(self, rows: Sequence[Row]) -> Mapping[int, str]:
+        """Write rows whose verdicts are in VERDICT_NAMES. May be repeated.
+
+        Returns the index (in `rows`) and the UPPER_SNAKE_CASE error class of each row that the
+        sink refuses for good; all others are written. Raises worker.waiting.Outage when it cannot
+        take them now; some of them may be written by then.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """How much a sink holds."""
+
+    rows: int
+    retention_seconds: int
+    """How long it keeps a row; 0 is for ever."""
+
+
+class SinkReader(Protocol):
+    """Reads what a sink holds. Every method raises worker.waiting.Outage."""
+
+    title: str
+    """The sink's name in what people read."""
+
+    def contents(self) -> Contents:
+        """Return how many rows there are, and for how long they are kept."""
+
+    def task_ids(self, since: float) -> Iterator[list[str]]:
+        """Yield the task id of every row since then (seconds since the Unix epoch), in pieces."""
