@@ -21,7 +21,7 @@ import redis
 from bench.payloads import as_submission
 from bench.usage import usage_of
 from deploy.local.mesh import LocalMesh
-from ingest_service.recorder import Decided, Recorder, entry
+from ingest_service.recorder import Decision, Recorder, entry
 from job_store.redis_client import connect, use_envelopes
 from job_store.store import Jobs, Receipt
 from sluice.ingest.v1.ingest_service_pb2 import SubmitBatchRequest
@@ -131,7 +131,7 @@ async def test_what_comes_together_shares_a_job(mesh: Mesh) -> None:
     before = mesh.counts()
 
     receipts = await asyncio.gather(
-        *[recorder.record([entry([Decided(submission.data, "")])]) for _ in range(1000)]
+        *[recorder.record([entry([Decision(submission.data)])]) for _ in range(1000)]
     )
     await recorder.close()
 
