@@ -14,7 +14,7 @@ from ingest_service.judgement import (
     finding_messages,
     violation_messages,
 )
-from ingest_service.named_fields import REQUEST_ID, NamedField, named_texts
+from ingest_service.named_fields import REQUEST_ID, named_texts
 from ingest_service.recorder import Decision, Unstored, entry
 from job_store.store import Entry, Receipt, Request
 from mesh.errors import CallError
@@ -80,9 +80,11 @@ class Part:
             detectors=judgement.detectors,
             http_request_id=http_request_id,
         )
-        for field, text in self._named_texts(submission):
+        for field, text in named_texts(submission):
             if field.in_alerts and field.name not in judgement.hidden_fields:
                 setattr(alert, field.name, text)
+        if self.batch_id:
+            alert.request_id = self.batch_id
         if judgement.finding_count > len(alert.findings):
             alert.finding_count, alert.cut = judgement.finding_count, True
         if judgement.violation_count > len(alert.violations):
@@ -92,10 +94,28 @@ class Part:
 
     def entry(self) -> Entry:
         """Return what goes on record once nothing failed and the alerts are raised."""
+        decisions = []
+        for index, submission in enumerate(self.submissions):
+            judgement, fields = self.judgements[index], named_texts(submission)
+            if self.batch_id:
+                fields.append((REQUEST_ID, self.batch_id))
+            if judgement is CLEAN:
+                decisions.append(Decision(submission.data, fields))
+                continue
+            data, masked = judgement.masked_data, judgement.masked_fields
+            decisions.append(
+                Decision(
+                    submission.data if data is None else data,
+                    [(field, masked.get(field.name, text)) for field, text in fields],
+                    self.alert_ids.get(index, ""),
+                    judgement.detectors,
+                    judgement.masked_widely,
+                )
+            )
         request = self.request
         if self.is_refused and request is not None:
             request = request._replace(refusals=bytes([each.refusal for each in self.judgements]))
-        return entry([self._decision(index) for index in range(len(self.judgements))], request)
+        return entry(decisions, request)
 
     def outcomes(self, receipt: Receipt | Unstored) -> Sequence[Outcome]:
         """Return what the callers get for what was recorded now, or was not."""
@@ -117,39 +137,17 @@ class Part:
 
     def tasks(self, receipt: Receipt) -> list[str]:
         """Return the task ids of the submissions as they are stored."""
-        first = receipt.first
-        return [
-            f"{receipt.job_id}-{index}" for index in range(first, first + len(self.submissions))
-        ]
-
-    def _decision(self, index: int) -> Decision:
-        submission, judgement = self.submissions[index], self.judgements[index]
-        fields = self._named_texts(submission)
-        if judgement is CLEAN:
-            return Decision(submission.data, fields)
-        data, masked = judgement.masked_data, judgement.masked_fields
-        return Decision(
-            submission.data if data is None else data,
-            [(field, masked.get(field.name, text)) for field, text in fields],
-            self.alert_ids.get(index, ""),
-            judgement.detectors,
-            judgement.masked_widely,
-        )
-
-    def _named_texts(self, submission: SubmitRequest) -> list[tuple[NamedField, str]]:
-        """Return the named fields of a submission; the id of the batch is that of all in it."""
-        if self.batch_id:
-            return [*named_texts(submission), (REQUEST_ID, self.batch_id)]
-        return named_texts(submission)
+        job_id, first = receipt.job_id, receipt.first
+        if len(self.submissions) == 1:
+            return [f"{job_id}-{first}"]
+        return [f"{job_id}-{first + index}" for index in range(len(self.submissions))]
 
 
 def single(submission: SubmitRequest, judgement: Judgement) -> Part:
     """Return a submission as a part of its own."""
-    request = None
-    if submission.request_id and REQUEST_ID.pattern.fullmatch(submission.request_id):
-        request = Request.of(
-            submission.request_id, submission.SerializeToString(deterministic=True)
-        )
+    request, name = None, submission.request_id
+    if name and REQUEST_ID.pattern.fullmatch(name):
+        request = Request.of(name, submission.SerializeToString(deterministic=True))
     return Part((submission,), (judgement,), request)
 
 

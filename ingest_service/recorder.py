@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Value
@@ -29,7 +28,8 @@ Unstored = QueueUnavailable | QueueFull
 """Why an entry has no receipt."""
 
 
-class Decision(NamedTuple):
+@dataclass(slots=True)
+class Decision:
     """What was decided about a submission, as it goes on record.
 
     `data` and `fields`, the named ones, are what is recorded: masked when the submission is
@@ -186,8 +186,8 @@ def _piece(decision: Decision) -> bytes:
     rest = interaction.SerializeToString()
     data = decision.data.SerializeToString()
     length = _varint(len(data))
-    size = len(rest) + len(_DATA) + len(length) + len(data)
-    return b"".join((_INTERACTIONS, _varint(size), rest, _DATA, length, data))
+    size = _varint(len(rest) + len(_DATA) + len(length) + len(data))
+    return b"".join((_INTERACTIONS, size, rest, _DATA, length, data))
 
 
 def _varint(number: int) -> bytes:
