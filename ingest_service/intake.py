@@ -59,7 +59,7 @@ class Intake:
         CallError when nothing could be stored.
         """
         judgements = await self._judge.judge_all(submissions)
-        parts = [single(each, judged) for each, judged in zip(submissions, judgements, strict=True)]
+        parts = list(map(single, submissions, judgements))
         return _unless_nothing_stored(await self._take(parts, http_request_id))
 
     async def take_batch(
@@ -203,7 +203,7 @@ class Intake:
 
     async def _record(self, parts: Sequence[Part]) -> Sequence[Sequence[Outcome]]:
         """Record parts that are accepted or have their alerts; return what the callers get."""
-        receipts = await self._recorder.record([part.entry() for part in parts])
+        receipts = await self._recorder.record(list(map(Part.entry, parts)))
         outcomes: list[Sequence[Outcome]] = []
         earlier: dict[int, Receipt | QueueUnavailable] = {}
         for part, receipt in zip(parts, receipts, strict=True):

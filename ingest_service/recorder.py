@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Value
@@ -173,21 +174,35 @@ def entry(decisions: Sequence[Decision], request: Request | None = None) -> Entr
 def _piece(decision: Decision) -> bytes:
     # The data is put in as the bytes that it is on the wire anyway: copying a message of a hundred
     # values costs more than everything else here.
-    interaction = Interaction()
-    interaction.verdict = VERDICT_REJECTED if decision.alert_id else VERDICT_ACCEPTED
-    for field, text in decision.fields:
-        setattr(interaction, field.stored_as, text)
-    if decision.alert_id:
-        interaction.alert_id = decision.alert_id
-    if decision.detectors:
-        interaction.detectors.extend(decision.detectors)
-    if decision.masked_widely:
-        interaction.masked_widely = True
-    rest = interaction.SerializeToString()
+    rest = _without_data(
+        tuple(decision.fields), decision.alert_id, tuple(decision.detectors), decision.masked_widely
+    )
     data = decision.data.SerializeToString()
     length = _varint(len(data))
     size = _varint(len(rest) + len(_DATA) + len(length) + len(data))
     return b"".join((_INTERACTIONS, size, rest, _DATA, length, data))
+
+
+@lru_cache(maxsize=1024)
+def _without_data(
+    fields: tuple[tuple[NamedField, str], ...],
+    alert_id: str,
+    detectors: tuple[str, ...],
+    masked_widely: bool,
+) -> bytes:
+    """Return all of an interaction but its data. Most are like others: of the same source, and with
+    no id of their own."""
+    interaction = Interaction()
+    interaction.verdict = VERDICT_REJECTED if alert_id else VERDICT_ACCEPTED
+    for field, text in fields:
+        setattr(interaction, field.stored_as, text)
+    if alert_id:
+        interaction.alert_id = alert_id
+    if detectors:
+        interaction.detectors.extend(detectors)
+    if masked_widely:
+        interaction.masked_widely = True
+    return interaction.SerializeToString()
 
 
 def _varint(number: int) -> bytes:
