@@ -8,6 +8,7 @@ from itertools import chain
 
 from ingest_service import refusals
 from ingest_service.alerts import Alerts
+from ingest_service.call_refusals import CallRefusals
 from ingest_service.gate import Gate
 from ingest_service.judgement import Judgement
 from ingest_service.judging import Judge
@@ -16,7 +17,6 @@ from ingest_service.parts import Outcome, Part, alert_id, cut, repeated, single
 from ingest_service.recorder import Recorder
 from ingest_service.replays import Replays
 from ingest_service.validation import batch_violations
-from ingest_service.whole_calls import WholeCalls
 from job_store.store import QueueFull, QueueUnavailable, Receipt, Request
 from mesh.background import Background
 from mesh.errors import CallError, FieldError
@@ -39,7 +39,7 @@ class Intake:
         self._alerts = alerts
         self._recorder = recorder
         self._replays = Replays(alerts, recorder)
-        self._whole_calls = WholeCalls(alerts, recorder)
+        self._call_refusals = CallRefusals(alerts, recorder)
         self._background = Background()
 
     async def judge(self, submission: SubmitRequest) -> Judgement:
@@ -74,14 +74,14 @@ class Intake:
         """
         if violations := batch_violations(batch):
             raise await self._background.run(
-                self._whole_calls.refuse(violations, http_request_id())
+                self._call_refusals.refuse(violations, http_request_id())
             )
         if not batch.request_id:
             return await self.take(batch.submissions, http_request_id)
         request = Request.of_batch(batch.request_id, batch.SerializeToString(deterministic=True))
         if violations := await self._id_violations(batch.request_id, request.part(0)):
             raise await self._background.run(
-                self._whole_calls.refuse(violations, http_request_id(), request=request.part(0))
+                self._call_refusals.refuse(violations, http_request_id(), request=request.part(0))
             )
         submissions = list(batch.submissions)
         judgements = await self._judge.judge_all(submissions)
@@ -99,7 +99,7 @@ class Intake:
         """
         violation = FieldError("", "UNDECODABLE", "The request is no message.")
         await self._background.run(
-            self._whole_calls.refuse([violation], http_request_id, "[undecodable]")
+            self._call_refusals.refuse([violation], http_request_id, "[undecodable]")
         )
 
     async def record_refusal(self, rule: Violation, client: str, http_request_id: str) -> str:
@@ -108,7 +108,7 @@ class Intake:
         Raises CallError when either is not possible.
         """
         return await self._background.run(
-            self._whole_calls.record_at_gateway(rule, client, http_request_id)
+            self._call_refusals.record_at_gateway(rule, client, http_request_id)
         )
 
     async def close(self) -> None:

@@ -16,9 +16,9 @@ log = logger("ingest.judging")
 
 MAX_INLINE_BYTES = 32 * 1024
 """Of submissions that are judged on the event loop, before others get their turn."""
-MAX_CLEAN_BYTES = 256 * 1024
-"""Of submissions that are looked at together."""
-CLEAN_TOGETHER = 100
+QUICK_LOOK_BYTES = 256 * 1024
+"""Of submissions that are looked at together; larger ones are judged one by one."""
+QUICK_LOOK_ITEMS = 100
 """Submissions that are looked at together. What one of a call holds sends all of them to be judged
 one by one, so the look ends with the first hundred that may hold something."""
 
@@ -62,13 +62,13 @@ class Judge:
         cost.
         """
         try:
-            start, end = 0, CLEAN_TOGETHER
+            start, end = 0, QUICK_LOOK_ITEMS
             while self._are_clean(submissions[start:end]):
                 if end >= len(submissions):
                     metrics.ACCEPTED.inc(len(submissions))
                     return [CLEAN] * len(submissions)
                 await asyncio.sleep(0)
-                start, end = end, end + CLEAN_TOGETHER
+                start, end = end, end + QUICK_LOOK_ITEMS
         except Exception as error:
             # Whatever it was, the judgement meets it again, and fails closed.
             log.error("quick look failed", exc_info=error)
@@ -81,7 +81,7 @@ class Judge:
     def _are_clean(self, submissions: Sequence[SubmitRequest]) -> bool:
         """Tell whether nothing can be in any of them, where that can be told quickly."""
         size = sum([each.ByteSize() for each in submissions])
-        return size <= MAX_CLEAN_BYTES and self._gate.are_clean(submissions)
+        return size <= QUICK_LOOK_BYTES and self._gate.are_clean(submissions)
 
     async def _judge(self, submission: SubmitRequest) -> Judgement:
         try:

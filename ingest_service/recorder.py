@@ -23,7 +23,7 @@ Redis, the worker and InfluxDB as several submissions do in all, so waiting for 
 
 REQUEST_ID_ITEMS = 49
 """What an entry with a request id counts for besides: so a job of 5,000 items carries at most 100,
-the same as are looked up in one step, see jobs.IDS_AT_A_TIME."""
+the same as are looked up in one step, see job_store.store.IDS_AT_A_TIME."""
 
 Unstored = QueueUnavailable | QueueFull
 """Why an entry has no receipt."""

@@ -17,7 +17,7 @@ from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
 from sluice.verdict.v1.verdict_pb2 import Violation
 
 
-class WholeCalls:
+class CallRefusals:
     """Puts refused calls on record: an alert, and an interaction that says only that there was one.
 
     Every method raises CallError when one of the two is not possible.
