@@ -29,7 +29,7 @@ Answer = TypeVar("Answer")
 
 CALL_SECONDS = 1.0
 MAX_CALLS = 100
-"""In flight. A batch has up to 5,000 alerts: made all at once, most calls would be too late."""
+"""In flight. A batch has up to 5,000 alerts: sent all at once, most calls would be too late."""
 _SIGNS_OF_AN_OUTAGE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 MAX_LIST_BYTES = 256 * 1024
@@ -50,23 +50,26 @@ class Alerts:
         self._failed = 0.0
         """When a call failed because the service is away."""
 
-    async def raise_alert(self, alert: RaiseAlertRequest) -> str:
+    async def raise_alert(self, make: Callable[[], RaiseAlertRequest]) -> str:
         """Return the alert's id once it is durable: as a report, or as a job that will become one.
 
-        What cannot be delivered is left out. Of what the gateway refused the id is that of the
-        alert in which it is counted. Idempotent by `alert_id`, which must be set. Raises
-        QueueUnavailable or QueueFull when neither could be done.
+        `make` returns the alert, which is made when its turn has come: a batch has thousands, too
+        large to be held all at once. What cannot be delivered is left out. Of what the gateway
+        refused the id is that of the alert in which it is counted. Idempotent by `alert_id`, which
+        must be set. Raises QueueUnavailable or QueueFull when neither could be done.
         """
-        alert = deliverable(alert)
-        try:
-            raised = await self._call(self._alert_service.RaiseAlert, alert)
-            ALERTS.labels("told").inc()
-            return raised.alert_id
-        except grpc.aio.AioRpcError as error:
-            log.warning("alert queued", alert_id=alert.alert_id, error=error.code().name)
-            await asyncio.to_thread(self._queue.enqueue, alert)
-            ALERTS.labels("queued").inc()
-            return _counted_in(alert) if alert.at_edge else alert.alert_id
+        asked = time.monotonic()
+        async with self._turns:
+            alert = deliverable(make())
+            try:
+                raised = await self._call(self._alert_service.RaiseAlert, alert, asked)
+                ALERTS.labels("told").inc()
+                return raised.alert_id
+            except grpc.aio.AioRpcError as error:
+                log.warning("alert queued", alert_id=alert.alert_id, error=error.code().name)
+                await asyncio.to_thread(self._queue.enqueue, alert)
+                ALERTS.labels("queued").inc()
+                return _counted_in(alert) if alert.at_edge else alert.alert_id
 
     async def read_alert(self, alert_id: str) -> Alert:
         """Return an alert; of one that still waits to be delivered, what was found and broken.
@@ -74,8 +77,10 @@ class Alerts:
         It is empty when it is not kept or cannot be read now.
         """
         with suppress(grpc.aio.AioRpcError):
-            request = GetAlertRequest(alert_id=alert_id)
-            return (await self._call(self._alert_service.GetAlert, request)).alert
+            asked = time.monotonic()
+            async with self._turns:
+                request = GetAlertRequest(alert_id=alert_id)
+                return (await self._call(self._alert_service.GetAlert, request, asked)).alert
         with suppress(QueueUnavailable):
             queued = await asyncio.to_thread(self._queue.read, alert_id)
             if queued is not None:
@@ -86,22 +91,23 @@ class Alerts:
                 )
         return Alert()
 
-    async def _call(self, call: Callable[..., Awaitable[Answer]], request: Message) -> Answer:
-        """Make a call when it is its turn. Raises grpc.aio.AioRpcError.
+    async def _call(
+        self, call: Callable[..., Awaitable[Answer]], request: Message, asked: float
+    ) -> Answer:
+        """Make a call whose turn has come, and which waited for it since `asked`.
 
-        Whoever waited for a turn while the service did not answer does not wait for that again.
+        What waited while the service did not answer does not wait for that again. Raises
+        grpc.aio.AioRpcError.
         """
-        asked = time.monotonic()
-        async with self._turns:
-            if asked < self._failed:
-                nothing = grpc.aio.Metadata()
-                raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, nothing, nothing)
-            try:
-                return await call(request, timeout=CALL_SECONDS)
-            except grpc.aio.AioRpcError as error:
-                if error.code() in _SIGNS_OF_AN_OUTAGE:
-                    self._failed = time.monotonic()
-                raise
+        if asked < self._failed:
+            nothing = grpc.aio.Metadata()
+            raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, nothing, nothing)
+        try:
+            return await call(request, timeout=CALL_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            if error.code() in _SIGNS_OF_AN_OUTAGE:
+                self._failed = time.monotonic()
+            raise
 
     async def probe(self) -> None:
         """Check that the alert service serves. Raises grpc.aio.AioRpcError or Unhealthy."""

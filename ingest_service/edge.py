@@ -44,7 +44,7 @@ class EdgeServicer(EdgeServiceServicer):
             raise CallError(
                 grpc.StatusCode.INVALID_ARGUMENT,
                 "INVALID_INPUT",
-                "No refusal was recorded. Mend the fields named.",
+                "No refusal was recorded. Correct the fields named in the details.",
                 fields=fields,
             )
         rule = Violation(path="", rule=request.rule, description=_RULES[request.rule])

@@ -5,41 +5,42 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import lru_cache
 
+from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Value
 
-from ingest_service.group_commit import Overfull, SharedTrips
+from ingest_service.group_commit import GroupCommit
 from ingest_service.metrics import COMMIT_SECONDS, JOB_INTERACTIONS
+from ingest_service.named_fields import NamedField
 from job_store.errors import QueueFull, QueueUnavailable
 from job_store.request_ids import Request
 from job_store.store import Entry, JobStore, Receipt
 from sluice.job.v1.job_pb2 import Interaction, LogInteractions, RequestRecord
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED
 
-PATIENCE_SECONDS = 0.001
-"""For each further submission that the last job carried. A job costs as much processor time in
-Redis, the worker and InfluxDB as several submissions do in all, so it pays to be patient."""
+LINGER_SECONDS = 0.001
+"""For each submission after the first that the last job had. A job costs as much processor time in
+Redis, the worker and InfluxDB as several submissions do in all, so waiting for more pays."""
 
 REQUEST_ID_ITEMS = 49
 """What an entry with a request id counts for besides: so a job of 5,000 items carries at most 100,
 the same as are looked up in one step, see job_store.request_ids.IDS_AT_A_TIME."""
 
-Unstored = QueueUnavailable | QueueFull | Overfull
+Unstored = QueueUnavailable | QueueFull
 """Why an entry has no receipt."""
 
 
-class Decided(NamedTuple):
-    """A submission with the decision about it, as it goes on record.
+@dataclass(slots=True)
+class Decision:
+    """What was decided about a submission, as it goes on record.
 
-    `data` and `source` are what is recorded: masked when the submission is rejected. `request_id`
-    is empty when the submission has none or no valid one. `alert_id` names the alert of a rejected
-    submission and is empty for an accepted one.
+    `data` and `fields`, the named ones, are what is recorded: masked when the submission is
+    rejected. `alert_id` names the alert of a rejected submission and is empty for an accepted one.
     """
 
     data: Value
-    source: str
-    request_id: str = ""
+    fields: Sequence[tuple[NamedField, str]] = ()
     alert_id: str = ""
     detectors: Sequence[str] = ()
     masked_widely: bool = False
@@ -47,7 +48,7 @@ class Decided(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Entries that travel together."""
+    """Entries of one call that become one job, or a part of one."""
 
     entries: Sequence[Entry]
     items: int
@@ -78,21 +79,21 @@ class Recorder:
         self._jobs = jobs
         self._max_items = max_items
         self._max_bytes = max_bytes
-        self._trips = SharedTrips(
+        self._commits = GroupCommit(
             "recorder",
-            self._carry,
+            self._commit,
             max_items=max_items,
             max_bytes=max_bytes,
             max_waiting_bytes=max_waiting_bytes,
-            patience_seconds=PATIENCE_SECONDS,
+            linger_seconds=LINGER_SECONDS,
         )
-        self._lookups = SharedTrips(
+        self._lookups = GroupCommit(
             "requests",
             self._look_up,
             max_items=500,
             max_bytes=1024 * 1024,
             max_waiting_bytes=4 * 1024 * 1024,
-            patience_seconds=0.0,
+            linger_seconds=0.0,
         )
 
     @property
@@ -103,7 +104,7 @@ class Recorder:
     async def record(self, entries: Sequence[Entry]) -> list[Receipt | Unstored]:
         """Make the entries durable; return for each, in order, its receipt or why it has none.
 
-        Many entries may travel as several jobs, of which some are stored and others not. Whoever is
+        Many entries may become several jobs, of which some are stored and others not. Whoever is
         cancelled while waiting loses the receipts, not the interactions.
         """
         batches = self._batches(entries)
@@ -115,13 +116,13 @@ class Recorder:
     async def look_up(self, requests: Sequence[Request]) -> list[RequestRecord | None]:
         """Return what each request id stands for already, None where it is new.
 
-        Raises QueueUnavailable or sharing.Overfull.
+        Raises QueueUnavailable or QueueFull.
         """
         return await self._lookups(_Lookup(requests))
 
     async def close(self) -> None:
         """Wait until everything that was taken in is durable or has failed."""
-        await self._trips.close()
+        await self._commits.close()
         await self._lookups.close()
 
     def _look_up(self, lookups: Sequence[_Lookup]) -> list[list[RequestRecord | None]]:
@@ -130,11 +131,11 @@ class Recorder:
 
     async def _send(self, batch: _Batch) -> list[Receipt | Unstored]:
         try:
-            return [*await self._trips(batch)]
-        except (QueueUnavailable, QueueFull, Overfull) as error:
+            return [*await self._commits(batch)]
+        except (QueueUnavailable, QueueFull) as error:
             return [error] * len(batch.entries)
 
-    def _carry(self, batches: Sequence[_Batch]) -> list[list[Receipt]]:
+    def _commit(self, batches: Sequence[_Batch]) -> list[list[Receipt]]:
         entries = [entry for batch in batches for entry in batch.entries]
         JOB_INTERACTIONS.observe(sum([entry.size for entry in entries]))
         with COMMIT_SECONDS.time():
@@ -142,7 +143,7 @@ class Recorder:
         return [[next(receipts) for _ in batch.entries] for batch in batches]
 
     def _batches(self, entries: Sequence[Entry]) -> list[_Batch]:
-        """Cut the entries into batches that a trip may carry, or one entry that is larger."""
+        """Cut the entries into batches that a job may hold, or one entry that is larger."""
         batches = []
         start = size = items = 0
         for index, entry in enumerate(entries):
@@ -158,40 +159,59 @@ class Recorder:
         return batches
 
 
-_INTERACTIONS = LogInteractions.DESCRIPTOR.fields_by_name["interactions"].number
-_DATA = Interaction.DESCRIPTOR.fields_by_name["data"].number
+def _tag(message: type[Message], field: str) -> bytes:
+    """Return what comes before a field that holds a message, as protobuf serializes it."""
+    return bytes((message.DESCRIPTOR.fields_by_name[field].number << 3 | 2,))
 
 
-def _field(number: int, content: bytes) -> bytes:
-    """Return a field that holds a message, as protobuf serializes it."""
-    head = bytearray((number << 3 | 2,))
-    size = len(content)
-    while size > 0x7F:
-        head.append(size & 0x7F | 0x80)
-        size >>= 7
-    head.append(size)
-    return bytes(head) + content
+_INTERACTIONS = _tag(LogInteractions, "interactions")
+_DATA = _tag(Interaction, "data")
 
 
-def entry(decided: Sequence[Decided], request: Request | None = None) -> Entry:
+def entry(decisions: Sequence[Decision], request: Request | None = None) -> Entry:
     """Return these interactions as one entry, which is recorded whole or not at all."""
-    return Entry(b"".join([_piece(each) for each in decided]), len(decided), request)
+    return Entry(b"".join(map(_piece, decisions)), len(decisions), request)
 
 
-def _piece(decided: Decided) -> bytes:
-    verdict = VERDICT_REJECTED if decided.alert_id else VERDICT_ACCEPTED
+def _piece(decision: Decision) -> bytes:
     # The data is put in as the bytes that it is on the wire anyway: copying a message of a hundred
     # values costs more than everything else here.
-    interaction = Interaction(verdict=verdict)
-    if decided.source:
-        interaction.source = decided.source
-    if decided.request_id:
-        interaction.request_id = decided.request_id
-    if decided.alert_id:
-        interaction.alert_id = decided.alert_id
-    if decided.detectors:
-        interaction.detectors.extend(decided.detectors)
-    if decided.masked_widely:
+    rest = _without_data(
+        tuple(decision.fields), decision.alert_id, tuple(decision.detectors), decision.masked_widely
+    )
+    data = decision.data.SerializeToString()
+    length = _varint(len(data))
+    size = _varint(len(rest) + len(_DATA) + len(length) + len(data))
+    return b"".join((_INTERACTIONS, size, rest, _DATA, length, data))
+
+
+@lru_cache(maxsize=1024)
+def _without_data(
+    fields: tuple[tuple[NamedField, str], ...],
+    alert_id: str,
+    detectors: tuple[str, ...],
+    masked_widely: bool,
+) -> bytes:
+    """Return all of an interaction but its data. Most are like others: of the same source, and with
+    no id of their own."""
+    interaction = Interaction()
+    interaction.verdict = VERDICT_REJECTED if alert_id else VERDICT_ACCEPTED
+    for field, text in fields:
+        setattr(interaction, field.stored_as, text)
+    if alert_id:
+        interaction.alert_id = alert_id
+    if detectors:
+        interaction.detectors.extend(detectors)
+    if masked_widely:
         interaction.masked_widely = True
-    data = _field(_DATA, decided.data.SerializeToString())
-    return _field(_INTERACTIONS, interaction.SerializeToString() + data)
+    return interaction.SerializeToString()
+
+
+def _varint(number: int) -> bytes:
+    """Return a length as protobuf serializes it."""
+    if number < len(_SHORT):
+        return _SHORT[number]
+    return bytes((number & 0x7F | 0x80,)) + _varint(number >> 7)
+
+
+_SHORT = [bytes((number,)) for number in range(0x80)]

@@ -11,7 +11,7 @@ from detection import PolicyError
 from ingest_service.alerts import Alerts
 from ingest_service.edge import EdgeServicer
 from ingest_service.gate import Gate
-from ingest_service.group_commit import SharedTrips
+from ingest_service.group_commit import GroupCommit
 from ingest_service.intake import Intake
 from ingest_service.recorder import Recorder
 from ingest_service.servicer import IngestServicer, JobLookup
@@ -60,13 +60,13 @@ async def serve(settings: IngestSettings) -> None:
         max_bytes=settings.max_job_bytes,
         max_waiting_bytes=settings.max_waiting_bytes,
     )
-    lookups: SharedTrips[JobLookup, JobRecord | None] = SharedTrips(
+    lookups: GroupCommit[JobLookup, JobRecord | None] = GroupCommit(
         "lookups",
         lambda requests: jobs.read([request.job_id for request in requests]),
         max_items=500,
         max_bytes=1024 * 1024,
         max_waiting_bytes=1024 * 1024,
-        patience_seconds=0.0003,
+        linger_seconds=0.0003,
     )
     try:
         gate = Gate(settings.policy_file)

@@ -1,4 +1,4 @@
-"""The IngestService of the contract: turns calls into takings and readings, and answers them."""
+"""The IngestService of the contract: answers its calls by the intake and the states of jobs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from functools import partial
 import grpc
 
 from ingest_service import tasks
-from ingest_service.group_commit import SharedTrips
-from ingest_service.intake import Intake, Outcome
+from ingest_service.group_commit import GroupCommit
+from ingest_service.intake import Intake
+from ingest_service.judgement import finding_messages, violation_messages
+from ingest_service.named_fields import NAMED_FIELDS
+from ingest_service.parts import Outcome
 from job_store.errors import QueueUnavailable
 from mesh.errors import STATUS_ROOM, CallError
 from mesh.server import Context, request_id
@@ -33,7 +36,7 @@ LONGEST_WATCH_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class JobLookup:
-    """A job to look up, on a shared trip."""
+    """A job to look up, together with others."""
 
     job_id: str
     items: int = 1
@@ -46,7 +49,7 @@ class IngestServicer(IngestServiceServicer):
     def __init__(
         self,
         intake: Intake,
-        lookups: SharedTrips[JobLookup, JobRecord | None],
+        lookups: GroupCommit[JobLookup, JobRecord | None],
         retention_seconds: int,
     ) -> None:
         self._intake = intake
@@ -82,18 +85,21 @@ class IngestServicer(IngestServiceServicer):
 
     async def Scan(self, request: ingest.ScanRequest, context: Context) -> ingest.ScanResponse:
         """Judge, and record nothing."""
-        submission = ingest.SubmitRequest(source=request.source)
-        if request.HasField("data"):
-            submission.data.CopyFrom(request.data)
+        known = ingest.ScanRequest.DESCRIPTOR.fields_by_name
+        names = [field.name for field in NAMED_FIELDS if field.name in known]
+        submission = ingest.SubmitRequest(
+            data=request.data if request.HasField("data") else None,
+            **{name: getattr(request, name) for name in names},
+        )
         judgement = await self._intake.judge(submission)
         return ingest.ScanResponse(
-            verdict=VERDICT_REJECTED if judgement.refused else VERDICT_ACCEPTED,
-            violations=judgement.violations_message(),
-            findings=judgement.findings_message(),
-            shadow_findings=judgement.shadow_findings_message(),
-            finding_count=judgement.scan.finding_count,
-            violation_count=judgement.violations.count,
-            shadow_finding_count=judgement.scan.shadow_count,
+            verdict=VERDICT_REJECTED if judgement.refusal else VERDICT_ACCEPTED,
+            violations=violation_messages(judgement.violations),
+            findings=finding_messages(judgement.findings),
+            shadow_findings=finding_messages(judgement.shadow_findings),
+            finding_count=judgement.finding_count,
+            violation_count=judgement.violation_count,
+            shadow_finding_count=judgement.shadow_finding_count,
         )
 
     async def GetStatus(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from detection.fields import Fields, Place
+from ingest_service.named_fields import named_texts
 from mesh.errors import FieldError
-from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
+from sluice.ingest.v1.ingest_service_pb2 import (
+    SubmitBatchRequest,
+    SubmitRequest,
+    SubmitStreamRequest,
+)
 
 MAX_DEPTH = 32
 MAX_NODES = 10_000
@@ -18,14 +22,6 @@ MAX_BATCH = 5000
 MAX_LISTED = 100
 MAX_LISTED_BYTES = 20 * 1024
 """Of the paths of what is listed: alerts, errors and answers stay small whatever was sent."""
-
-_NAME = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
-_NAME_RULE = "Send at most 128 characters out of letters, digits and ._:/@- only."
-
-
-def is_name(text: str) -> bool:
-    """Tell whether `text` may be a source or a request id."""
-    return _NAME.fullmatch(text) is not None
 
 
 @dataclass(slots=True)
@@ -87,10 +83,9 @@ def _of_the_whole(request: SubmitRequest, fields: Fields) -> Iterator[FieldError
             "PATH_TOO_LONG",
             "The keys above a value are too long. Send at most 4,096 characters, all together.",
         )
-    if request.source and not is_name(request.source):
-        yield FieldError("/source", "BAD_NAME", _NAME_RULE)
-    if request.request_id and not is_name(request.request_id):
-        yield FieldError("/request_id", "BAD_NAME", _NAME_RULE)
+    for field, text in named_texts(request):
+        if not field.pattern.fullmatch(text):
+            yield FieldError(field.path, "BAD_NAME", field.rule)
 
 
 def _of_values(
@@ -112,3 +107,20 @@ def _of_values(
     for index in nul:
         path = fields.pointer(index, renamed)
         yield FieldError(path, "NUL", "The text holds a NUL character. Remove it.")
+
+
+def batch_violations(batch: SubmitBatchRequest | SubmitStreamRequest) -> Sequence[FieldError]:
+    """Return the rules that a batch breaks as a whole, whatever the policy is."""
+    if not 1 <= len(batch.submissions) <= MAX_BATCH:
+        return [FieldError("/submissions", "BAD_COUNT", "Send 1 to 5000 submissions at a time.")]
+    if not batch.request_id:
+        return ()
+    return [
+        FieldError(
+            f"/submissions/{index}/request_id",
+            "TWO_IDS",
+            "Send a request_id with the batch or with its submissions, not with both.",
+        )
+        for index, submission in enumerate(batch.submissions)
+        if submission.request_id
+    ][:1]

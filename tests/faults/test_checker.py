@@ -19,7 +19,7 @@ from google.protobuf.struct_pb2 import Value
 
 from deploy.local.bootstrap import ROOT
 from deploy.local.credentials import Role
-from ingest_service.recorder import Decided, entry
+from ingest_service.recorder import Decision, entry
 from job_store.admission import Admission
 from job_store.keys import ALERTS, INTERACTIONS, ONLY
 from job_store.redis_client import connect
@@ -229,7 +229,7 @@ def test_times_that_are_not_unique(scene: Scene) -> None:
         caller.invoke(body)
         data = Value()
         data.struct_value.update(body["data"])
-        (receipt,) = jobs.commit([entry([Decided(data, "")])])
+        (receipt,) = jobs.commit([entry([Decision(data)])])
         task_ids.append(f"{receipt.job_id}-{receipt.first}")
     for body, task_id in zip(bodies, task_ids, strict=True):
         caller.note(body, 200, {"task_id": task_id})

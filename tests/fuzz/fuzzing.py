@@ -39,7 +39,7 @@ from tests.fuzz.rules import (
     require_nothing_planted,
 )
 
-PACKAGED = ROOT / "ingest_service" / "detection" / "policy.yaml"
+PACKAGED = ROOT / "detection" / "policy.yaml"
 
 INGEST = "/sluice.ingest.v1.IngestService"
 TIMEOUT_SECONDS = 30.0

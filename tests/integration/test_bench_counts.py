@@ -20,7 +20,7 @@ import redis
 from bench.payloads import as_submission
 from bench.usage import usage_of
 from deploy.local.mesh import LocalMesh
-from ingest_service.recorder import Decided, Recorder, entry
+from ingest_service.recorder import Decision, Recorder, entry
 from job_store.admission import Admission
 from job_store.counts import CountsReader
 from job_store.keys import ONLY
@@ -125,7 +125,7 @@ async def test_what_comes_together_shares_a_job(mesh: Mesh) -> None:
     before = mesh.counts()
 
     receipts = await asyncio.gather(
-        *[recorder.record([entry([Decided(submission.data, "")])]) for _ in range(1000)]
+        *[recorder.record([entry([Decision(submission.data)])]) for _ in range(1000)]
     )
     await recorder.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import grpc
@@ -109,12 +110,30 @@ async def scene() -> AsyncIterator[Scene]:
 
 async def test_thousands_of_alerts_at_once_are_told_a_few_at_a_time(scene: Scene) -> None:
     names = [f"alert-{number:04}" for number in range(1000)]
-    raised = [scene.alerts.raise_alert(RaiseAlertRequest(alert_id=name)) for name in names]
+    raised = [scene.alerts.raise_alert(partial(RaiseAlertRequest, alert_id=name)) for name in names]
     assert await asyncio.gather(*raised) == names
     read = await asyncio.gather(*map(scene.alerts.read_alert, names))
     assert [each.alert_id for each in read] == names
     assert scene.service.most <= MAX_CALLS
     assert scene.queue.alerts == {}
+
+
+async def test_an_alert_is_made_when_its_turn_has_come(scene: Scene) -> None:
+    scene.service.free.clear()
+    made: list[str] = []
+
+    def make(name: str) -> RaiseAlertRequest:
+        made.append(name)
+        return RaiseAlertRequest(alert_id=name)
+
+    names = [f"alert-{number:04}" for number in range(2 * MAX_CALLS)]
+    raised = [asyncio.create_task(scene.alerts.raise_alert(partial(make, name))) for name in names]
+    async with asyncio.timeout(10):
+        while scene.service.calls < MAX_CALLS:
+            await asyncio.sleep(0.001)
+    assert made == names[:MAX_CALLS]
+    scene.service.free.set()
+    assert await asyncio.gather(*raised) == names == made
 
 
 async def test_one_wait_for_a_service_that_hangs_is_enough_for_all(
@@ -123,13 +142,13 @@ async def test_one_wait_for_a_service_that_hangs_is_enough_for_all(
     monkeypatch.setattr(module, "CALL_SECONDS", 0.3)
     scene.service.free.clear()
     names = [f"alert-{number:04}" for number in range(5 * MAX_CALLS)]
-    raised = [scene.alerts.raise_alert(RaiseAlertRequest(alert_id=name)) for name in names]
+    raised = [scene.alerts.raise_alert(partial(RaiseAlertRequest, alert_id=name)) for name in names]
     assert await asyncio.gather(*raised) == names
     assert sorted(scene.queue.alerts) == names
     assert scene.service.calls <= 2 * MAX_CALLS
     # The next one is told again.
     scene.service.free.set()
-    await scene.alerts.raise_alert(RaiseAlertRequest(alert_id="alert-next"))
+    await scene.alerts.raise_alert(partial(RaiseAlertRequest, alert_id="alert-next"))
     assert "alert-next" in scene.service.kept
 
 
@@ -158,12 +177,16 @@ async def test_while_nobody_takes_alerts_the_id_is_that_of_the_one_that_will_cou
         alert = RaiseAlertRequest(alert_id=f"edge-{number:04}", client=client, at_edge=True)
         alert.violations.add(rule="MALFORMED_JSON")
         alert.raise_time.seconds = 1_700_000_000 + number
-        told.append(await alerts.raise_alert(alert))
+        told.append(
+            await alerts.raise_alert(
+                partial(RaiseAlertRequest.FromString, alert.SerializeToString())
+            )
+        )
     assert told[0] == told[1] != told[2]
     assert told[0] == Fingerprint("MALFORMED_JSON", "2001:db8::/64", 28_333_333).identity
     # Each is a message of its own in the queue, and a repeat of it is none.
     assert [*queue.alerts] == ["edge-0000", "edge-0001", "edge-0002"]
-    assert await alerts.raise_alert(an_alert()) == "alert-01"
+    assert await alerts.raise_alert(an_alert) == "alert-01"
     await channel.close()
 
 

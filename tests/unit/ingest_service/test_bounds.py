@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,6 +85,20 @@ async def test_what_is_told_and_kept_is_bounded(tmp_path: Path, name: str, actio
     assert alert.finding_count >= 256 or alert.violation_count > 256
     assert alert.findings
     assert alert.source == record.source == "web"
+
+
+def test_of_what_was_judged_little_is_held() -> None:
+    gate = Gate(None)
+    body = {"data": [*range(5_000), "536-22-5587"], "source": "web"}
+    submission = json_format.ParseDict(body, SubmitRequest())
+    gate.judge(submission)
+    tracemalloc.start()
+    judgements = [gate.judge(submission) for _ in range(20)]
+    gc.collect()
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert all(each.refusal for each in judgements)
+    assert held < 20 * 10_000
 
 
 async def test_a_list_that_is_whole_needs_no_count() -> None:

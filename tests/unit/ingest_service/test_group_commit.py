@@ -5,133 +5,134 @@ from dataclasses import dataclass
 
 import pytest
 
-from ingest_service.group_commit import Overfull, SharedTrips
+from ingest_service.group_commit import GroupCommit
+from job_store.errors import QueueFull
 
 
 @dataclass(frozen=True)
-class Parcel:
+class Item:
     name: str
     items: int = 1
     bytes: int = 1
 
 
-class Carrier:
-    """Carries trips when told to, and remembers them."""
+class Sender:
+    """Sends batches when told to, and remembers them."""
 
     def __init__(self) -> None:
-        self.trips: list[list[str]] = []
-        self.gate = threading.Semaphore(0)
+        self.batches: list[list[str]] = []
+        self.may_send = threading.Semaphore(0)
         self.error: Exception | None = None
 
-    def carry(self, parcels: Sequence[Parcel]) -> list[str]:
-        self.gate.acquire()
-        self.trips.append([parcel.name for parcel in parcels])
+    def send(self, items: Sequence[Item]) -> list[str]:
+        self.may_send.acquire()
+        self.batches.append([item.name for item in items])
         if self.error is not None:
             raise self.error
-        return [parcel.name.upper() for parcel in parcels]
+        return [item.name.upper() for item in items]
 
 
-def trips(
-    carry: Callable[[Sequence[Parcel]], list[str]], patience: float = 0.0, **bounds: int
-) -> SharedTrips[Parcel, str]:
+def group_commit(
+    send: Callable[[Sequence[Item]], list[str]], linger: float = 0.0, **bounds: int
+) -> GroupCommit[Item, str]:
     limits = {"max_items": 100, "max_bytes": 100, "max_waiting_bytes": 1000} | bounds
-    return SharedTrips("test", carry, patience_seconds=patience, **limits)
+    return GroupCommit("test", send, linger_seconds=linger, **limits)
 
 
-async def test_what_arrives_during_a_trip_shares_the_next_one() -> None:
-    carrier = Carrier()
-    shared = trips(carrier.carry)
-    first = shared(Parcel("a"))
-    await asyncio.sleep(0)  # lets the first trip leave
-    others = [shared(Parcel(name)) for name in "bcd"]
-    carrier.gate.release(2)
+async def test_what_arrives_while_a_batch_is_in_flight_goes_in_the_next_one() -> None:
+    sender = Sender()
+    commit = group_commit(sender.send)
+    first = commit(Item("a"))
+    await asyncio.sleep(0)  # lets the first batch go
+    others = [commit(Item(name)) for name in "bcd"]
+    sender.may_send.release(2)
     assert await asyncio.gather(first, *others) == ["A", "B", "C", "D"]
-    assert carrier.trips == [["a"], ["b", "c", "d"]]
-    await shared.close()
+    assert sender.batches == [["a"], ["b", "c", "d"]]
+    await commit.close()
 
 
-async def test_after_a_trip_of_several_the_next_one_waits_for_as_many(
+async def test_after_a_batch_of_several_the_next_one_waits_for_as_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ingest_service.group_commit.MOST_PATIENCE_SECONDS", 60.0)
-    carrier = Carrier()
-    carrier.gate.release(3)
-    shared = trips(carrier.carry, patience=60.0)
-    await asyncio.gather(*[shared(Parcel(name)) for name in "abc"])
-    first, second = shared(Parcel("d")), shared(Parcel("e"))
+    monkeypatch.setattr("ingest_service.group_commit.MAX_LINGER_SECONDS", 60.0)
+    sender = Sender()
+    sender.may_send.release(3)
+    commit = group_commit(sender.send, linger=60.0)
+    await asyncio.gather(*[commit(Item(name)) for name in "abc"])
+    first, second = commit(Item("d")), commit(Item("e"))
     await asyncio.sleep(0)
-    third = shared(Parcel("f"))
+    third = commit(Item("f"))
     assert [await answer for answer in (first, second, third)] == ["D", "E", "F"]
-    assert carrier.trips == [["a", "b", "c"], ["d", "e", "f"]]
-    await shared.close()
+    assert sender.batches == [["a", "b", "c"], ["d", "e", "f"]]
+    await commit.close()
 
 
-async def test_the_patience_ends() -> None:
-    carrier = Carrier()
-    carrier.gate.release(2)
-    shared = trips(carrier.carry, patience=0.001)
-    await asyncio.gather(*[shared(Parcel(name)) for name in "abc"])
-    assert await shared(Parcel("d")) == "D"
-    await shared.close()
+async def test_a_batch_does_not_linger_for_long() -> None:
+    sender = Sender()
+    sender.may_send.release(2)
+    commit = group_commit(sender.send, linger=0.001)
+    await asyncio.gather(*[commit(Item(name)) for name in "abc"])
+    assert await commit(Item("d")) == "D"
+    await commit.close()
 
 
 @pytest.mark.parametrize("bounds", [{"max_items": 2}, {"max_bytes": 2}])
-async def test_a_trip_takes_no_more_than_its_bounds(bounds: dict[str, int]) -> None:
-    carrier = Carrier()
-    shared = trips(carrier.carry, **bounds)
-    answers = [shared(Parcel(name)) for name in "abcde"]
-    carrier.gate.release(3)
+async def test_a_batch_has_no_more_than_its_bounds(bounds: dict[str, int]) -> None:
+    sender = Sender()
+    commit = group_commit(sender.send, **bounds)
+    answers = [commit(Item(name)) for name in "abcde"]
+    sender.may_send.release(3)
     await asyncio.gather(*answers)
-    assert carrier.trips == [["a", "b"], ["c", "d"], ["e"]]
-    await shared.close()
+    assert sender.batches == [["a", "b"], ["c", "d"], ["e"]]
+    await commit.close()
 
 
-async def test_a_request_beyond_the_bounds_travels_alone() -> None:
-    carrier = Carrier()
-    shared = trips(carrier.carry, max_bytes=2)
-    answers = [shared(Parcel("large", bytes=50)), shared(Parcel("small"))]
-    carrier.gate.release(2)
+async def test_a_request_beyond_the_bounds_goes_alone() -> None:
+    sender = Sender()
+    commit = group_commit(sender.send, max_bytes=2)
+    answers = [commit(Item("large", bytes=50)), commit(Item("small"))]
+    sender.may_send.release(2)
     await asyncio.gather(*answers)
-    assert carrier.trips == [["large"], ["small"]]
-    await shared.close()
+    assert sender.batches == [["large"], ["small"]]
+    await commit.close()
 
 
-async def test_a_failed_trip_fails_those_who_wait_for_it_too_and_no_later_one() -> None:
-    carrier = Carrier()
-    shared = trips(carrier.carry, max_items=2, max_waiting_bytes=3)
-    carrier.error = ConnectionError()
-    failing = [shared(Parcel(name)) for name in "abc"]
-    carrier.gate.release()
+async def test_a_failed_batch_fails_what_waits_behind_it_and_nothing_later() -> None:
+    sender = Sender()
+    commit = group_commit(sender.send, max_items=2, max_waiting_bytes=3)
+    sender.error = ConnectionError()
+    failing = [commit(Item(name)) for name in "abc"]
+    sender.may_send.release()
     results = await asyncio.gather(*failing, return_exceptions=True)
     assert [type(result) for result in results] == [ConnectionError] * 3
-    assert carrier.trips == [["a", "b"]]
-    carrier.error = None
-    following = shared(Parcel("c"))
-    carrier.gate.release()
+    assert sender.batches == [["a", "b"]]
+    sender.error = None
+    following = commit(Item("c"))
+    sender.may_send.release()
     assert await following == "C"
-    await shared.close()
+    await commit.close()
 
 
-async def test_a_caller_that_goes_away_leaves_the_trip_as_it_was() -> None:
-    carrier = Carrier()
-    shared = trips(carrier.carry)
-    gone, stays = shared(Parcel("gone")), shared(Parcel("stays"))
+async def test_a_caller_that_goes_away_leaves_the_batch_as_it_was() -> None:
+    sender = Sender()
+    commit = group_commit(sender.send)
+    gone, stays = commit(Item("gone")), commit(Item("stays"))
     gone.cancel()
-    carrier.gate.release()
+    sender.may_send.release()
     assert await stays == "STAYS"
-    assert carrier.trips == [["gone", "stays"]]
-    await shared.close()
+    assert sender.batches == [["gone", "stays"]]
+    await commit.close()
 
 
 async def test_more_bytes_than_may_wait_are_turned_away() -> None:
-    carrier = Carrier()
-    shared = trips(carrier.carry, max_waiting_bytes=10)
-    answers = [shared(Parcel("a", bytes=8))]
-    with pytest.raises(Overfull):
-        shared(Parcel("b", bytes=3))
-    carrier.gate.release()
+    sender = Sender()
+    commit = group_commit(sender.send, max_waiting_bytes=10)
+    answers = [commit(Item("a", bytes=8))]
+    with pytest.raises(QueueFull):
+        commit(Item("b", bytes=3))
+    sender.may_send.release()
     await asyncio.gather(*answers)
-    again = shared(Parcel("b", bytes=3))
-    carrier.gate.release()
+    again = commit(Item("b", bytes=3))
+    sender.may_send.release()
     assert await again == "B"
-    await shared.close()
+    await commit.close()

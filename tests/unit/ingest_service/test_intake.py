@@ -1,16 +1,17 @@
 """The order of things when a submission is taken in, with fakes for the parts outside."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
-from ingest_service.gate import Gate, Judgement
-from ingest_service.group_commit import Overfull
-from ingest_service.intake import PART_BYTES, Intake
+from ingest_service.gate import Gate
+from ingest_service.intake import Intake
+from ingest_service.judgement import Judgement
+from ingest_service.parts import PART_BYTES
 from ingest_service.recorder import Unstored
 from job_store.errors import QueueFull, QueueUnavailable
 from job_store.request_ids import Request
@@ -38,10 +39,11 @@ class FakeAlerts:
         self.release = asyncio.Event()
         self.release.set()
 
-    async def raise_alert(self, alert: RaiseAlertRequest) -> str:
+    async def raise_alert(self, make: Callable[[], RaiseAlertRequest]) -> str:
         await self.release.wait()
         if self.error is not None:
             raise self.error
+        alert = make()
         self.log.append("alert")
         self.raised.append(alert)
         return self.folded or alert.alert_id
@@ -347,7 +349,7 @@ async def test_an_id_that_the_policy_sees_differently_by_now_stands_for_what_it_
 
     first = await call()
     kept, raised = list(scene.recorder.recorded), list(scene.alerts.raised)
-    scene.intake._gate = relaxed if was_sensitive else strict
+    scene.intake._judge._gate = relaxed if was_sensitive else strict
     assert [told(each) for each in await call()] == [told(each) for each in first]
     assert refused((await call("!"))[0]).reason == "REQUEST_ID_REUSED"
     assert (scene.recorder.recorded, scene.alerts.raised) == (kept, raised)
@@ -456,7 +458,7 @@ async def test_without_a_refusal_nothing_is_looked_up() -> None:
     assert scene.recorder.lookups == 0
 
 
-@pytest.mark.parametrize("error", [QueueUnavailable(), QueueFull(), Overfull()])
+@pytest.mark.parametrize("error", [QueueUnavailable(), QueueFull()])
 async def test_what_cannot_be_looked_up_raises_no_alert_and_stops_no_other(
     error: Exception,
 ) -> None:

@@ -1,12 +1,12 @@
-"""What the recorder writes of a submission, and how entries travel, of which some are stored."""
+"""What the recorder writes of a submission, and how entries become jobs."""
 
 from collections.abc import Sequence
 
 import pytest
 from google.protobuf.struct_pb2 import Value
 
-from ingest_service.group_commit import Overfull
-from ingest_service.recorder import Decided, Recorder, entry
+from ingest_service.named_fields import REQUEST_ID, SOURCE
+from ingest_service.recorder import Decision, Recorder, entry
 from job_store.errors import QueueFull, QueueUnavailable
 from job_store.request_ids import Request
 from job_store.store import Entry, Receipt
@@ -36,7 +36,7 @@ def recorder(jobs: FakeJobs, waiting: int = 10**6) -> Recorder:
 
 
 def made(size: int) -> Entry:
-    return entry([Decided(Value(string_value="x" * size), "web")])
+    return entry([Decision(Value(string_value="x" * size), [(SOURCE, "web")])])
 
 
 @pytest.mark.parametrize("failure", [QueueUnavailable(), QueueFull()])
@@ -47,7 +47,7 @@ async def test_a_job_that_is_not_stored_takes_no_receipt_from_the_others(
     recording = recorder(jobs)
     first, second, third = await recording.record([made(800), made(800), made(800)])
     assert first == Receipt("job-1", 0)
-    # The trips behind a failed one are not made, so that nobody waits for the same failure.
+    # What waits behind a failed batch fails with it, so that nobody waits for the same failure.
     assert second is third is failure
     assert await recording.record([made(1)]) == [Receipt("job-2", 0)]
     await recording.close()
@@ -58,16 +58,17 @@ async def test_what_there_is_no_room_for_takes_no_receipt_from_the_others() -> N
     recording = recorder(jobs, waiting=1000)
     results = await recording.record([made(800), made(800), made(800)])
     assert results[0] == Receipt("job-1", 0)
-    assert any(isinstance(each, Overfull) for each in results)
+    assert any(isinstance(each, QueueFull) for each in results)
     await recording.close()
 
 
-async def test_an_entry_travels_whole_with_all_its_interactions() -> None:
+async def test_an_entry_is_stored_whole_with_all_its_interactions() -> None:
     jobs = FakeJobs()
     recording = recorder(jobs)
     values = [Value(string_value="x" * 700), Value(number_value=2.0)]
-    decided = [Decided(value, "web", "r", "a" * number) for number, value in enumerate(values)]
-    await recording.record([entry(decided), made(800)])
+    named = [(SOURCE, "web"), (REQUEST_ID, "r")]
+    decisions = [Decision(value, named, "a" * number) for number, value in enumerate(values)]
+    await recording.record([entry(decisions), made(800)])
     await recording.close()
     assert [[each.size for each in job] for job in jobs.jobs] == [[2], [1]]
     stored = LogInteractions.FromString(jobs.jobs[0][0].piece).interactions
@@ -80,8 +81,8 @@ async def test_a_job_answers_few_request_ids_and_carries_many_interactions() -> 
     jobs = FakeJobs()
     recording = Recorder(jobs, max_items=5000, max_bytes=10**6, max_waiting_bytes=10**7)  # type: ignore[arg-type]
     value = Value(bool_value=True)
-    named = [entry([Decided(value, "")], Request.of(str(n), b"")) for n in range(1000)]
-    await recording.record([*named, *[entry([Decided(value, "")])] * 5000])
+    named = [entry([Decision(value)], Request.of(str(n), b"")) for n in range(1000)]
+    await recording.record([*named, *[entry([Decision(value)])] * 5000])
     await recording.close()
     sizes = [len(job) for job in jobs.jobs]
     assert sum(sizes) == 6000
@@ -99,7 +100,7 @@ async def test_lookups_come_back_in_order() -> None:
 
 @pytest.mark.parametrize("widely", [False, True])
 def test_what_is_masked_widely_says_so(widely: bool) -> None:
-    kept = Decided(Value(string_value="*"), "", alert_id="alert", masked_widely=widely)
+    kept = Decision(Value(string_value="*"), alert_id="alert", masked_widely=widely)
     (interaction,) = LogInteractions.FromString(entry([kept]).piece).interactions
     assert interaction.masked_widely is widely
     assert interaction.data.string_value == "*"

@@ -6,7 +6,8 @@ from google.protobuf import json_format
 from google.rpc.error_details_pb2 import BadRequest
 from google.rpc.status_pb2 import Status
 
-from ingest_service.intake import Outcome, _content_refusal
+from ingest_service.parts import Outcome
+from ingest_service.refusals import content_refused
 from ingest_service.servicer import _results
 from mesh.errors import CallError, FieldError
 from mesh.server import MAX_MESSAGE_BYTES
@@ -51,7 +52,7 @@ def test_each_of_many_refusals_names_a_field() -> None:
 
 
 def refusal_of(detector: str, path: str) -> CallError:
-    return _content_refusal("a" * 32, [detector], [(path, detector)] * 3)
+    return content_refused("a" * 32, [detector], [(path, detector)] * 3)
 
 
 def error_details(status: Status) -> BadRequest:
