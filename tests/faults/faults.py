@@ -35,9 +35,9 @@ from sluice.queue.v1.envelope_pb2 import Envelope
 from tests.faults import history
 from tests.faults.checker import recorded, reported
 from tests.faults.load import Caller
-from tests.faults.proxy import EMPTY_REPLY, Ending, Lost
 from tests.faults.scene import Scene, at_once
 from tests.faults.stage import HEARTBEAT_SECONDS, ONE_OF_EACH, TWO_OF_EACH, Kind
+from tests.kit.proxies import EMPTY_REPLY, Ending, Lost
 from worker.dramatiq_queue.dead_letters import DeadLetters
 
 DEFAULT_HEARTBEAT_SECONDS = 8.0

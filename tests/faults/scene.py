@@ -18,28 +18,23 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
-import grpc
 import redis
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from deploy.local.bootstrap import ROOT
-from tests.e2e.client import marker
 from tests.faults.history import History
 from tests.faults.load import Answer, Caller
-from tests.faults.proxy import HOST, InfluxProxy, RedisProxy
 from tests.faults.stage import Stage
+from tests.kit import health, logs
+from tests.kit.client import marker
+from tests.kit.processes import Process
+from tests.kit.proxies import HOST, InfluxProxy, RedisProxy
+from tests.kit.waiting import NO_ANSWER, ConditionTimeout, eventually
 
 Seen = TypeVar("Seen")
 
-LOOK_SECONDS = 0.02
 WAIT_SECONDS = 40.0
 WARM_CALLS = 25
-
-
-class Stuck(Exception):
-    """What was waited for did not come."""
 
 
 class Scene:
@@ -64,7 +59,7 @@ class Scene:
             stage.mesh.redis_url, socket_timeout=5, retry=Retry(NoBackoff(), 0)
         )
         self._seed = seed
-        self._load: subprocess.Popen[bytes] | None = None
+        self._load: Process | None = None
         self._callers = 0
 
     # The load.
@@ -74,21 +69,19 @@ class Scene:
         command = [sys.executable, "-m", "tests.faults.load", "--gateway", self.mesh.gateway]
         command += ["--history", str(self.path), "--prefix", self.prefix]
         command += ["--canary", self.canary, "--seed", str(self._seed), "--rate", str(rate)]
-        environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos' / 'gen'}"}
-        self._load = subprocess.Popen(command, cwd=ROOT, env=environment)
+        self._load = Process(command, self.path.with_suffix(".log"))
+        self._load.start()
         self.until(lambda: self.count("ok") >= WARM_CALLS, "the load got no receipts")
 
     def stop_load(self) -> None:
         """Let the callers end what they began."""
         if self._load is None:
             return
-        self._load.terminate()
         try:
-            if self._load.wait(90):
-                self.problems.append("the load failed")
+            if self._load.stop(signal.SIGTERM, 90):
+                self.problems.append(f"the load failed: {self._load.log.read_text()[-500:]}")
         except subprocess.TimeoutExpired:
-            self._load.kill()
-            self._load.wait()
+            self._load.stop()
             self.problems.append("the load did not end")
         self._load = None
 
@@ -118,18 +111,11 @@ class Scene:
     def until(
         self, look: Callable[[], Seen], otherwise: str, seconds: float = WAIT_SECONDS
     ) -> Seen:
-        """Return the first true answer of `look`. Raises Stuck.
+        """Return the first true answer of `look`. Raises ConditionTimeout.
 
-        A part that does not answer counts as a look that saw nothing.
+        A part that does not answer, or not whole, counts as a look that saw nothing.
         """
-        deadline = time.monotonic() + seconds
-        while True:
-            with contextlib.suppress(OSError, redis.RedisError, grpc.RpcError, ValueError):
-                if seen := look():
-                    return seen
-            if time.monotonic() > deadline:
-                raise Stuck(otherwise)
-            time.sleep(LOOK_SECONDS)
+        return eventually(look, seconds, otherwise, ignoring=(*NO_ANSWER, ValueError))
 
     def a_moment(self, shortest: float = 0.1, longest: float = 1.0) -> None:
         """Let a random time pass, so that the fault strikes wherever the load happens to be."""
@@ -172,16 +158,11 @@ class Scene:
 
     def is_serving(self, port: int, service: str = "") -> bool:
         """Tell whether a process says that it, or a service, serves. Raises grpc.RpcError."""
-        with grpc.insecure_channel(f"{HOST}:{port}") as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
-            answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=2)
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        return health.is_serving(f"{HOST}:{port}", service)
 
     def log_lines(self, program: str, event: str) -> list[dict[str, Any]]:
         """Return a program's log lines about one event."""
-        path = self.supervisor.logs / f"{program}.log"
-        lines = [json.loads(line) for line in path.read_text().splitlines() if line[:1] == "{"]
-        return [line for line in lines if line.get("event") == event]
+        return logs.log_lines(self.supervisor.logs / f"{program}.log", event)
 
     # Redis as it is.
 
@@ -213,10 +194,10 @@ class Scene:
     # Recovery.
 
     def await_recovery(self, bound: float) -> float:
-        """Return how long it took from `lift` until all was well without a hand. Raises Stuck.
+        """Return how long it took from `lift` until all was well without a hand.
 
         All is well when every program is healthy, every job that was open then is settled, and a
-        fresh submission has gone all the way to InfluxDB.
+        fresh submission has gone all the way to InfluxDB. Raises ConditionTimeout.
         """
         lifted = self.lifted if self.lifted is not None else time.monotonic()
         seconds = bound + 30
@@ -231,7 +212,7 @@ class Scene:
         answer = caller.insist(caller.body(repeatable=True), seconds)
         caller.close()
         if not answer.receipt:
-            raise Stuck("no submission was accepted again")
+            raise ConditionTimeout("no submission was accepted again")
         self.until(lambda: self._is_written(answer), "a fresh submission was not written", seconds)
         self.until(lambda: not was_open & self.open_jobs(), "the backlog did not drain", seconds)
         took = time.monotonic() - lifted

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -29,7 +28,9 @@ from sluice.job.v1.job_pb2 import (
     LogInteractions,
 )
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_UNSPECIFIED, Verdict
-from tests.integration.processes import ROOT, Influx, Process, Redis, eventually, free_port
+from tests.kit.processes import ROOT, Process, free_port
+from tests.kit.servers import Influx, Redis
+from tests.kit.waiting import eventually
 from worker.dramatiq_queue.dead_letters import DeadLetters
 from worker.reconciliation import compare as balance
 from worker.reconciliation import redis_snapshot as queued
@@ -47,7 +48,6 @@ class Mesh:
         self.influx = influx
         self.metrics_port = free_port()
         self.env = {
-            "PYTHONPATH": f"{ROOT}:{ROOT / 'protos' / 'gen'}",
             "SLUICE_REDIS_URL": redis.url,
             "SLUICE_INFLUX_URL": influx.url,
             "SLUICE_LISTEN": f"127.0.0.1:{free_port()}",
@@ -171,7 +171,7 @@ def test_an_empty_mesh_balances(mesh: Mesh, audit: Audit) -> None:
 def test_books_with_a_failed_point_balance(mesh: Mesh, recorded: Recorded) -> None:
     command = [sys.executable, "-m", "worker.reconciliation"]
     done = subprocess.run(
-        command, env=os.environ | mesh.env, cwd=ROOT, capture_output=True, text=True
+        command, env=mesh.worker.environment, cwd=ROOT, capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (BALANCED, "")
     lines = [line.split("  accepted since")[0] for line in done.stdout.splitlines()]
