@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.faults.faults import Row
+from tests.faults.row import Row
 from tests.faults.scene import Scene
 from tests.faults.stage import Stage
 from tests.kit.processes import OUR_CODE, ROOT

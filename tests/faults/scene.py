@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
@@ -22,19 +23,21 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.faults.checker import recorded
 from tests.faults.history import History
 from tests.faults.load import Answer, Caller
 from tests.faults.stage import Stage
 from tests.kit import health, logs
 from tests.kit.client import marker
 from tests.kit.processes import Process
-from tests.kit.proxies import HOST, InfluxProxy, RedisProxy
+from tests.kit.proxies import HOST, Ending, InfluxProxy, RedisProxy
 from tests.kit.waiting import NO_ANSWER, ConditionTimeout, eventually
 
 Seen = TypeVar("Seen")
 
 WAIT_SECONDS = 40.0
 WARM_CALLS = 25
+LARGEST_REPORT_BYTES = 5 * 1024 * 1024
 
 
 class Scene:
@@ -164,6 +167,32 @@ class Scene:
         """Return a program's log lines about one event."""
         return logs.log_lines(self.supervisor.logs / f"{program}.log", event)
 
+    # What the mesh keeps and tells.
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return every recorded interaction."""
+        return recorded(self.mesh.influx_url, self.mesh.influx_headers())
+
+    def alert(self, alert_id: str) -> dict[str, Any]:
+        """Return what the mesh tells about an alert, nothing when there is none."""
+        url = f"http://{self.mesh.gateway}/alerts/{urllib.parse.quote(alert_id, safe='')}"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                found: dict[str, Any] = json.load(answer)["alert"]
+                return found
+        except urllib.error.HTTPError as error:
+            error.close()
+            return {}
+
+    def expect_report(self, alert_id: str) -> None:
+        """Note a problem unless an alert has a report, and one of a bearable size."""
+        name = str(self.alert(alert_id).get("report", "none"))
+        report = self.mesh.settings.reports_dir / name
+        self.expect(report.is_file(), "an alert has no report")
+        if report.is_file():
+            size = report.stat().st_size
+            self.expect(size <= LARGEST_REPORT_BYTES, f"a report has {size} bytes")
+
     # Redis as it is.
 
     def in_hand(self) -> dict[str, int]:
@@ -229,6 +258,14 @@ class Scene:
             return False
 
     # Proxies.
+
+    def lose_replies(self, *marks: bytes, spared: bytes | None = None) -> None:
+        """Lose one reply to a request with these marks by a reset, then one in silence."""
+        for ending in (Ending.RESET, Ending.SILENCE):
+            loss = self.redis_proxy.lose(*marks, ending=ending, spared=spared)
+            self.until(loss.struck.is_set, "there was no reply to lose")
+            self.a_moment()
+        self.lift()
 
     @property
     def redis_proxy(self) -> RedisProxy:

@@ -15,6 +15,9 @@ from tests.kit.proxies import InfluxProxy, RedisProxy
 HEARTBEAT_SECONDS = 4.0
 """Half of the default, so that rows which wait for it take half the time."""
 
+REDELIVERED = HEARTBEAT_SECONDS + 5
+"""Seconds within which jobs of a worker that is gone are with another one."""
+
 CLOCK = Path(__file__).parent / "clock"
 
 
