@@ -9,14 +9,12 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
 import redis
@@ -278,15 +276,3 @@ class Scene:
         """The proxy before InfluxDB; only rows whose mesh has one may ask."""
         assert self.stage.influx_proxy is not None
         return self.stage.influx_proxy
-
-
-def at_once(count: int, call: Callable[[int], Seen]) -> list[Seen]:
-    """Make calls that begin at the same moment."""
-    barrier = threading.Barrier(count)
-
-    def one(number: int) -> Seen:
-        barrier.wait(10)
-        return call(number)
-
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(one, range(count)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -30,6 +29,7 @@ from sluice.job.v1.job_pb2 import (
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_UNSPECIFIED, Verdict
 from tests.kit.processes import ROOT, Process, free_port
 from tests.kit.servers import Influx, Redis
+from tests.kit.threads import repeating
 from tests.kit.waiting import eventually
 from worker.dramatiq_queue.dead_letters import DeadLetters
 from worker.reconciliation import compare as balance
@@ -197,25 +197,17 @@ def test_jobs_that_wait_are_in_flight(mesh: Mesh, recorded: Recorded, audit: Aud
 
 
 def test_books_balance_while_the_mesh_works(mesh: Mesh, audit: Audit) -> None:
-    enough = threading.Event()
-
     def load() -> None:
-        while not enough.is_set():
-            mesh.accept(VERDICT_ACCEPTED, VERDICT_UNSPECIFIED, VERDICT_ACCEPTED)
+        mesh.accept(VERDICT_ACCEPTED, VERDICT_UNSPECIFIED, VERDICT_ACCEPTED)
 
     mesh.worker.start()
-    loading = threading.Thread(target=load)
-    loading.start()
-    try:
+    with repeating(load):
         for number in range(20):
             assert audit() == BALANCED, audit.out
             if number == 10:
                 # What a worker leaves behind that is killed goes to the next one.
                 mesh.worker.stop(signal.SIGKILL)
                 mesh.worker.start()
-    finally:
-        enough.set()
-        loading.join()
     eventually(mesh.is_drained, 60)
     assert audit() == BALANCED, audit.out
     assert audit.number("jobs compared") == audit.number("failed") > 0
@@ -228,29 +220,22 @@ def test_books_balance_while_many_jobs_move(
     monkeypatch.setattr(queued, "CHUNK", 10)
     monkeypatch.setattr(balance, "CHUNK", 10)
     monkeypatch.setattr(balance, "SUSPECTS", 5)
-    enough = threading.Event()
     for _ in range(600):
         # Little is read at once only from what is too large to be packed.
         mesh.accept(VERDICT_ACCEPTED, VERDICT_UNSPECIFIED)
 
     def load() -> None:
-        while not enough.is_set():
-            if mesh.redis.client.llen("dramatiq:interactions") < 600:
-                mesh.accept(VERDICT_ACCEPTED, VERDICT_UNSPECIFIED, VERDICT_ACCEPTED)
+        if mesh.redis.client.llen("dramatiq:interactions") < 600:
+            mesh.accept(VERDICT_ACCEPTED, VERDICT_UNSPECIFIED, VERDICT_ACCEPTED)
 
     mesh.worker.start()
-    loading = threading.Thread(target=load)
-    loading.start()
-    try:
+    with repeating(load):
         for number in range(8):
             assert audit() == BALANCED, audit.out
             assert audit.number("difference") == 0
             if number == 4:
                 mesh.worker.stop(signal.SIGKILL)
                 mesh.worker.start()
-    finally:
-        enough.set()
-        loading.join()
     eventually(mesh.is_drained, 60)
     assert audit() == BALANCED, audit.out
     assert audit.number("jobs compared") == audit.number("failed") >= 600

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.parts import INFLUX, INFLUXD, go_program
+from tests.kit.influxdb import status_of_post
 from tests.kit.processes import ROOT, Process, free_port
 from tests.kit.servers import await_influxdb
 from tests.kit.waiting import eventually
@@ -73,13 +74,7 @@ class Container:
 
     def status(self, path: str, body: str, credential: str) -> int:
         headers = {"Authorization": f"Token {credential}"} if credential else {}
-        request = urllib.request.Request(f"{self.url}{path}", body.encode(), headers)
-        try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code
+        return status_of_post(f"{self.url}{path}", body, headers)
 
     def write(self, credential: str) -> int:
         return self.status("/write?db=logs", "interactions source=1", credential)

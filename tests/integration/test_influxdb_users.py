@@ -22,6 +22,7 @@ from deploy.local import parts, programs
 from deploy.local.credentials import Role, authorization, credential_file, keep_credentials
 from deploy.local.mesh import LocalMesh
 from deploy.local.settings import LocalSettings
+from tests.kit.influxdb import status_of_post
 from tests.kit.processes import ROOT, Process, free_port
 from tests.kit.servers import Influx, await_influxdb
 from tests.kit.waiting import eventually
@@ -75,13 +76,7 @@ class Database:
     def status(self, path: str, role: Role | None, body: str, **headers: str) -> int:
         """Return the status of a POST as somebody, or as nobody."""
         own = authorization(self.settings, role) if role else {}
-        request = urllib.request.Request(f"{self.url}{path}", body.encode(), own | headers)
-        try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code
+        return status_of_post(f"{self.url}{path}", body, own | headers)
 
     def write(self, role: Role | None, **headers: str) -> int:
         return self.status("/write?db=logs", role, ROW, **headers)

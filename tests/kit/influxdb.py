@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
@@ -22,3 +23,14 @@ def query(url: str, headers: Mapping[str, str], text: str) -> list[dict[str, Any
         for series in result.get("series", [])
         for values in series["values"]
     ]
+
+
+def status_of_post(url: str, body: str, headers: Mapping[str, str]) -> int:
+    """Post a body and return the status of the answer."""
+    request = urllib.request.Request(url, body.encode(), dict(headers))
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code

@@ -17,9 +17,10 @@ from tests.faults.checker import reported
 from tests.faults.load import Caller
 from tests.faults.marks import COMMIT
 from tests.faults.row import Row
-from tests.faults.scene import Scene, at_once
+from tests.faults.scene import Scene
 from tests.faults.stage import ONE_OF_EACH
 from tests.kit.error_details import detail_of
+from tests.kit.threads import at_once
 
 ROWS: list[Row] = []
 

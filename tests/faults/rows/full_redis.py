@@ -8,8 +8,9 @@ from collections import Counter
 from typing import cast
 
 from tests.faults.row import Row
-from tests.faults.scene import Scene, at_once
+from tests.faults.scene import Scene
 from tests.faults.stage import Kind
+from tests.kit.threads import at_once
 
 ROWS: list[Row] = []
 

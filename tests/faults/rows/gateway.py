@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from tests.faults.row import Row
-from tests.faults.scene import Scene, at_once
+from tests.faults.scene import Scene
 from tests.kit.client import JSON
+from tests.kit.threads import at_once
 
 ROWS: list[Row] = []
 

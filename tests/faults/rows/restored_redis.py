@@ -10,9 +10,10 @@ import urllib.parse
 import urllib.request
 
 from tests.faults.row import Row
-from tests.faults.scene import Scene, at_once
+from tests.faults.scene import Scene
 from tests.faults.stage import Kind
 from tests.kit.client import JSON
+from tests.kit.threads import at_once
 
 ROWS: list[Row] = []
 
