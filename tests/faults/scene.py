@@ -123,7 +123,7 @@ class Scene:
         time.sleep(self.random.uniform(shortest, longest))
 
     def lift(self) -> None:
-        """Start the clock of the recovery: from here on nobody lends a hand."""
+        """Start the clock of the recovery: from here on the mesh has to recover by itself."""
         self.lifted = time.monotonic()
 
     # Processes.
@@ -221,7 +221,7 @@ class Scene:
     # Recovery.
 
     def await_recovery(self, bound: float) -> float:
-        """Return how long it took from `lift` until all was well without a hand.
+        """Return how long it took from `lift` until all was well again by itself.
 
         All is well when every program is healthy, every job that was open then is settled, and a
         fresh submission has gone all the way to InfluxDB. Raises ConditionTimeout.

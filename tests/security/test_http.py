@@ -16,7 +16,6 @@ from tests.security.calls import call
 from tests.security.wire import exchange, request
 
 BODY = b'{"data":1}'
-LENGTH = f"Content-Length: {len(BODY)}"
 HOST = "Host: localhost"
 JSON_TYPE = "Content-Type: application/json"
 

@@ -121,7 +121,7 @@ def conflict_in_influxdb(scene: Scene) -> None:
     scene.start_load(80.0)
     scene.until(lambda: scene.dead_letters() >= 3, "nothing was refused by InfluxDB")
     scene.stop_load()
-    # No recovery without a hand: but what has no source flows on.
+    # Nothing recovers by itself here, but what has no source flows on.
     scene.lift()
 
 
