@@ -52,7 +52,7 @@ def bodies(size: int) -> dict[str, Any]:
 
 
 BODIES = bodies(1_000)
-SMALLER_BODIES = bodies(300)
+SMALLER_BODIES = bodies(100)
 
 
 def scene_with(folder: Path, action: str) -> Scene:
@@ -106,7 +106,7 @@ async def test_the_memory_it_takes_is_bounded(tmp_path: Path, name: str, action:
     submission = json_format.ParseDict({"data": SMALLER_BODIES[name]}, SubmitRequest())
     scene = scene_with(tmp_path, action)
     # A path that is told for each finding would take more.
-    with memory_below(40 * submission.ByteSize() + 8_000_000):
+    with memory_below(40 * submission.ByteSize() + 2_000_000):
         await scene.intake.take([submission], lambda: "h" * 36)
     assert scene.recorder.recorded
 
