@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from bench import environment, growth_tables, machine, tables
+from bench import noop as noop_service
 from bench.cases import BATCH, REST, cases, stored_cases
-from bench.growth import BACKLOGS, PARTS, Running, grow
+from bench.growth import BACKLOGS, PARTS, grow, warm_mesh
 from bench.loads import LoadFailed
 from bench.measuring import end_to_end, measure, soak, stored_bytes
 from bench.payloads import as_json
@@ -136,7 +137,7 @@ def _run(options: argparse.Namespace, state: Path) -> dict[str, Any]:
     try:
         for stack in stacks.values():
             stack.start()
-        task_ids = {"noop": "01KAT8ZC3GQ4M7T7DPSZ6T6CBX-0"}
+        task_ids = {"noop": noop_service.TASK_ID}
         for stack in (sluice, reference):
             task_ids[stack.name] = _submit(stack)
         for stack in (sluice, reference, noop):
@@ -153,7 +154,7 @@ def _run(options: argparse.Namespace, state: Path) -> dict[str, Any]:
         if wanted("stored"):
             print("bytes for one interaction ...", flush=True)
             # Empty stores: what InfluxDB still compresses of the cases is more than a few rows.
-            with Running(state / "stored", settings) as empty:
+            with warm_mesh(state / "stored", settings) as empty:
                 results["stored"] = {
                     f"sluice, {case.title}": stored_bytes(
                         empty, case.loads[empty.name], options.seconds

@@ -12,12 +12,12 @@ from sluice.ingest.v1 import ingest_service_pb2 as ingest
 CONNECTIONS = (1, 10, 32, 50, 100, 250)
 RATES = (10, 100, 1000)
 RATE_CONNECTIONS = 64
-"""So many at most, and never more than are used in a second: few enough to have, and enough that a
-submission need not wait for the answer to another."""
+"""The most connections of a steady load. One that makes fewer calls a second has no more than that;
+no submission waits for the answer to another."""
 REFERENCE_RATE = 100
-"""What the reference is asked for at most. It does not do the next."""
+"""The highest rate asked of the reference, which does not keep up with the next one."""
 SATURATED = 100
-"""Connections that ask for all there is, where the bytes of that are measured."""
+"""Connections that submit as fast as they can, where the stored bytes are measured."""
 PAYLOAD_CONNECTIONS = 32
 BATCHES = (100, 1000)
 GROWING_BATCHES = (1, 10, 100, 1000, 5000)

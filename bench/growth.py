@@ -6,7 +6,8 @@ Every part but the first two has fresh stacks, with empty stores.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
@@ -38,7 +39,7 @@ EMPTY_SECONDS = 240.0
 FETCHES = 20
 SAMPLE_SECONDS = 0.1
 HEARTBEAT_SECONDS = 60.0
-"""Longer than a step's fetches take: they shall not be taken for a dead worker's."""
+"""Longer than the fetches of a step take, so that no worker seems to have died."""
 
 
 def grow(
@@ -55,11 +56,11 @@ def grow(
     told: dict[str, Any] = {}
     cases = {"connections": connection_cases(), "batches": batch_cases()}
     if chosen := [part for part in cases if part in parts]:
-        with Running(state / "cases", settings) as stack:
+        with warm_mesh(state / "cases", settings) as stack:
             for part in chosen:
                 told[part] = measure_cases(cases[part], {stack.name: stack}, rounds, seconds)
     if "backlog" in parts:
-        with Running(state / "backlog", settings) as stack:
+        with warm_mesh(state / "backlog", settings) as stack:
             told["backlog"] = _grow_backlog(stack, BATCH, sorted(backlogs), seconds)
     if "processes" in parts:
 
@@ -76,20 +77,17 @@ def grow(
     return told
 
 
-class Running:
-    """A mesh for as long as it is measured."""
-
-    def __init__(self, state: Path, settings: Mapping[str, Any]) -> None:
-        self._stack = Sluice(state, settings)
-
-    def __enter__(self) -> Sluice:
-        self._stack.start()
-        REST.run(self._stack.address, WARM_UP_SECONDS)
-        self._stack.drain(30)
-        return self._stack
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.stop()
+@contextmanager
+def warm_mesh(state: Path, settings: Mapping[str, Any]) -> Iterator[Sluice]:
+    """Give a mesh that has served some calls; it stops at the end."""
+    stack = Sluice(state, settings)
+    try:
+        stack.start()
+        REST.run(stack.address, WARM_UP_SECONDS)
+        stack.drain(30)
+        yield stack
+    finally:
+        stack.stop()
 
 
 def _grow_backlog(
@@ -223,7 +221,7 @@ def _grow_processes(
     others = {"ingest_processes": 1, "worker_processes": 1}
     for count in PROCESSES:
         own = {**settings, **others, f"{kind}_processes": count}
-        with Running(state / f"{kind}-{count}", own) as stack:
+        with warm_mesh(state / f"{kind}-{count}", own) as stack:
             told[str(count)] = found(stack)
         print(f"{kind:14} {count} processes measured", flush=True)
     return told

@@ -32,7 +32,7 @@ class Noop(IngestServiceServicer):
     async def Submit(
         self, request: ingest.SubmitRequest, context: Context
     ) -> ingest.SubmitResponse:
-        """Take nothing."""
+        """Accept a submission and drop it."""
         return ingest.SubmitResponse(
             message="Task received and is being processed", task_id=TASK_ID
         )
@@ -40,7 +40,7 @@ class Noop(IngestServiceServicer):
     async def SubmitBatch(
         self, request: ingest.SubmitBatchRequest, context: Context
     ) -> ingest.SubmitBatchResponse:
-        """Take nothing, many times."""
+        """Accept submissions and drop them."""
         results = [
             ingest.SubmitResult(verdict=VERDICT_ACCEPTED, task_id=TASK_ID)
             for _ in request.submissions
@@ -50,7 +50,7 @@ class Noop(IngestServiceServicer):
     async def SubmitStream(
         self, request_iterator: AsyncIterator[ingest.SubmitStreamRequest], context: Context
     ) -> AsyncIterator[ingest.SubmitStreamResponse]:
-        """Take nothing for as long as it is sent."""
+        """Accept pieces of submissions and drop them."""
         async for request in request_iterator:
             yield ingest.SubmitStreamResponse(
                 results=[
@@ -62,7 +62,7 @@ class Noop(IngestServiceServicer):
     async def GetStatus(
         self, request: ingest.GetStatusRequest, context: Context
     ) -> ingest.GetStatusResponse:
-        """Know nothing."""
+        """Say of any task that it succeeded."""
         task = ingest.GetStatusResponse(
             task_id=request.task_id,
             state=ingest.TASK_STATE_SUCCEEDED,

@@ -178,7 +178,7 @@ class Noop(Stack):
             "ingest_service",
             10,
             [str(ROOT / ".venv/bin/python"), "-m", "bench.noop", self.service_address],
-            _nothing,
+            _no_probe,
             {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos' / 'gen'}"},
         )
         envoy = Program(
@@ -189,7 +189,7 @@ class Noop(Stack):
                 *("-c", str(path), "--concurrency", str(spare.gateway_threads)),
                 *("--log-level", "warning", "--disable-hot-restart"),
             ],
-            _nothing,
+            _no_probe,
         )
         self.supervisor.start([service, envoy])
         _await_answer(f"http://{self.address}/status/none")
@@ -205,10 +205,10 @@ class NoopDirect(Stack):
         self.address = noop.service_address
 
     def start(self) -> None:
-        """Nothing: it is the other's service."""
+        """Do nothing: the stack behind the gateway starts it."""
 
     def stop(self) -> None:
-        """Nothing: the other stops it."""
+        """Do nothing: the stack behind the gateway stops it."""
 
 
 class Reference(Stack):
@@ -252,8 +252,8 @@ class Reference(Stack):
         )
         influxd = str(parts.go_program(parts.INFLUXD, print))
         stores = [
-            Program("redis", 10, [str(parts.redis_server()), str(redis_conf)], _nothing),
-            Program("influxdb", 20, [influxd, "-config", str(influx_conf)], _nothing),
+            Program("redis", 10, [str(parts.redis_server()), str(redis_conf)], _no_probe),
+            Program("influxdb", 20, [influxd, "-config", str(influx_conf)], _no_probe),
         ]
         python = str(environment.reference_python())
         variables = {
@@ -272,8 +272,8 @@ class Reference(Stack):
             *("--no-access-log", "--log-level", "warning"),
         ]
         own = [
-            Program("celery", 30, worker, _nothing, variables),
-            Program("uvicorn", 40, web, _nothing, variables),
+            Program("celery", 30, worker, _no_probe, variables),
+            Program("uvicorn", 40, web, _no_probe, variables),
         ]
         self.supervisor.start([*stores, *own])
         _await_answer(f"{self._influx_url}/ping")
@@ -303,8 +303,8 @@ class Reference(Stack):
         self.redis.delete("celery")
 
 
-def _nothing() -> None:
-    """Stands for a probe: these programs are asked through their own doors."""
+def _no_probe() -> None:
+    """Stands for a health check: whether these programs are up is asked by what they serve."""
 
 
 def _await_answer(url: str) -> None:

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from deploy.local.mesh import LocalMesh
+from tests.kit.meshes import running_mesh
 
 
 @pytest.fixture(scope="session")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalMesh]:
-    mesh = LocalMesh.on_free_ports(tmp_path_factory.mktemp("mesh"))
-    mesh.start()
-    yield mesh
-    mesh.stop()
+    with running_mesh(tmp_path_factory.mktemp("mesh")) as mesh:
+        yield mesh

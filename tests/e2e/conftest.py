@@ -7,16 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from deploy.local.mesh import LocalMesh
-from tests.e2e.client import Client
-from tests.e2e.meshes import mesh_with_database
+from tests.e2e.meshes import running_client
+from tests.kit.client import Client
 
 
 @pytest.fixture(scope="session")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with mesh_with_database(tmp_path_factory.mktemp("mesh")) as (mesh, database):
-        mesh.start()
-        yield Client(mesh, database)
-        mesh.stop()
+    with running_client(tmp_path_factory.mktemp("mesh")) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

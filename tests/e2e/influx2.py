@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 from typing import Any, Self
@@ -24,6 +23,7 @@ from deploy.local.ports import free_rows
 from deploy.local.programs import Program
 from deploy.local.settings import HOST
 from deploy.local.supervision import Supervisor
+from tests.kit.servers import await_influxdb
 
 MODULE = "github.com/influxdata/influxdb/v2"
 VERSION = "v2.7.12"
@@ -122,14 +122,7 @@ class Influx2:
         command += [part for name, path in paths.items() for part in (f"--{name}-path", path)]
         command += ["--reporting-disabled", "--log-level", "warn"]
         self.supervisor.start([Program("influxdb", 20, command, self._ping)])
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                self._ping()
-                break
-            except OSError:
-                assert time.monotonic() < deadline, "InfluxDB 2.7 did not start"
-                time.sleep(0.1)
+        await_influxdb(self._url, START_SECONDS)
         setup = {"username": "admin", "password": "of no use later", "org": "sluice"}
         made = self._post("setup", setup | {"bucket": "logs"}, "")
         admin, bucket = made["auth"]["token"], made["bucket"]

@@ -10,6 +10,18 @@ from pathlib import Path
 from deploy.local.mesh import LocalMesh
 from deploy.local.supervision import Supervisor
 from tests.e2e.influx2 import Influx2
+from tests.kit.client import Client
+
+
+@contextmanager
+def running_client(folder: Path) -> Iterator[Client]:
+    """Start such a mesh, yield a client of it, and stop it at the end."""
+    with mesh_with_database(folder) as (mesh, database):
+        try:
+            mesh.start()
+            yield Client(mesh, database)
+        finally:
+            mesh.stop()
 
 
 @contextmanager

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.local.mesh import LocalMesh
-from tests.e2e.client import JSON, Answer, Client, eventually
+from tests.kit.client import JSON, Answer, Client
+from tests.kit.meshes import running_mesh
+from tests.kit.waiting import eventually
 
 TIMES = 10
 
@@ -23,10 +24,8 @@ REFUSED = [
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    mesh = LocalMesh.on_free_ports(tmp_path_factory.mktemp("edge"), ingest_processes=2)
-    mesh.start()
-    yield Client(mesh)
-    mesh.stop()
+    with running_mesh(tmp_path_factory.mktemp("edge"), ingest_processes=2) as mesh:
+        yield Client(mesh)
 
 
 def send(client: Client, number: int) -> Answer:
@@ -45,10 +44,10 @@ def require_rows(client: Client, answers: list[Answer]) -> None:
     """Wait until each refusal is on record: twice, when a process died that had just done so."""
     wanted = [alert_id(answer) for answer in answers]
 
-    def recorded() -> bool | None:
+    def recorded() -> bool:
         condition = " OR ".join(f"alert_id = '{each}'" for each in set(wanted))
         found = Counter(row["alert_id"] for row in client.rows(condition))
-        return True if found >= Counter(wanted) else None
+        return found >= Counter(wanted)
 
     eventually(recorded, 40)
 
@@ -57,11 +56,11 @@ def require_reports(client: Client, answers: list[Answer]) -> None:
     """Wait until each alert has its report, under its own id or counted with others of its rule."""
     wanted = {each.headers["x-request-id"] for each in answers}
 
-    def reported() -> bool | None:
+    def reported() -> bool:
         alerts = [json.loads(path.read_text())["alert"] for path in client.reports().values()]
         counted = sum(int(alert.get("count", 1)) for alert in alerts)
         named = wanted & {alert.get("http_request_id") for alert in alerts}
-        return True if named == wanted or counted >= len(wanted) else None
+        return named == wanted or counted >= len(wanted)
 
     eventually(reported, 40)
 

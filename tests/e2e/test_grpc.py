@@ -8,8 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2, status_pb2
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from google.rpc import error_details_pb2
 
 from deploy.local import parts
 from sluice.alert.v1 import alert_service_pb2 as alerts
@@ -17,7 +16,9 @@ from sluice.alert.v1.alert_service_pb2_grpc import AlertServiceStub
 from sluice.ingest.v1 import ingest_service_pb2 as ingest
 from sluice.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED
-from tests.e2e.client import Client
+from tests.kit.client import Client
+from tests.kit.error_details import detail_of, error_info
+from tests.kit.health import is_serving
 
 INGEST = "sluice.ingest.v1.IngestService"
 ALERT = "sluice.alert.v1.AlertService"
@@ -79,10 +80,8 @@ def test_grpcurl_calls(client: Client) -> None:
 
 
 @pytest.mark.parametrize("service", ["", INGEST, ALERT])
-def test_health_is_told_through_the_gateway(channel: grpc.Channel, service: str) -> None:
-    stub = health_pb2_grpc.HealthStub(channel)
-    answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
-    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+def test_health_is_told_through_the_gateway(client: Client, service: str) -> None:
+    assert is_serving(client.mesh.gateway, service)
 
 
 def submission(text: str) -> ingest.SubmitRequest:
@@ -96,18 +95,13 @@ def test_a_refusal_is_a_rich_error(channel: grpc.Channel) -> None:
         IngestServiceStub(channel).Submit(submission("my ssn is 123-45-6789"), timeout=5)
     error: Any = caught.value
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
-    (packed,) = [
-        value for key, value in error.trailing_metadata() if key == "grpc-status-details-bin"
-    ]
-    found = {any_.TypeName(): any_ for any_ in status_pb2.Status.FromString(packed).details}
-    info, request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-    found["google.rpc.ErrorInfo"].Unpack(info)
-    found["google.rpc.BadRequest"].Unpack(request)
+    info, request = error_info(error), detail_of(error, error_details_pb2.BadRequest)
     assert info.reason == "CONTENT_REFUSED"
     alert = AlertServiceStub(channel).GetAlert(
         alerts.GetAlertRequest(alert_id=info.metadata["alert_id"]), timeout=5
     )
     assert alert.alert.event_type == "PII"
+    assert request is not None
     assert {each.field for each in request.field_violations} == {"/data"}
 
 

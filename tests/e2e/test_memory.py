@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from bench.usage import usage_of
 from deploy.local.mesh import LocalMesh
 from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
 from sluice.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
+from tests.kit.meshes import running_mesh
 
 if TYPE_CHECKING:
     from sluice.ingest.v1.ingest_service_pb2_grpc import IngestServiceAsyncStub
@@ -33,8 +34,9 @@ bounded, are fourteen; so many there were when failed calls waited for the garba
 
 
 @pytest.fixture
-def mesh(tmp_path: Path) -> LocalMesh:
-    return LocalMesh.on_free_ports(tmp_path, {"SLUICE_MAX_WAITING_BYTES": str(BOUND)})
+def mesh(tmp_path: Path) -> Iterator[LocalMesh]:
+    with running_mesh(tmp_path, {"SLUICE_MAX_WAITING_BYTES": str(BOUND)}) as mesh:
+        yield mesh
 
 
 async def _submit_all(address: str) -> Counter[grpc.StatusCode]:
@@ -42,10 +44,10 @@ async def _submit_all(address: str) -> Counter[grpc.StatusCode]:
     submission = SubmitRequest()
     submission.data.string_value = text(SIZE)
     ends: Counter[grpc.StatusCode] = Counter()
-    places = asyncio.Semaphore(AT_ONCE)
+    in_flight = asyncio.Semaphore(AT_ONCE)
 
     async def submit(stub: IngestServiceAsyncStub) -> None:
-        async with places:
+        async with in_flight:
             try:
                 await stub.Submit(submission, timeout=30)
                 ends[grpc.StatusCode.OK] += 1
@@ -59,18 +61,13 @@ async def _submit_all(address: str) -> Counter[grpc.StatusCode]:
 
 
 def test_what_waits_for_redis_is_bounded(mesh: LocalMesh) -> None:
-    mesh.start()
+    pid = mesh.supervisor.pid("ingest_service")
+    before = usage_of({"ingest": pid}).resident_bytes["ingest"]
+    mesh.supervisor.signal("redis", signal.SIGSTOP)
     try:
-        pid = mesh.supervisor.pid("ingest_service")
-        redis = mesh.supervisor.pid("redis")
-        before = usage_of({"ingest": pid}).resident_bytes["ingest"]
-        os.kill(redis, signal.SIGSTOP)
-        try:
-            ends = asyncio.run(_submit_all(f"127.0.0.1:{mesh.settings.ingest_grpc_port}"))
-        finally:
-            os.kill(redis, signal.SIGCONT)
-        grown = usage_of({"ingest": pid}).resident_bytes["ingest"] - before
+        ends = asyncio.run(_submit_all(f"127.0.0.1:{mesh.settings.ingest_grpc_port}"))
     finally:
-        mesh.stop()
+        mesh.supervisor.signal("redis", signal.SIGCONT)
+    grown = usage_of({"ingest": pid}).resident_bytes["ingest"] - before
     assert set(ends) == {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
     assert grown <= COPIES * (BOUND + AT_ONCE * SIZE)

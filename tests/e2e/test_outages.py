@@ -5,16 +5,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.client import Answer, Client, eventually
-from tests.e2e.meshes import mesh_with_database
+from tests.e2e.meshes import running_client
+from tests.kit.client import Answer, Client
+from tests.kit.waiting import eventually
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with mesh_with_database(tmp_path_factory.mktemp("outages")) as (mesh, database):
-        mesh.start()
-        yield Client(mesh, database)
-        mesh.stop()
+    with running_client(tmp_path_factory.mktemp("outages")) as client:
+        yield client
 
 
 def test_alert_service_down_refuses_still_and_reports_later(client: Client) -> None:
@@ -58,5 +57,5 @@ def test_redis_down_is_told_at_once_and_over_when_it_is_back(client: Client) -> 
         answer = client.submit("after Redis came back")
         return answer if answer.status == 200 else None
 
-    task_id = eventually(accepted).json["task_id"]
+    task_id = eventually(accepted, ignoring=()).json["task_id"]
     assert client.finished(task_id, seconds=40)["state"] == "TASK_STATE_SUCCEEDED"

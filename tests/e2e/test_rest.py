@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.client import JSON, Answer, Client, eventually, marker
+from tests.kit.client import JSON, Answer, Client, marker
+from tests.kit.waiting import eventually
 
 CHUNKED = "Transfer-Encoding: chunked"
 
@@ -86,7 +87,7 @@ def test_what_must_not_be_sent_is_refused_reported_and_recorded_masked(
     assert any(each["detector"].upper() == reason for each in report["alert"]["findings"])
     assert report["payload"] == body["data"]
 
-    (row,) = eventually(lambda: client.rows(f"alert_id = '{alert_id}'") or None)
+    (row,) = eventually(lambda: client.rows(f"alert_id = '{alert_id}'"))
     assert row["verdict"] == "rejected"
     for value in ("123-45-6789", "4111 1111", "bob@example"):
         assert value not in answer.body.decode() + json.dumps(row)
@@ -95,7 +96,7 @@ def test_what_must_not_be_sent_is_refused_reported_and_recorded_masked(
 def test_many_findings_that_are_only_noted_are_kept_as_sent(client: Client) -> None:
     data = [f"10.1.{n // 250}.{n % 250 + 1}" for n in range(3_000)]
     task_id = client.post("/submit", {"data": data, "source": "e2e"}).json["task_id"]
-    (row,) = eventually(lambda: client.rows(f"task_id = '{task_id}'") or None)
+    (row,) = eventually(lambda: client.rows(f"task_id = '{task_id}'"))
     assert json.loads(row["payload"]) == data
     assert (row["source"], row["detectors"]) == ("e2e", "private_ip_address")
     assert not row.get("masked_widely")
@@ -106,7 +107,7 @@ def test_where_more_is_masked_than_was_found_the_row_says_so(client: Client) -> 
     answer = client.post("/submit", body)
     assert answer.status == 400
     alert_id = answer.detail("ErrorInfo")["metadata"]["alert_id"]
-    (row,) = eventually(lambda: client.rows(f"alert_id = '{alert_id}'") or None)
+    (row,) = eventually(lambda: client.rows(f"alert_id = '{alert_id}'"))
     assert row["masked_widely"] is True
     assert set(row["payload"]) == set('[*",]')
     assert row["source"] == "e2e"
@@ -196,7 +197,7 @@ def test_what_the_gateway_refuses_has_the_same_shape_and_alerts(
     assert answer.detail("RequestInfo")["request_id"] == answer.headers["x-request-id"]
     assert b"CANARY" not in answer.body
     # Those of one rule are one alert, which counts them.
-    eventually(lambda: client.refused_at_edge() > before or None)
+    eventually(lambda: client.refused_at_edge() > before)
     assert b"CANARY" not in client.get("/alerts?event_type=INVALID_INPUT").body
 
 
@@ -228,7 +229,7 @@ def test_what_the_gateway_refuses_has_its_alert_and_its_row_when_the_caller_is_t
     alert = client.get(f"/alerts/{alert_id}").json["alert"]
     assert alert["event_type"] == "INVALID_INPUT"
     assert [each["rule"] for each in alert["violations"]] == [rule]
-    rows = eventually(lambda: client.rows(f"alert_id = '{alert_id}'") or None)
+    rows = eventually(lambda: client.rows(f"alert_id = '{alert_id}'"))
     assert {row["verdict"] for row in rows} == {"rejected"}
     assert {row["payload"] for row in rows} == {json.dumps(f"[{rule.lower()}]")}
     assert "CANARY" not in json.dumps([alert, rows]) + answer.body.decode()
@@ -270,7 +271,7 @@ def test_only_submissions_leave_an_interaction(
     assert not any(name.startswith("x-refused") for name in answer.headers)
     assert answer.detail("ErrorInfo")["metadata"] == {}
     assert b"CANARY" not in answer.body
-    eventually(lambda: told() > before or None)
+    eventually(lambda: told() > before)
     assert len(client.rows("verdict = 'rejected'")) == rows
 
 
@@ -407,7 +408,7 @@ def test_a_repeated_request_id_gives_the_same_answer_one_row_and_one_report(
         assert len(alerts & set(client.reports())) == len(alerts) == 1
         fields = [answer.detail("BadRequest") for answer in answers]
         assert fields == [fields[0]] * len(fields)
-    rows = eventually(lambda: client.rows(f"request_id = '{request_id}'") or None)
+    rows = eventually(lambda: client.rows(f"request_id = '{request_id}'"))
     assert len(rows) == 1
 
     other = client.submit("another text", request_id=request_id)

@@ -8,11 +8,8 @@ holds `faults.json`, which says where all that is. Prints the verdict as JSON; e
 from __future__ import annotations
 
 import argparse
-import base64
 import json
 import sys
-import urllib.parse
-import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -28,6 +25,8 @@ from sluice.job.v1.job_pb2 import JobRecord, LogInteractions
 from sluice.queue.v1.envelope_pb2 import Envelope
 from tests.faults import history
 from tests.faults.load import SECRET
+from tests.kit import influxdb
+from tests.kit.spellings import spellings
 
 
 @dataclass
@@ -238,21 +237,8 @@ def _dead_keys(client: redis.Redis) -> Iterator[str]:
 
 def recorded(influx_url: str, headers: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return every recorded interaction."""
-    query = urllib.parse.urlencode(
-        {
-            "db": "logs",
-            "q": "SELECT * FROM interactions WHERE verdict = 'accepted' OR verdict = 'rejected'",
-            "epoch": "ns",
-        }
-    )
-    request = urllib.request.Request(f"{influx_url}/query?{query}", headers=dict(headers))
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        (result,) = json.load(answer)["results"]
-    return [
-        dict(zip(series["columns"], values, strict=True))
-        for series in result.get("series", [])
-        for values in series["values"]
-    ]
+    statement = "SELECT * FROM interactions WHERE verdict = 'accepted' OR verdict = 'rejected'"
+    return influxdb.query(influx_url, headers, statement)
 
 
 def reported(folder: Path) -> Iterator[str]:
@@ -267,25 +253,13 @@ def _key_in(data: Any) -> str:
 
 def _leaks(logs: Path, secrets: Iterable[str]) -> list[str]:
     """Return the logs that hold one of the texts, plainly or encoded."""
-    marks = {mark for secret in secrets if secret for mark in _disguises(secret)}
+    marks = {mark for secret in secrets if secret for mark in spellings(secret).values()}
     found = []
     for path in sorted(logs.iterdir()):
         content = path.read_bytes()
         if any(mark in content for mark in marks):
             found.append(path.name)
     return found
-
-
-def _disguises(secret: str) -> Iterator[bytes]:
-    raw = secret.encode()
-    yield raw
-    yield raw.hex().encode()
-    yield urllib.parse.quote(secret).encode()
-    yield urllib.parse.quote_plus(secret).encode()
-    # Where it begins within a group of three bytes decides what its inner part looks like.
-    for before in range(3):
-        encoded = base64.b64encode(b"." * before + raw)
-        yield encoded[4 if before else 0 : (before + len(raw)) // 3 * 4]
 
 
 def main() -> int:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.local.bootstrap import ROOT
-from tests.faults.faults import Row
-from tests.faults.scene import Scene, Stuck
+from tests.faults.row import Row
+from tests.faults.scene import Scene
 from tests.faults.stage import Stage
+from tests.kit.processes import OUR_CODE, ROOT
 
 DRAIN_SECONDS = 60.0
 
@@ -63,7 +63,7 @@ def run_row(stage: Stage, row: Row, seed: int) -> Outcome:
         if row.no_call_fails:
             scene.expect(not scene.count("info"), f"{scene.count('info')} calls failed")
         scene.until(scene.is_drained, "the queues did not drain", DRAIN_SECONDS)
-    except (Stuck, AssertionError) as error:
+    except AssertionError as error:
         scene.problems.append(str(error))
     except Exception as error:
         scene.problems.append(f"{type(error).__name__}: {error}")
@@ -84,9 +84,8 @@ def judge(state: Path, history: Path, dead_letters: int | None = 0) -> dict[str,
     command = [sys.executable, "-m", "tests.faults.checker", str(state), str(history)]
     if dead_letters is not None:
         command += ["--dead-letters", str(dead_letters)]
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos' / 'gen'}"}
     done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+        command, cwd=ROOT, env=os.environ | OUR_CODE, capture_output=True, text=True, timeout=120
     )
     if not done.stdout:
         return {"green": False, "checker": [done.stderr.strip()[-500:]]}

@@ -9,39 +9,35 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
-import grpc
 import redis
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from deploy.local.bootstrap import ROOT
 from job_store.keys import INTERACTIONS, ONLY, QUEUES
 from job_store.queues import StoredQueue
-from tests.e2e.client import marker
+from tests.faults.checker import recorded
 from tests.faults.history import History
 from tests.faults.load import Answer, Caller
-from tests.faults.proxy import HOST, InfluxProxy, RedisProxy
 from tests.faults.stage import Stage
+from tests.kit import health, logs
+from tests.kit.client import marker
+from tests.kit.processes import Process
+from tests.kit.proxies import HOST, Ending, InfluxProxy, RedisProxy
+from tests.kit.waiting import NO_ANSWER, ConditionTimeout, eventually
 
 Seen = TypeVar("Seen")
 
-LOOK_SECONDS = 0.02
 WAIT_SECONDS = 40.0
 WARM_CALLS = 25
-
-
-class Stuck(Exception):
-    """What was waited for did not come."""
+LARGEST_REPORT_BYTES = 5 * 1024 * 1024
 
 
 class Scene:
@@ -66,7 +62,7 @@ class Scene:
             stage.mesh.redis_url, socket_timeout=5, retry=Retry(NoBackoff(), 0)
         )
         self._seed = seed
-        self._load: subprocess.Popen[bytes] | None = None
+        self._load: Process | None = None
         self._callers = 0
 
     # The load.
@@ -76,21 +72,19 @@ class Scene:
         command = [sys.executable, "-m", "tests.faults.load", "--gateway", self.mesh.gateway]
         command += ["--history", str(self.path), "--prefix", self.prefix]
         command += ["--canary", self.canary, "--seed", str(self._seed), "--rate", str(rate)]
-        environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos' / 'gen'}"}
-        self._load = subprocess.Popen(command, cwd=ROOT, env=environment)
+        self._load = Process(command, self.path.with_suffix(".log"))
+        self._load.start()
         self.until(lambda: self.count("ok") >= WARM_CALLS, "the load got no receipts")
 
     def stop_load(self) -> None:
         """Let the callers end what they began."""
         if self._load is None:
             return
-        self._load.terminate()
         try:
-            if self._load.wait(90):
-                self.problems.append("the load failed")
+            if self._load.stop(signal.SIGTERM, 90):
+                self.problems.append(f"the load failed: {self._load.log.read_text()[-500:]}")
         except subprocess.TimeoutExpired:
-            self._load.kill()
-            self._load.wait()
+            self._load.stop()
             self.problems.append("the load did not end")
         self._load = None
 
@@ -120,25 +114,18 @@ class Scene:
     def until(
         self, look: Callable[[], Seen], otherwise: str, seconds: float = WAIT_SECONDS
     ) -> Seen:
-        """Return the first true answer of `look`. Raises Stuck.
+        """Return the first true answer of `look`. Raises ConditionTimeout.
 
-        A part that does not answer counts as a look that saw nothing.
+        A part that does not answer, or not whole, counts as a look that saw nothing.
         """
-        deadline = time.monotonic() + seconds
-        while True:
-            with contextlib.suppress(OSError, redis.RedisError, grpc.RpcError, ValueError):
-                if seen := look():
-                    return seen
-            if time.monotonic() > deadline:
-                raise Stuck(otherwise)
-            time.sleep(LOOK_SECONDS)
+        return eventually(look, seconds, otherwise, ignoring=(*NO_ANSWER, ValueError))
 
     def a_moment(self, shortest: float = 0.1, longest: float = 1.0) -> None:
         """Let a random time pass, so that the fault strikes wherever the load happens to be."""
         time.sleep(self.random.uniform(shortest, longest))
 
     def lift(self) -> None:
-        """Start the clock of the recovery: from here on nobody lends a hand."""
+        """Start the clock of the recovery: from here on the mesh has to recover by itself."""
         self.lifted = time.monotonic()
 
     # Processes.
@@ -174,16 +161,37 @@ class Scene:
 
     def is_serving(self, port: int, service: str = "") -> bool:
         """Tell whether a process says that it, or a service, serves. Raises grpc.RpcError."""
-        with grpc.insecure_channel(f"{HOST}:{port}") as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
-            answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=2)
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        return health.is_serving(f"{HOST}:{port}", service)
 
     def log_lines(self, program: str, event: str) -> list[dict[str, Any]]:
         """Return a program's log lines about one event."""
-        path = self.supervisor.logs / f"{program}.log"
-        lines = [json.loads(line) for line in path.read_text().splitlines() if line[:1] == "{"]
-        return [line for line in lines if line.get("event") == event]
+        return logs.log_lines(self.supervisor.logs / f"{program}.log", event)
+
+    # What the mesh keeps and tells.
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return every recorded interaction."""
+        return recorded(self.mesh.influx_url, self.mesh.influx_headers())
+
+    def alert(self, alert_id: str) -> dict[str, Any]:
+        """Return what the mesh tells about an alert, nothing when there is none."""
+        url = f"http://{self.mesh.gateway}/alerts/{urllib.parse.quote(alert_id, safe='')}"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                found: dict[str, Any] = json.load(answer)["alert"]
+                return found
+        except urllib.error.HTTPError as error:
+            error.close()
+            return {}
+
+    def expect_report(self, alert_id: str) -> None:
+        """Note a problem unless an alert has a report, and one of a bearable size."""
+        name = str(self.alert(alert_id).get("report", "none"))
+        report = self.mesh.settings.reports_dir / name
+        self.expect(report.is_file(), "an alert has no report")
+        if report.is_file():
+            size = report.stat().st_size
+            self.expect(size <= LARGEST_REPORT_BYTES, f"a report has {size} bytes")
 
     # Redis as it is.
 
@@ -213,10 +221,10 @@ class Scene:
     # Recovery.
 
     def await_recovery(self, bound: float) -> float:
-        """Return how long it took from `lift` until all was well without a hand. Raises Stuck.
+        """Return how long it took from `lift` until all was well again by itself.
 
         All is well when every program is healthy, every job that was open then is settled, and a
-        fresh submission has gone all the way to InfluxDB.
+        fresh submission has gone all the way to InfluxDB. Raises ConditionTimeout.
         """
         lifted = self.lifted if self.lifted is not None else time.monotonic()
         seconds = bound + 30
@@ -231,7 +239,7 @@ class Scene:
         answer = caller.insist(caller.body(repeatable=True), seconds)
         caller.close()
         if not answer.receipt:
-            raise Stuck("no submission was accepted again")
+            raise ConditionTimeout("no submission was accepted again")
         self.until(lambda: self._is_written(answer), "a fresh submission was not written", seconds)
         self.until(lambda: not was_open & self.open_jobs(), "the backlog did not drain", seconds)
         took = time.monotonic() - lifted
@@ -249,6 +257,14 @@ class Scene:
 
     # Proxies.
 
+    def lose_replies(self, *marks: bytes, spared: bytes | None = None) -> None:
+        """Lose one reply to a request with these marks by a reset, then one in silence."""
+        for ending in (Ending.RESET, Ending.SILENCE):
+            loss = self.redis_proxy.lose(*marks, ending=ending, spared=spared)
+            self.until(loss.struck.is_set, "there was no reply to lose")
+            self.a_moment()
+        self.lift()
+
     @property
     def redis_proxy(self) -> RedisProxy:
         """The proxy before Redis; only rows whose mesh has one may ask."""
@@ -260,15 +276,3 @@ class Scene:
         """The proxy before InfluxDB; only rows whose mesh has one may ask."""
         assert self.stage.influx_proxy is not None
         return self.stage.influx_proxy
-
-
-def at_once(count: int, call: Callable[[int], Seen]) -> list[Seen]:
-    """Make calls that begin at the same moment."""
-    barrier = threading.Barrier(count)
-
-    def one(number: int) -> Seen:
-        barrier.wait(10)
-        return call(number)
-
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(one, range(count)))

@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.local.bootstrap import ROOT
 from deploy.local.mesh import LocalMesh
 from tests.faults.checker import Places
-from tests.faults.proxy import HOST, InfluxProxy, RedisProxy
+from tests.kit.processes import OUR_CODE
+from tests.kit.proxies import InfluxProxy, RedisProxy
 
 HEARTBEAT_SECONDS = 4.0
 """Half of the default, so that rows which wait for it take half the time."""
+
+REDELIVERED = HEARTBEAT_SECONDS + 5
+"""Seconds within which jobs of a worker that is gone are with another one."""
 
 CLOCK = Path(__file__).parent / "clock"
 
@@ -47,11 +50,11 @@ class Stage:
         self.influx_proxy = InfluxProxy() if kind.proxied else None
         environment = {"SLUICE_HEARTBEAT_SECONDS": str(HEARTBEAT_SECONDS), **kind.environment}
         if self.redis_proxy and self.influx_proxy:
-            environment["SLUICE_REDIS_URL"] = f"redis://{HOST}:{self.redis_proxy.port}/0"
-            environment["SLUICE_INFLUX_URL"] = f"http://{HOST}:{self.influx_proxy.port}"
+            environment["SLUICE_REDIS_URL"] = self.redis_proxy.url
+            environment["SLUICE_INFLUX_URL"] = self.influx_proxy.url
         if kind.clocked:
             environment["FAULTS_CLOCKS"] = str(state)
-            environment["PYTHONPATH"] = f"{CLOCK}:{ROOT}:{ROOT / 'protos' / 'gen'}"
+            environment["PYTHONPATH"] = f"{CLOCK}:{OUR_CODE['PYTHONPATH']}"
             for room in ("ingest_service", "worker"):
                 self.set_clock(room, 0.0)
         self.policy = state / "policy.yaml"

@@ -2,6 +2,35 @@
 
 from __future__ import annotations
 
-from tests.faults import faults, odd
+from itertools import chain
 
-ROWS = (*faults.ROWS, *odd.ROWS)
+from tests.faults.rows import (
+    alert_service,
+    callers,
+    clock,
+    full_redis,
+    gateway,
+    influxdb,
+    ingest,
+    policy,
+    redis,
+    restored_redis,
+    rollout,
+    worker,
+)
+
+PARTS = (
+    ingest,
+    worker,
+    redis,
+    full_redis,
+    restored_redis,
+    influxdb,
+    alert_service,
+    gateway,
+    callers,
+    policy,
+    rollout,
+    clock,
+)
+ROWS = tuple(chain.from_iterable(part.ROWS for part in PARTS))

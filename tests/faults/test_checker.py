@@ -17,7 +17,6 @@ import pytest
 from dramatiq.common import dq_name
 from google.protobuf.struct_pb2 import Value
 
-from deploy.local.bootstrap import ROOT
 from deploy.local.credentials import Role
 from ingest_service.recorder import Decision, entry
 from job_store.admission import Admission
@@ -26,12 +25,12 @@ from job_store.redis_client import connect
 from job_store.scripts import FOLDER
 from job_store.store import JobStore
 from tests.faults.checker import recorded
-from tests.faults.proxy import HOST, InfluxProxy
 from tests.faults.runner import judge
-from tests.faults.scene import Scene, Stuck
+from tests.faults.scene import Scene
 from tests.faults.stage import Kind, Stage
-
-ENVIRONMENT = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos' / 'gen'}"}
+from tests.kit.processes import OUR_CODE, Process
+from tests.kit.proxies import InfluxProxy
+from tests.kit.waiting import ConditionTimeout
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +197,7 @@ def test_a_library_that_prints_what_it_was_given(loaded: Scene, filtered: bool) 
     with path.open("wb") as log:
         subprocess.run(
             [sys.executable, "-c", program, str(filtered), loaded.canary],
-            env=ENVIRONMENT,
+            env=os.environ | OUR_CODE,
             stdout=log,
             stderr=log,
             check=True,
@@ -244,16 +243,14 @@ def test_times_that_are_not_unique(scene: Scene) -> None:
 def test_stock_retries_while_redis_is_away(scene: Scene) -> None:
     """Last: it stops the mesh's own worker."""
     scene.supervisor.stop_program("worker")
-    influxdb = InfluxProxy()
-    influxdb.upstream = scene.mesh.settings.influx_port
+    influxdb = InfluxProxy(scene.mesh.settings.influx_port)
     command = [sys.executable, "-m", "tests.faults.stock_worker"]
-    stock = subprocess.Popen(
-        [*command, scene.mesh.redis_url, f"http://{HOST}:{influxdb.port}"],
-        cwd=ROOT,
-        env=ENVIRONMENT | scene.mesh.influx_environment("writer"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+    stock = Process(
+        [*command, scene.mesh.redis_url, influxdb.url],
+        scene.stage.state / "stock.log",
+        scene.mesh.influx_environment("writer"),
     )
+    stock.start()
     try:
         scene.start_load(40.0)
         influxdb.wrong_status, influxdb.wrong_after = 503, 1.5
@@ -267,11 +264,10 @@ def test_stock_retries_while_redis_is_away(scene: Scene) -> None:
         left = (ONLY.messages(INTERACTIONS), ONLY.messages(dq_name(INTERACTIONS)))
         # It may also have forgotten jobs that it still holds; 15 s are many times what any retry
         # waits, so those are lost as well.
-        with contextlib.suppress(Stuck):
+        with contextlib.suppress(ConditionTimeout):
             scene.until(lambda: not scene.redis.exists(*left), "the stock worker is stuck", 15)
     finally:
-        stock.kill()
-        stock.wait()
+        stock.stop()
         influxdb.close()
     verdict = verdict_on(scene)
     assert verdict["lost"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.faults import Row
+from tests.faults.row import Row
 from tests.faults.runner import run_row
 from tests.faults.stage import Stage
 from tests.faults.table import ROWS

@@ -15,8 +15,8 @@ from google.protobuf import json_format
 from google.rpc import error_details_pb2
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from deploy.local.bootstrap import ROOT
 from deploy.local.mesh import LocalMesh
+from detection.policy import PACKAGED_POLICY
 from sluice.ingest.v1.ingest_service_pb2 import (
     ScanRequest,
     ScanResponse,
@@ -38,8 +38,7 @@ from tests.fuzz.rules import (
     require_expected_verdict,
     require_nothing_planted,
 )
-
-PACKAGED = ROOT / "detection" / "policy.yaml"
+from tests.kit.waiting import eventually
 
 INGEST = "/sluice.ingest.v1.IngestService"
 TIMEOUT_SECONDS = 30.0
@@ -163,10 +162,11 @@ class Fuzzer:
         scan: Any = self._channel.unary_unary(f"{INGEST}/Scan")
         request = ScanRequest()
         request.data.string_value = f"{odd.PROBE} {action}"
-        deadline = time.monotonic() + 20
-        while not _finds(scan(request.SerializeToString())):
-            assert time.monotonic() < deadline, "the policy was not taken up"
-            time.sleep(0.1)
+        eventually(
+            lambda: ScanResponse.FromString(scan(request.SerializeToString())).findings,
+            otherwise="the policy was not taken up",
+            ignoring=(),
+        )
 
     def _judge_by(self, action: str) -> Callable[[list[odd.Odd]], None]:
         """Return what submits odd batches and judges them by a policy."""
@@ -270,10 +270,6 @@ class Fuzzer:
         return answer.status, answer.getheader("content-type", ""), body
 
 
-def _finds(answer: bytes) -> bool:
-    return bool(ScanResponse.FromString(answer).findings)
-
-
 def _task_ids(answer: SubmitBatchResponse) -> list[str]:
     return [result.task_id for result in answer.results if result.task_id]
 
@@ -300,7 +296,7 @@ def mesh_to_fuzz(state: Path) -> LocalMesh:
     """Return a mesh whose policy can be changed; at first it is the packaged one."""
     state.mkdir(parents=True, exist_ok=True)
     mesh = LocalMesh.on_free_ports(state, {"SLUICE_POLICY_FILE": str(state / "policy.yaml")})
-    policy_of(mesh).write_bytes(PACKAGED.read_bytes())
+    policy_of(mesh).write_bytes(PACKAGED_POLICY.read_bytes())
     return mesh
 
 

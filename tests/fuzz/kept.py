@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from deploy.local.mesh import LocalMesh
-
-LOOK_SECONDS = 0.05
+from tests.kit import influxdb
+from tests.kit.waiting import ConditionTimeout, eventually
 
 
 class Kept:
@@ -27,9 +27,16 @@ class Kept:
         """Return all rows from a time on (nanoseconds) as soon as there are so many, or whatever
         there is when they do not come.
         """
-        deadline = time.monotonic() + seconds
-        while len(rows := self._rows(since)) < count and time.monotonic() < deadline:
-            time.sleep(LOOK_SECONDS)
+        rows: list[dict[str, Any]] = []
+
+        def are_all_there() -> bool:
+            nonlocal rows
+            statement = f"SELECT * FROM interactions WHERE time >= {since}"
+            rows = influxdb.query(self._mesh.influx_url, self._mesh.influx_headers(), statement)
+            return len(rows) >= count
+
+        with suppress(ConditionTimeout):
+            eventually(are_all_there, seconds, ignoring=())
         return rows
 
     def alert(self, alert_id: str) -> str:
@@ -60,16 +67,3 @@ class Kept:
                 log.seek(self._read.get(path, 0))
                 yield log.read()
                 self._read[path] = log.tell()
-
-    def _rows(self, since: int) -> list[dict[str, Any]]:
-        query = f"SELECT * FROM interactions WHERE time >= {since}"
-        fields = urllib.parse.urlencode({"db": "logs", "q": query, "epoch": "ns"})
-        url = f"{self._mesh.influx_url}/query?{fields}"
-        request = urllib.request.Request(url, headers=self._mesh.influx_headers())
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            (result,) = json.load(answer)["results"]
-        return [
-            dict(zip(series["columns"], values, strict=True))
-            for series in result.get("series", [])
-            for values in series["values"]
-        ]

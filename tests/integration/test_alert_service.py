@@ -26,8 +26,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from sluice.alert.v1 import alert_service_pb2 as contract
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
 from sluice.verdict.v1.verdict_pb2 import Finding, Violation
-from tests.integration.alert_service import CANARY, DEADLINE, Service
-from tests.integration.processes import ROOT, eventually
+from tests.kit.alert_service import CANARY, DEADLINE, Service
+from tests.kit.processes import ROOT, limit_files
+from tests.kit.waiting import eventually
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_a_killed_process_forgets_nothing(service: Service) -> None:
     with ThreadPoolExecutor(4) as pool:
         calls = [pool.submit(service.raise_alert, alert_id=f"alert-{n:03}") for n in range(30)]
         eventually(lambda: len(service.reports()) > 3)
-        assert service.stop(signal.SIGKILL) == -signal.SIGKILL
+        assert service.process.stop(signal.SIGKILL) == -signal.SIGKILL
         answered = {
             call.result().alert_id: call.result().report
             for call in calls
@@ -195,7 +196,7 @@ def test_old_reports_are_removed_at_the_start(service: Service) -> None:
         service.raise_alert(alert_id=f"old-alert-{number}")
     # What happened long ago and comes now is new.
     new = service.raise_alert(alert_id="new-alert-1", raise_time=old)
-    assert service.stop(signal.SIGTERM) == 0
+    assert service.process.stop(signal.SIGTERM) == 0
     for name in set(service.reports()) - {new.report}:
         os.utime(service.path / name, (old.seconds, old.seconds))
     (service.path / ".index.sqlite").unlink()
@@ -223,7 +224,7 @@ def test_an_id_from_outside_only_makes_repeats_harmless(service: Service) -> Non
     assert first.alert_id != "backup-01"
     for _ in range(2):
         assert from_outside(service, alert_id="backup-01", source="ops") == first
-        assert service.stop(signal.SIGKILL) == -signal.SIGKILL
+        assert service.process.stop(signal.SIGKILL) == -signal.SIGKILL
         service.start()
     other = from_outside(service, alert_id="backup-01", source="stranger")
     inside = service.raise_alert(alert_id="backup-01")
@@ -358,14 +359,14 @@ def test_a_count_survives_a_stop_whole_and_a_kill_but_for_the_last_second(
 ) -> None:
     for each in [at_edge(service, number) for number in range(100)]:
         each.result()
-    assert service.stop(signal.SIGTERM) == 0
+    assert service.process.stop(signal.SIGTERM) == 0
     service.start()
     assert count_of(service, "MALFORMED_JSON") == 100
     for each in [at_edge(service, number) for number in range(100, 150)]:
         each.result()
     eventually(lambda: count_of(service, "MALFORMED_JSON") == 150)
     at_edge(service, 150).result()
-    assert service.stop(signal.SIGKILL) == -signal.SIGKILL
+    assert service.process.stop(signal.SIGKILL) == -signal.SIGKILL
     service.start()
     assert 150 <= count_of(service, "MALFORMED_JSON") <= 151
     # A fold goes on in the report that it has.
@@ -377,12 +378,9 @@ def test_a_count_survives_a_stop_whole_and_a_kill_but_for_the_last_second(
 
 def test_a_disk_that_takes_no_more_is_told_by_call_and_health(service: Service) -> None:
     """The system's own limit on file sizes stands for the disk; it strikes in the same place."""
-    assert service.process is not None
     service.raise_alert(alert_id="alert-01")
-    unlimited = resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE)
     # Its log has to grow on.
-    limit = service.log.stat().st_size + 100_000
-    resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, (limit, unlimited[1]))
+    limit_files(service.process.pid, service.log.stat().st_size + 100_000)
     large = Value(string_value=CANARY * 20_000)
     code, reason, _ = service.refused(
         lambda: service.raise_alert(alert_id="large-01", payload=large)
@@ -390,7 +388,7 @@ def test_a_disk_that_takes_no_more_is_told_by_call_and_health(service: Service) 
     assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "REPORT_NOT_WRITTEN")
     assert len(service.reports()) == 1
     assert not list(service.path.glob("*.tmp"))
-    resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, unlimited)
+    limit_files(service.process.pid, resource.RLIM_INFINITY)
     assert service.raise_alert(alert_id="large-01", payload=large).report in service.reports()
 
     hidden = service.path.with_name("hidden")
@@ -493,7 +491,6 @@ def test_a_drain_loses_no_call_and_ends_streams(service: Service) -> None:
 
     logging = stream_logs(service).future(endless(), timeout=DEADLINE)
     eventually(lambda: len(service.reports("edge")) == 1)
-    assert service.process is not None
 
     def call(number: int) -> str:
         try:
@@ -505,7 +502,7 @@ def test_a_drain_loses_no_call_and_ends_streams(service: Service) -> None:
         calls = [pool.submit(call, number) for number in range(30)]
         eventually(lambda: len(service.reports()) > 5)
         began = time.monotonic()
-        service.process.send_signal(signal.SIGTERM)
+        service.process.send(signal.SIGTERM)
         answered = {each for each in (call.result() for call in calls) if each}
     assert service.process.wait(20) == 0
     assert time.monotonic() - began < 5
@@ -523,14 +520,12 @@ def test_a_drain_loses_no_call_and_ends_streams(service: Service) -> None:
 
 
 def test_an_address_that_is_taken_ends_the_process(service: Service) -> None:
-    assert service.process is not None
-    first = service.process
     second = subprocess.run(
         [sys.executable, "-m", "alert_service"],
-        env=service._environment | {"SLUICE_METRICS_LISTEN": "127.0.0.1:0"},
+        env=service.process.environment | {"SLUICE_METRICS_LISTEN": "127.0.0.1:0"},
         cwd=ROOT,
         capture_output=True,
         timeout=20,
     )
     assert second.returncode != 0
-    assert first.poll() is None
+    assert service.process.is_running

@@ -10,7 +10,6 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -28,6 +27,8 @@ from job_store.redis_client import connect
 from job_store.store import JobStore, Receipt
 from sluice.ingest.v1.ingest_service_pb2 import SubmitBatchRequest
 from sluice.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
+from tests.kit.meshes import running_mesh
+from tests.kit.waiting import eventually
 
 MOST_SCRIPTS_A_JOB = 6
 """Storing, fetching, running, finishing, acknowledging, and a heartbeat now and then."""
@@ -87,19 +88,13 @@ class Mesh:
 
     def settle(self, finished: int) -> None:
         """Wait until that many interactions are finished."""
-        deadline = time.monotonic() + 30
-        while (now := self.counts()).finished < finished:
-            assert time.monotonic() < deadline, now
-            time.sleep(0.02)
+        eventually(lambda: self.counts().finished >= finished, 30)
 
 
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    state: Path = tmp_path_factory.mktemp("bench")
-    local = LocalMesh.on_free_ports(state)
-    local.start()
-    yield Mesh(local)
-    local.stop()
+    with running_mesh(tmp_path_factory.mktemp("counts")) as local:
+        yield Mesh(local)
 
 
 @pytest.mark.parametrize("count", [1, 100, 5000])

@@ -15,7 +15,10 @@ from pathlib import Path
 import pytest
 
 from deploy.local.parts import INFLUX, INFLUXD, go_program
-from tests.integration.processes import ROOT, Process, eventually, free_port
+from tests.kit.influxdb import status_of_post
+from tests.kit.processes import ROOT, Process, free_port
+from tests.kit.servers import await_influxdb
+from tests.kit.waiting import eventually
 
 SCRIPT = ROOT / "deploy" / "compose" / "influxdb.sh"
 READ = "SELECT * FROM interactions"
@@ -64,20 +67,14 @@ class Container:
                     os.kill(int(path.parent.name), signal.SIGKILL)
 
     def await_answer(self) -> None:
-        eventually(lambda: urllib.request.urlopen(f"{self.url}/ping", timeout=1))
+        await_influxdb(self.url)
 
     def credential(self, role: str) -> str:
         return (self.credentials / role).read_text()
 
     def status(self, path: str, body: str, credential: str) -> int:
         headers = {"Authorization": f"Token {credential}"} if credential else {}
-        request = urllib.request.Request(f"{self.url}{path}", body.encode(), headers)
-        try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code
+        return status_of_post(f"{self.url}{path}", body, headers)
 
     def write(self, credential: str) -> int:
         return self.status("/write?db=logs", "interactions source=1", credential)
@@ -140,5 +137,5 @@ def test_a_reader_may_have_a_password_that_was_chosen(container: Container) -> N
     container.assert_users()
     container.stop()
     process = container.start(INFLUX_PASSWORD="it's")
-    assert process.process.wait(20) == 2
+    assert process.wait(20) == 2
     assert "it's" not in container.log.read_text()

@@ -22,7 +22,10 @@ from deploy.local import parts, programs
 from deploy.local.credentials import Role, authorization, credential_file, keep_credentials
 from deploy.local.mesh import LocalMesh
 from deploy.local.settings import LocalSettings
-from tests.integration.processes import ROOT, Influx, Process, eventually, free_port
+from tests.kit.influxdb import status_of_post
+from tests.kit.processes import ROOT, Process, free_port
+from tests.kit.servers import Influx, await_influxdb
+from tests.kit.waiting import eventually
 from worker.settings import WorkerSettings
 from worker.sinks.influxdb.writer import InfluxDBWriter
 from worker.waiting import Outage
@@ -64,7 +67,7 @@ class Database:
 
     def start(self) -> None:
         self.launch()
-        eventually(lambda: urllib.request.urlopen(f"{self.url}/ping", timeout=1))
+        await_influxdb(self.url)
 
     def stop(self) -> None:
         if self._process:
@@ -73,13 +76,7 @@ class Database:
     def status(self, path: str, role: Role | None, body: str, **headers: str) -> int:
         """Return the status of a POST as somebody, or as nobody."""
         own = authorization(self.settings, role) if role else {}
-        request = urllib.request.Request(f"{self.url}{path}", body.encode(), own | headers)
-        try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code
+        return status_of_post(f"{self.url}{path}", body, own | headers)
 
     def write(self, role: Role | None, **headers: str) -> int:
         return self.status("/write?db=logs", role, ROW, **headers)
@@ -269,7 +266,7 @@ def test_data_from_before_there_were_users_stays(database: Database) -> None:
     influxd = parts.go_program(parts.INFLUXD, print)
     before = Process([str(influxd), "-config", str(config)], database.log, {})
     before.start()
-    eventually(lambda: urllib.request.urlopen(f"{database.url}/ping", timeout=1))
+    await_influxdb(database.url)
     assert database.query(None, "CREATE DATABASE logs") == 200
     assert database.write(None) == 204
     before.stop(signal.SIGTERM)
@@ -296,7 +293,7 @@ def test_an_admin_of_somebody_else_is_noticed(database: Database) -> None:
     path = credential_file(database.settings, "admin")
     path.unlink()
     process = database.launch()
-    assert process.process.wait(20) == 1
+    assert process.wait(20) == 1
     assert f"an admin whose password is not the one in {path}" in database.log.read_text()
     assert path.read_text().partition(":")[2] not in database.log.read_text()
 
@@ -306,7 +303,7 @@ def test_a_missing_password_is_told_in_a_line(database: Database) -> None:
     database.stop()
     path = credential_file(database.settings, "reader")
     path.unlink()
-    assert database.launch_with_what_there_is().process.wait(20) == 1
+    assert database.launch_with_what_there_is().wait(20) == 1
     last = database.log.read_text().splitlines()[-1]
     assert last.startswith(f"There is no {path}: put it back")
     assert "Traceback" not in database.log.read_text()

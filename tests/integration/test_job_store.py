@@ -1,7 +1,5 @@
 """Making jobs durable, on a real Redis: whole or not at all, once, and as Dramatiq stores it."""
 
-import select
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -29,7 +27,9 @@ from sluice.job.v1.job_pb2 import (
     DeliverAlert,
     LogInteractions,
 )
-from tests.integration.processes import Redis, eventually
+from tests.kit.proxies import RedisProxy
+from tests.kit.servers import Redis
+from tests.kit.waiting import eventually
 
 
 @pytest.fixture
@@ -320,9 +320,10 @@ def test_a_clock_that_is_set_back_does_not_turn_times_back(server: Redis, jobs: 
 
 
 def test_a_lost_reply_changes_no_times(server: Redis) -> None:
-    proxy = LostReply(server.port)
+    proxy = RedisProxy(server.port)
+    loss = proxy.lose(b"EVALSHA", spared=b"-NOSCRIPT")
     process(proxy.url).jobs.commit([entry("x", size=2)])
-    assert proxy.lost == 1
+    assert loss.struck.is_set()
     (job,) = written(server)
     assert latest_time(server) == times(job)[-1]
 
@@ -377,46 +378,12 @@ def is_well(jobs: JobStore) -> bool:
     return True
 
 
-class LostReply:
-    """A connection that is lost after a command reached Redis and before its reply came back."""
-
-    def __init__(self, port: int) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._target = ("127.0.0.1", port)
-        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
-        self.lose = b"EVALSHA"
-        self.lost = 0
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        while True:
-            near, _ = self._listener.accept()
-            far = socket.create_connection(self._target)
-            threading.Thread(target=self._pass_on, args=(near, far), daemon=True).start()
-
-    def _pass_on(self, near: socket.socket, far: socket.socket) -> None:
-        losing = False
-        with near, far:
-            while True:
-                for side in select.select([near, far], [], [])[0]:
-                    data = side.recv(1 << 20)
-                    if not data:
-                        return
-                    if side is near:
-                        losing = self.lose in data and not self.lost
-                        far.sendall(data)
-                    elif losing and not data.startswith(b"-NOSCRIPT"):
-                        self.lost += 1
-                        return
-                    else:
-                        near.sendall(data)
-
-
 def test_a_lost_reply_is_asked_for_again_and_stores_nothing_twice(server: Redis) -> None:
-    proxy = LostReply(server.port)
+    proxy = RedisProxy(server.port)
+    loss = proxy.lose(b"EVALSHA", spared=b"-NOSCRIPT")
     jobs = process(proxy.url).jobs
     (receipt,) = jobs.commit([entry("1", "r-1", b"body")])
-    assert proxy.lost == 1
+    assert loss.struck.is_set()
     assert receipt.earlier is None
     assert server.client.llen(ONLY.waiting(INTERACTIONS)) == 1
     assert accepted(server) == 1

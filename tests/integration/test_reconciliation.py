@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -33,7 +31,10 @@ from sluice.job.v1.job_pb2 import (
     LogInteractions,
 )
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_UNSPECIFIED, Verdict
-from tests.integration.processes import ROOT, Influx, Process, Redis, eventually, free_port
+from tests.kit.processes import ROOT, Process, free_port
+from tests.kit.servers import Influx, Redis
+from tests.kit.threads import repeating
+from tests.kit.waiting import eventually
 from worker.reconciliation import compare
 from worker.reconciliation.__main__ import BALANCED, DIFFERENT, UNKNOWN, main
 
@@ -48,7 +49,6 @@ class Mesh:
         self.influx = influx
         self.metrics_port = free_port()
         self.env = {
-            "PYTHONPATH": f"{ROOT}:{ROOT / 'protos' / 'gen'}",
             "SLUICE_REDIS_URL": redis.url,
             "SLUICE_INFLUX_URL": influx.url,
             "SLUICE_LISTEN": f"127.0.0.1:{free_port()}",
@@ -172,7 +172,7 @@ def test_an_empty_mesh_balances(mesh: Mesh, audit: Audit) -> None:
 def test_counts_with_a_failed_point_balance(mesh: Mesh, recorded: Recorded) -> None:
     command = [sys.executable, "-m", "worker.reconciliation"]
     done = subprocess.run(
-        command, env=os.environ | mesh.env, cwd=ROOT, capture_output=True, text=True
+        command, env=mesh.worker.environment, cwd=ROOT, capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (BALANCED, "")
     lines = [line.split("  accepted since")[0] for line in done.stdout.splitlines()]
@@ -198,25 +198,17 @@ def test_jobs_that_wait_are_in_flight(mesh: Mesh, recorded: Recorded, audit: Aud
 
 
 def test_counts_balance_while_the_mesh_works(mesh: Mesh, audit: Audit) -> None:
-    enough = threading.Event()
-
     def load() -> None:
-        while not enough.is_set():
-            mesh.accept(VERDICT_ACCEPTED, VERDICT_UNSPECIFIED, VERDICT_ACCEPTED)
+        mesh.accept(VERDICT_ACCEPTED, VERDICT_UNSPECIFIED, VERDICT_ACCEPTED)
 
     mesh.worker.start()
-    loading = threading.Thread(target=load)
-    loading.start()
-    try:
+    with repeating(load):
         for number in range(20):
             assert audit() == BALANCED, audit.out
             if number == 10:
                 # What a worker leaves behind that is killed goes to the next one.
                 mesh.worker.stop(signal.SIGKILL)
                 mesh.worker.start()
-    finally:
-        enough.set()
-        loading.join()
     eventually(mesh.is_drained, 60)
     assert audit() == BALANCED, audit.out
     assert audit.number("jobs compared") == audit.number("failed") > 0
@@ -229,29 +221,22 @@ def test_counts_balance_while_many_jobs_move(
     monkeypatch.setattr(snapshot, "CHUNK", 10)
     monkeypatch.setattr(compare, "CHUNK", 10)
     monkeypatch.setattr(compare, "SUSPECTS", 5)
-    enough = threading.Event()
     for _ in range(600):
         # Little is read at once only from what is too large to be packed.
         mesh.accept(VERDICT_ACCEPTED, VERDICT_UNSPECIFIED)
 
     def load() -> None:
-        while not enough.is_set():
-            if mesh.redis.client.llen(ONLY.waiting(INTERACTIONS)) < 600:
-                mesh.accept(VERDICT_ACCEPTED, VERDICT_UNSPECIFIED, VERDICT_ACCEPTED)
+        if mesh.redis.client.llen(ONLY.waiting(INTERACTIONS)) < 600:
+            mesh.accept(VERDICT_ACCEPTED, VERDICT_UNSPECIFIED, VERDICT_ACCEPTED)
 
     mesh.worker.start()
-    loading = threading.Thread(target=load)
-    loading.start()
-    try:
+    with repeating(load):
         for number in range(8):
             assert audit() == BALANCED, audit.out
             assert audit.number("difference") == 0
             if number == 4:
                 mesh.worker.stop(signal.SIGKILL)
                 mesh.worker.start()
-    finally:
-        enough.set()
-        loading.join()
     eventually(mesh.is_drained, 60)
     assert audit() == BALANCED, audit.out
     assert audit.number("jobs compared") == audit.number("failed") >= 600

@@ -9,7 +9,8 @@ import pytest
 
 from deploy.local import parts
 from deploy.local.programs import REDIS_CONF
-from tests.integration.processes import ROOT, Process, Redis
+from tests.kit.processes import ROOT, Process
+from tests.kit.servers import Redis
 
 LOCAL = REDIS_CONF.format(host="127.0.0.1", port=6379, folder="/data", fsync="always", memory="1gb")
 COMPOSE = (ROOT / "deploy" / "compose" / "redis.conf").read_text()

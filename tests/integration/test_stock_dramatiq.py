@@ -14,7 +14,8 @@ from dramatiq import Consumer, Message
 from dramatiq.brokers.redis import RedisBroker
 
 from job_store.envelope import use_envelopes
-from tests.integration.processes import Redis
+from job_store.keys import ONLY
+from tests.kit.servers import Redis
 
 
 @pytest.fixture(name="server")
@@ -43,7 +44,7 @@ def enqueue(broker: RedisBroker) -> bytes:
 
 
 def fetched(server: Redis, broker: RedisBroker) -> object:
-    return server.client.smembers(f"dramatiq:__acks__.{broker.broker_id}.q")
+    return server.client.smembers(ONLY.fetched("q", broker.broker_id))
 
 
 def polled(consumer: Consumer) -> list[object]:
@@ -64,7 +65,7 @@ def test_what_was_fetched_and_never_arrived_stays_with_the_living(
 
 
 def test_an_id_without_a_message_stays_fetched(server: Redis, broker: RedisBroker) -> None:
-    server.client.rpush("dramatiq:q", "twice")
+    server.client.rpush(ONLY.waiting("q"), "twice")
     assert polled(broker.consume("q", timeout=1)) == []
     assert fetched(server, broker) == {b"twice"}
 

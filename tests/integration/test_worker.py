@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import select
 import signal
-import socket
 import sys
 import threading
 import time
@@ -13,7 +11,6 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from concurrent import futures
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -46,8 +43,12 @@ from sluice.job.v1 import job_pb2
 from sluice.job.v1.job_pb2 import DeliverAlert, Interaction, JobRecord, LogInteractions
 from sluice.queue.v1.envelope_pb2 import Envelope
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED
-from tests.integration.alert_service import Service
-from tests.integration.processes import ROOT, Influx, Process, Redis, eventually, free_port
+from tests.kit.alert_service import Service
+from tests.kit.health import is_serving
+from tests.kit.processes import Process, free_port
+from tests.kit.proxies import EMPTY_REPLY, RedisProxy
+from tests.kit.servers import Influx, Redis
+from tests.kit.waiting import eventually
 from tests.unit.worker.test_alerts import nested_lists
 from worker import dead_letters
 from worker.actors import ALERT_TRIES
@@ -70,7 +71,6 @@ class Worker:
             [sys.executable, "-m", "worker"],
             log,
             {
-                "PYTHONPATH": f"{ROOT}:{ROOT / 'protos' / 'gen'}",
                 "SLUICE_LISTEN": f"127.0.0.1:{self.health_port}",
                 "SLUICE_METRICS_LISTEN": f"127.0.0.1:{self.metrics_port}",
                 "SLUICE_REDIS_URL": redis_url,
@@ -89,7 +89,7 @@ class Worker:
 
     def _supervise(self) -> None:
         while self._watching:
-            status = self.process.process.wait()
+            status = self.process.wait()
             if self._watching:
                 self.statuses.append(status)
                 self.process.start()
@@ -99,10 +99,7 @@ class Worker:
         return self.process.stop(number)
 
     def is_serving(self, service: str = "") -> bool:
-        with grpc.insecure_channel(f"127.0.0.1:{self.health_port}") as channel:
-            request = health_pb2.HealthCheckRequest(service=service)
-            answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=1)
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        return is_serving(f"127.0.0.1:{self.health_port}", service)
 
     def lines(self, event: str) -> list[dict[str, Any]]:
         lines = [json.loads(each) for each in self.log.read_text().splitlines()]
@@ -373,7 +370,7 @@ def test_a_stalled_worker_comes_back_to_a_job_that_another_has_done(mesh: Mesh) 
     eventually(mesh.is_drained)
     settled = mesh.record(job)
     stalled.process.send(signal.SIGCONT)
-    eventually(lambda: stalled.lines("part is back") or stalled.process.process.poll() is not None)
+    eventually(lambda: stalled.lines("part is back") or not stalled.process.is_running)
     eventually(mesh.is_drained)
     assert_written(mesh, job)
     assert mesh.record(job) == settled
@@ -484,46 +481,15 @@ def test_poison_is_set_aside(mesh: Mesh) -> None:
     eventually(mesh.is_drained)
     logged = worker.lines("dead letter")
     assert sorted(each["message_id"] for each in logged) == sorted(names)
-    assert worker.process.process.poll() is None
-
-
-class Proxy:
-    """Stands between a worker and Redis, and loses the reply to one fetch when told to."""
-
-    def __init__(self, target: int) -> None:
-        self._target = target
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = cast(int, self._listener.getsockname()[1])
-        self.lose_fetch = False
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            inner, _ = self._listener.accept()
-            outer = socket.create_connection(("127.0.0.1", self._target))
-            threading.Thread(target=self._carry, args=(inner, outer), daemon=True).start()
-
-    def _carry(self, inner: socket.socket, outer: socket.socket) -> None:
-        lose = False
-        # A worker that crashes leaves its connections as they are.
-        with inner, outer, suppress(ConnectionError):
-            while True:
-                for side in select.select([inner, outer], [], [])[0]:
-                    data = side.recv(65536)
-                    if not data or (lose and side is outer):
-                        return
-                    if side is inner and self.lose_fetch and b"\r\nfetch\r\n" in data:
-                        self.lose_fetch = False
-                        lose = True
-                    (outer if side is inner else inner).sendall(data)
+    assert worker.process.is_running
 
 
 def test_a_lost_fetch_reply_loses_nothing(mesh: Mesh) -> None:
-    proxy = Proxy(mesh.redis.port)
-    worker = mesh.worker(SLUICE_REDIS_URL=f"redis://127.0.0.1:{proxy.port}/0")
+    proxy = RedisProxy(mesh.redis.port)
+    worker = mesh.worker(SLUICE_REDIS_URL=proxy.url)
     worker.start(supervised=True)
     eventually(worker.is_serving)
-    proxy.lose_fetch = True
+    proxy.lose(b"\r\nfetch\r\n", spared=EMPTY_REPLY)
     jobs = [a_job(start=time.time_ns() + 1000 * number) for number in range(6)]
     for job in jobs:
         mesh.enqueue(job)
@@ -723,7 +689,7 @@ def test_what_earlier_versions_queued_gets_through_to_the_service(
 ) -> None:
     """Each of these kept all the others from it."""
     service = real_alert_service
-    worker = mesh.worker(SLUICE_ALERT_TARGET=f"127.0.0.1:{service.port}")
+    worker = mesh.worker(SLUICE_ALERT_TARGET=service.address)
     large = RaiseAlertRequest(alert_id="large-alert", event_type="PII")
     large.payload.string_value = CANARY * 500_000
     for _ in range(50_000):

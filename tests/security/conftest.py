@@ -1,4 +1,4 @@
-"""One real mesh for the security checklist, on ports of its own."""
+"""Clients of the mesh for the security checklist."""
 
 from __future__ import annotations
 
@@ -9,17 +9,9 @@ import grpc
 import pytest
 
 from deploy.local.mesh import LocalMesh
-from tests.e2e.client import Client
+from tests.kit.client import Client
 from tests.security import slow
 from tests.security.wire import Exchange
-
-
-@pytest.fixture(scope="session")
-def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalMesh]:
-    mesh = LocalMesh.on_free_ports(tmp_path_factory.mktemp("security"))
-    mesh.start()
-    yield mesh
-    mesh.stop()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.e2e.client import Client
+from tests.kit.client import Client
 from tests.security import wire
 
 CONNECTIONS = 15

@@ -22,7 +22,9 @@ import redis
 
 from deploy.local.mesh import LocalMesh
 from job_store.keys import INTERACTIONS, ONLY, QUEUES
-from tests.e2e.client import JSON, Answer, Client, eventually
+from tests.kit.client import JSON, Answer, Client
+from tests.kit.spellings import spellings
+from tests.kit.waiting import eventually
 from tests.security import canary, wire
 from tests.security.calls import call
 from tests.security.wire import exchange, http2_get, request
@@ -298,7 +300,7 @@ def reflection_status(mesh: LocalMesh) -> grpc.StatusCode:
         return call(channel, "/grpc.reflection.v1alpha.ServerReflection/Info", b"").code()
 
 
-def drained(mesh: LocalMesh) -> bool | None:
+def drained(mesh: LocalMesh) -> bool:
     with redis.Redis.from_url(mesh.redis_url) as store:
         left = [
             key
@@ -308,7 +310,7 @@ def drained(mesh: LocalMesh) -> bool | None:
             )
             for key in store.scan_iter(pattern)
         ]
-        return True if not left and not store.hlen(ONLY.open_jobs) else None
+        return not left and not store.hlen(ONLY.open_jobs)
 
 
 @pytest.fixture(scope="module")
@@ -333,7 +335,7 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aftermath]:
         # Alerts of the gateway's refusals come a moment later; the last one is awaited.
         before = client.refused_at_edge()
         client.get("/the-last-of-them")
-        eventually(lambda: client.refused_at_edge() > before or None)
+        eventually(lambda: client.refused_at_edge() > before)
         rows = client.rows("verdict = 'rejected'")
         aftermath = Aftermath(
             reports=list(canary.files(mesh.settings.reports_dir)),
@@ -418,10 +420,10 @@ def test_no_secret_is_in_the_list_of_alerts(aftermath: Aftermath) -> None:
     assert canary.found([EMAIL, WORD], listed) == []
 
 
-@pytest.mark.parametrize("spelling", canary.spellings(EMAIL))
+@pytest.mark.parametrize("spelling", spellings(EMAIL))
 @pytest.mark.parametrize("place", ["alone", "within"])
 def test_the_search_finds_what_is_planted(tmp_path: Path, spelling: str, place: str) -> None:
-    content = canary.spellings(EMAIL)[spelling]
+    content = spellings(EMAIL)[spelling]
     (tmp_path / "some.log").write_bytes(content if place == "alone" else b"a\n" + content + b"\0z")
     assert f"some.log: {spelling}" in canary.found([WORD, EMAIL], canary.files(tmp_path))
 

@@ -14,7 +14,8 @@ from ulid import ULID
 
 from job_store.keys import ONLY
 from sluice.job.v1.job_pb2 import JobRecord
-from tests.e2e.client import Client, eventually
+from tests.kit.client import Client
+from tests.kit.waiting import eventually
 from tests.security import wire
 from tests.security.calls import call
 

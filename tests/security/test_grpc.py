@@ -9,8 +9,9 @@ import grpc
 import pytest
 
 from sluice.ingest.v1 import ingest_service_pb2 as ingest
+from tests.kit.error_details import error_info
 from tests.security import wire
-from tests.security.calls import call, reason_of
+from tests.security.calls import call
 
 BAD_UTF8 = [
     b"\xff",
@@ -45,7 +46,7 @@ def test_text_that_is_not_utf8_is_an_invalid_argument(either: grpc.Channel, text
     ):
         ended = call(either, method, data)
         assert ended.code() is grpc.StatusCode.INVALID_ARGUMENT, method
-        assert reason_of(ended) == "UNDECODABLE"
+        assert error_info(ended).reason == "UNDECODABLE"
         assert "CANARY" not in str(ended)
         assert "utf8" not in (ended.details() or "").lower()
 
@@ -58,7 +59,7 @@ def test_bytes_that_are_no_message_are_an_invalid_argument(
 ) -> None:
     ended = call(either, wire.SUBMIT, data)
     assert ended.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert reason_of(ended) == "UNDECODABLE"
+    assert error_info(ended).reason == "UNDECODABLE"
 
 
 @pytest.mark.parametrize("text", [*BAD_UTF8, None])
@@ -73,7 +74,7 @@ def test_a_stream_ends_with_a_status_of_ours(either: grpc.Channel, text: bytes |
         list(answers)
     ended: Any = caught.value
     assert ended.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert reason_of(ended) == "UNDECODABLE"
+    assert error_info(ended).reason == "UNDECODABLE"
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_nan_and_infinities_are_refused(either: grpc.Channel, eight_bytes: bytes
     value = wire.list_value([wire.number_value(eight_bytes)])
     ended = call(either, wire.SUBMIT, wire.submission(value))
     assert ended.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert reason_of(ended) == "INVALID_INPUT"
+    assert error_info(ended).reason == "INVALID_INPUT"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ def test_nan_and_infinities_are_refused(either: grpc.Channel, eight_bytes: bytes
 def test_a_value_that_json_does_not_have_is_refused(either: grpc.Channel, value: bytes) -> None:
     ended = call(either, wire.SUBMIT, wire.submission(value))
     assert ended.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert reason_of(ended) == "INVALID_INPUT"
+    assert error_info(ended).reason == "INVALID_INPUT"
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_depth_is_limited(either: grpc.Channel, depth: int, code: grpc.StatusCod
 def test_a_submission_of_more_than_1_mib_is_refused(either: grpc.Channel) -> None:
     ended = call(either, wire.SUBMIT, wire.submission(wire.text_value(b"word " * 400_000)))
     assert ended.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert reason_of(ended) == "INVALID_INPUT"
+    assert error_info(ended).reason == "INVALID_INPUT"
 
 
 def test_a_message_beyond_the_limit_is_resource_exhausted(either: grpc.Channel) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.client import JSON, Client
+from tests.kit.client import JSON, Client
 
 CHARACTERS = 1_000_000
 

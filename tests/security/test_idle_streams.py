@@ -12,13 +12,13 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from deploy.local.mesh import LocalMesh
 from sluice.alert.v1 import alert_service_pb2 as alerts
 from sluice.alert.v1.alert_service_pb2_grpc import AlertServiceStub
 from sluice.ingest.v1 import ingest_service_pb2 as ingest
 from sluice.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
-from tests.e2e.client import JSON, Client
-from tests.security.calls import reason_of
+from tests.kit.client import JSON, Client
+from tests.kit.error_details import error_info
+from tests.kit.meshes import running_mesh
 
 CONNECTIONS = 20
 STREAMS = 100
@@ -30,12 +30,9 @@ IDLE_SECONDS = 15
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    mesh = LocalMesh.on_free_ports(
-        tmp_path_factory.mktemp("idle"), {"SLUICE_STREAM_IDLE_SECONDS": str(IDLE_SECONDS)}
-    )
-    mesh.start()
-    yield Client(mesh)
-    mesh.stop()
+    environment = {"SLUICE_STREAM_IDLE_SECONDS": str(IDLE_SECONDS)}
+    with running_mesh(tmp_path_factory.mktemp("idle"), environment) as mesh:
+        yield Client(mesh)
 
 
 @pytest.fixture
@@ -75,7 +72,7 @@ async def reason(call: Any) -> str:
             pass
     except grpc.aio.AioRpcError as error:
         ended: Any = error
-        return reason_of(ended)
+        return str(error_info(ended).reason)
     return "OK"
 
 

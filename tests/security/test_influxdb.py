@@ -13,7 +13,7 @@ import pytest
 
 from deploy.local.credentials import credential_file
 from deploy.local.mesh import LocalMesh
-from tests.e2e.client import Client
+from tests.kit.client import Client
 from tests.security import canary
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.client import JSON, Answer, Client
+from tests.kit.client import JSON, Answer, Client
 
 SSN = "123-45-6789"
 

@@ -779,7 +779,7 @@ def test_an_odd_alert_breaks_no_list(path: Path) -> None:
     for number, time in enumerate(("0001-01-01T00:00:00Z", TIME, "9998-12-31T23:59:59.999999Z")):
         report = report_of(f"alert-{number:02}", time)
         report.alert.message = "\0\x1b[2J\U0001f4a9\u202e"
-        for _ in range(20_000):
+        for _ in range(5_000):
             report.alert.findings.add(detector="us_ssn", path="/data/" + "x" * 200)
         reports.write(report)
     del reports
@@ -793,7 +793,7 @@ def test_an_odd_alert_breaks_no_list(path: Path) -> None:
     assert [each.alert_id for each in seen] == ["alert-02", "alert-01", "alert-00"]
     for alert in seen:
         assert alert.cut
-        assert alert.finding_count == 20_000
+        assert alert.finding_count == 5_000
         assert 500 < len(alert.findings) < 2000
         assert alert.count == 1
         assert alert.last_time == alert.raise_time

@@ -42,13 +42,13 @@ def test_the_answer_to_a_batch_can_be_sent(path: str, accepted: int, rejected: i
     assert verdicts == [VERDICT_ACCEPTED] * accepted + [VERDICT_REJECTED] * rejected
     for each in answer.results[accepted:]:
         assert each.error.message == MESSAGE
-        assert "a" * 32 in str(each.error)
+        assert b"a" * 32 in each.error.SerializeToString()
 
 
 def test_each_of_many_refusals_names_a_field() -> None:
     results = _results([refusal_of("payment_card", "/data")] * 5000, lambda: "0" * 36)
     for each in results:
-        assert 'field: "/data"' in str(error_details(each.error).field_violations)
+        assert "/data" in [field.field for field in error_details(each.error).field_violations]
 
 
 def refusal_of(detector: str, path: str) -> CallError:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import http.client
 import json
-import time
-import urllib.parse
-import urllib.request
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from deploy.local.mesh import LocalMesh
 from deploy.local.supervision import Supervisor
-
-Seen = TypeVar("Seen")
+from tests.kit import influxdb, logs
+from tests.kit.waiting import eventually
 
 JSON = {"Content-Type": "application/json"}
 FINAL = {"TASK_STATE_SUCCEEDED", "TASK_STATE_FAILED"}
@@ -38,15 +35,6 @@ class Answer:
         """Return the error detail of a type such as ErrorInfo."""
         (found,) = [each for each in self.json["details"] if each["@type"].endswith(f".{kind}")]
         return found
-
-
-def eventually(look: Callable[[], Seen | None], seconds: float = 20.0) -> Seen:
-    """Return what `look` sees as soon as it sees something."""
-    deadline = time.monotonic() + seconds
-    while (seen := look()) is None:
-        assert time.monotonic() < deadline, "what was waited for did not come"
-        time.sleep(0.05)
-    return seen
 
 
 class Client:
@@ -100,23 +88,13 @@ class Client:
             task = self.task(task_id)
             return task if task and task["state"] in FINAL else None
 
-        return eventually(look, seconds)
+        # The gateway itself has to answer all the while.
+        return eventually(look, seconds, ignoring=())
 
     def rows(self, where: str) -> list[dict[str, Any]]:
         """Return the recorded interactions that fit an InfluxQL condition."""
-        query = urllib.parse.urlencode(
-            {"db": "logs", "q": f"SELECT * FROM interactions WHERE {where}", "epoch": "ns"}
-        )
-        request = urllib.request.Request(
-            f"{self.mesh.influx_url}/query?{query}", headers=self.mesh.influx_headers()
-        )
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            (result,) = json.load(answer)["results"]
-        return [
-            dict(zip(series["columns"], values, strict=True))
-            for series in result.get("series", [])
-            for values in series["values"]
-        ]
+        statement = f"SELECT * FROM interactions WHERE {where}"
+        return influxdb.query(self.mesh.influx_url, self.mesh.influx_headers(), statement)
 
     def reports(self) -> dict[str, Path]:
         """Return the report files by the id of their alert."""
@@ -134,13 +112,11 @@ class Client:
     def await_reports(self, count: int) -> None:
         """Wait until there are so many report files: late ones would disturb the next test."""
         folder = self.mesh.settings.reports_dir
-        eventually(lambda: len(list(folder.rglob("alert_*.txt"))) >= count or None, 60)
+        eventually(lambda: len(list(folder.rglob("alert_*.txt"))) >= count, 60)
 
     def log_lines(self, program: str, event: str) -> list[dict[str, Any]]:
         """Return a program's log lines about one event."""
-        path = self.mesh.supervisor.logs / f"{program}.log"
-        lines = [json.loads(line) for line in path.read_text().splitlines() if line[:1] == "{"]
-        return [line for line in lines if line.get("event") == event]
+        return logs.log_lines(self.mesh.supervisor.logs / f"{program}.log", event)
 
 
 def marker() -> str:

@@ -35,23 +35,24 @@ class Ending(Enum):
 class Loss:
     """One exchange to be lost: the next one whose request holds all of `marks`.
 
-    A reply that equals `spared` is passed on: the loss waits for one that matters.
+    A reply that begins with `spared` is passed on: the loss waits for one that matters.
     """
 
     marks: tuple[bytes, ...]
     lost: Lost
     ending: Ending
-    spared: bytes
+    spared: bytes | None
     struck: threading.Event = field(default_factory=threading.Event)
 
 
 class RedisProxy:
     """Passes Redis' protocol on, connection by connection, but for what it was told to lose."""
 
-    def __init__(self) -> None:
+    def __init__(self, upstream: int = 0) -> None:
         self._listener = socket.create_server((HOST, 0))
-        self.port: int = self._listener.getsockname()[1]
-        self.upstream = 0
+        self.url = f"redis://{HOST}:{self._listener.getsockname()[1]}/0"
+        self.upstream = upstream
+        """The port of the Redis behind it."""
         self.delays: tuple[bytes, float] | None = None
         """A mark, and the seconds by which replies to requests with it are late."""
         self._losses: list[Loss] = []
@@ -63,7 +64,7 @@ class RedisProxy:
         *marks: bytes,
         lost: Lost = Lost.REPLY,
         ending: Ending = Ending.RESET,
-        spared: bytes = b"",
+        spared: bytes | None = None,
     ) -> Loss:
         """Lose the next exchange whose request holds all of `marks`."""
         loss = Loss(marks, lost, ending, spared)
@@ -121,10 +122,10 @@ class RedisProxy:
                 reply = server.recv(CHUNK_BYTES)
                 if not reply:
                     return
-                if losing is not None and reply != losing.spared:
-                    self._end(losing, client)
-                    return
                 if losing is not None:
+                    if losing.spared is None or not reply.startswith(losing.spared):
+                        self._end(losing, client)
+                        return
                     with self._lock:
                         self._losses.append(losing)
                     losing = None
@@ -157,10 +158,11 @@ class InfluxProxy(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
+    def __init__(self, upstream: int = 0) -> None:
         super().__init__((HOST, 0), _InfluxHandler)
-        self.port: int = self.server_address[1]
-        self.upstream = 0
+        self.url = f"http://{HOST}:{self.server_address[1]}"
+        self.upstream = upstream
+        """The port of the InfluxDB behind it."""
         self.wrong_status = 0
         """The status of every answer to a write; 0 to pass them on."""
         self.only: bytes = b""
