@@ -13,7 +13,7 @@ from deploy.local import parts
 from deploy.local.demo import demo
 from deploy.local.mesh import LocalMesh, MeshError, link_command
 from deploy.local.settings import LocalSettings
-from mesh.console import outlive_the_reader
+from mesh.console import ignore_output_errors
 
 
 def up(mesh: LocalMesh, _name: str) -> None:
@@ -150,5 +150,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    outlive_the_reader()
+    ignore_output_errors()
     main()

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mesh.console import outlive_the_reader
+from mesh.console import ignore_output_errors
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
@@ -169,5 +169,5 @@ def _digest(*paths: Path) -> str:
 
 
 if __name__ == "__main__":
-    outlive_the_reader()
+    ignore_output_errors()
     main()

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, Field, SecretStr
+from pydantic_settings import SettingsConfigDict
 
 from deploy.local.bootstrap import ROOT
+from mesh.settings import LOOPBACK_NAMES, Settings
 
 HOST = "127.0.0.1"
-
-_OWN_HOSTS = ("localhost", HOST, "[::1]")
-"""What the gateway goes by in any case."""
 
 # They mean something in the configuration of the supervisor, Redis or InfluxDB.
 _UNFIT = re.compile(r'[%;#"\\\x00-\x1f\x7f\ud800-\udfff]')
@@ -37,7 +34,7 @@ _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,251}[a-z0-9])?")
 
 def _host_names(text: str) -> str:
     names = [name.strip().lower() for name in text.split(",")]
-    names = [name for name in names if name and name not in _OWN_HOSTS]
+    names = [name for name in names if name and name not in LOOPBACK_NAMES]
     if not all(_HOST_NAME.fullmatch(name) for name in names):
         raise ValueError(
             "Send host names without ports, `*`, brackets or a dot at the end, separated by commas."
@@ -48,10 +45,10 @@ def _host_names(text: str) -> str:
 HostNames = Annotated[str, AfterValidator(_host_names)]
 
 
-class LocalSettings(BaseSettings):
-    """Read from the environment; every variable is prefixed with SLUICE_. All is on loopback."""
+class LocalSettings(Settings):
+    """Every variable is prefixed with SLUICE_. Everything listens on loopback."""
 
-    model_config = SettingsConfigDict(env_prefix="SLUICE_", frozen=True, validate_default=True)
+    model_config = SettingsConfigDict(validate_default=True)
 
     state: StateFolder = ROOT / ".sluice"
     """Where data, logs and rendered configuration lie (SLUICE_STATE)."""
@@ -113,23 +110,6 @@ class LocalSettings(BaseSettings):
     (SLUICE_REDIS_FSYNC)."""
     redis_memory: Annotated[str, Field(pattern=r"^[1-9][0-9]*(mb|gb)$")] = "1gb"
     """Redis' maxmemory (SLUICE_REDIS_MEMORY)."""
-
-    @classmethod
-    def load(cls) -> Self:
-        """Read the settings from the environment.
-
-        Exits with a line for each variable that is wrong; a value, which may be a secret, is not
-        repeated.
-        """
-        try:
-            return cls()
-        except ValidationError as error:
-            sys.exit(
-                "\n".join(
-                    f"SLUICE_{'_'.join(map(str, each['loc'])).upper()}: {each['msg']}"
-                    for each in error.errors(include_input=False, include_url=False)
-                )
-            )
 
     def at(self, state: Path, ports: dict[str, int]) -> Self:
         """Return these settings for another mesh, with state, reports and ports of its own."""

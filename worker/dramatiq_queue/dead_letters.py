@@ -28,7 +28,7 @@ from job_store.queues import (
 )
 from job_store.records import COUNTS_KEY, OPEN_KEY
 from job_store.redis_client import connect
-from mesh.console import outlive_the_reader
+from mesh.console import ignore_output_errors
 from sluice.job.v1.job_pb2 import LogInteractions
 from sluice.queue.v1.envelope_pb2 import Envelope
 from worker.settings import WorkerSettings
@@ -199,5 +199,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    outlive_the_reader()
+    ignore_output_errors()
     sys.exit(main(sys.argv[1:]))

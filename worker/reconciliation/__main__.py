@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 import redis
 
 from job_store.redis_client import NotDurable, connect
-from mesh.console import outlive_the_reader
+from mesh.console import ignore_output_errors
 from worker.reconciliation.compare import Report, audit
 from worker.reconciliation.ledger import Ledger
 from worker.reconciliation.redis_snapshot import QueueReader
@@ -108,5 +108,5 @@ def _ago(text: str) -> float:
 
 
 if __name__ == "__main__":
-    outlive_the_reader()
+    ignore_output_errors()
     sys.exit(main(sys.argv[1:]))
