@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from alert_service.text import (
     MAX_INDENTED_BYTES,
     PAYLOAD_LINE,
-    Unreadable,
+    UnreadableReport,
     parse_alert,
     parse_whole,
     to_text,
@@ -107,16 +107,16 @@ def test_what_a_terminal_would_obey_is_escaped() -> None:
     [b"", b"{", b"[1]", b'{"alert": 3}', b"\xff", b'{"alert": {"alert_id": 7}}', b"[" * 100_000],
 )
 def test_what_is_no_report_is_unreadable(text: bytes) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableReport):
         parse_whole(text)
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableReport):
         parse_alert(text)
 
 
 def test_a_torn_report_is_not_whole() -> None:
     text = to_text(Report(alert=ALERT, payload=value_of({"a": [1, 2, 3]})))
     for end in range(len(text) - 2):
-        with pytest.raises(Unreadable):
+        with pytest.raises(UnreadableReport):
             parse_whole(text[:end])
 
 

@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mesh import server
 from mesh.errors import MAX_FIELDS, CallError, FieldError
+from mesh.handlers import Context, Service
 from mesh.health import Health, Unhealthy
 from mesh.settings import ProcessSettings
 from sluice.ingest.v1 import ingest_service_pb2 as ingest
@@ -38,7 +39,7 @@ class Misbehaving(IngestServiceServicer):
         self.work_seconds = 0.0
 
     async def Submit(
-        self, request: ingest.SubmitRequest, context: server.Context
+        self, request: ingest.SubmitRequest, context: Context
     ) -> ingest.SubmitResponse:
         await self.release.wait()
         if self.error is not None:
@@ -46,7 +47,7 @@ class Misbehaving(IngestServiceServicer):
         return ingest.SubmitResponse(message="taken")
 
     async def SubmitStream(
-        self, request_iterator: AsyncIterator[ingest.SubmitStreamRequest], context: server.Context
+        self, request_iterator: AsyncIterator[ingest.SubmitStreamRequest], context: Context
     ) -> AsyncIterator[ingest.SubmitStreamResponse]:
         async for _ in request_iterator:
             await asyncio.sleep(self.work_seconds)
@@ -54,7 +55,7 @@ class Misbehaving(IngestServiceServicer):
         if self.error is not None:
             raise self.error
 
-    async def note_undecodable(self, method: str, context: server.Context) -> None:
+    async def note_undecodable(self, method: str, context: Context) -> None:
         self.undecodable.append(method)
 
 
@@ -94,7 +95,7 @@ async def scene() -> AsyncIterator[Scene]:
         max_concurrent_watches=2,
         stream_idle_seconds=IDLE_SECONDS,
     )
-    service = server.Service(
+    service = Service(
         NAME,
         add_IngestServiceServicer_to_server,
         servicer,
