@@ -14,7 +14,7 @@ from typing import Self
 import grpc
 from pydantic import SecretStr
 
-from deploy.local import admin, parts, ports, programs
+from deploy.local import admin, parts, ports, probes, programs
 from deploy.local.bootstrap import ROOT
 from deploy.local.credentials import Role, authorization, credential_file, keep_credentials
 from deploy.local.settings import HOST, LocalSettings
@@ -24,7 +24,11 @@ HEALTHY_SECONDS = 60.0
 PORT_SECONDS = 1.0
 CHECK_SECONDS = 0.1
 
-ROOMS = ("alert_service", "api_gateway", "deploy", "ingest_service", "mesh", "protos", "worker")
+ROOMS = (
+    *("alert_service", "api_gateway", "deploy", "detection", "ingest_service", "job_store", "mesh"),
+    *("protos", "worker"),
+)
+"""The folders whose content is the version of the mesh."""
 VERSION = "version"
 PROGRAM_TEXTS = ("*.py", "*.lua", "envoy.yaml", "*.proto")
 
@@ -124,7 +128,7 @@ class LocalMesh:
 
     def warning(self) -> str | None:
         """Return what its owner should know of the mesh although it works, None if nothing."""
-        if self.settings.influx_url and programs.influx_is_open(self.settings):
+        if self.settings.influx_url and probes.influx_is_open(self.influx_url):
             return (
                 "Warning: the InfluxDB that SLUICE_INFLUX_URL names lets everybody in, a web page "
                 "in a browser too. Make users there, set auth-enabled, and name one who may write "
@@ -149,7 +153,7 @@ class LocalMesh:
             if time.monotonic() > deadline:
                 raise MeshError(complaint)
             time.sleep(CHECK_SECONDS)
-        for variable, probe in programs.named_servers(self.settings).items():
+        for variable, probe in probes.named_servers(self.settings).items():
             try:
                 probe()
             except Exception as error:
@@ -214,7 +218,7 @@ class LocalMesh:
 
     def _missing(self) -> list[str]:
         unhealthy = [name for name, state in self.health().items() if state != "healthy"]
-        if unhealthy or programs.gateway_sees_services(self.settings):
+        if unhealthy or probes.gateway_sees_services(self.settings):
             return unhealthy
         return ["api_gateway"]
 

@@ -1,48 +1,22 @@
-"""The programs of the local mesh: how each is started and how it is known to be well."""
+"""The programs of the local mesh: how each is configured, started and probed."""
 
 from __future__ import annotations
 
 import json
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-import grpc
-import redis
 import yaml
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from deploy.local import admin, gateway, parts
+from deploy.local import admin, gateway, parts, probes
 from deploy.local.bootstrap import ROOT
 from deploy.local.credentials import Role, credential_file, credentials_folder
 from deploy.local.influxd import DATABASE
+from deploy.local.probes import Probe
 from deploy.local.settings import HOST, LocalSettings
-
-PROBE_SECONDS = 2.0
-
-
-Probe = Callable[[], None]
-"""Returns when the program is well, raises when it is not."""
-
-REDIS_CONF = """\
-bind {host}
-port {port}
-protected-mode yes
-dir "{folder}"
-appendonly yes
-appendfsync {fsync}
-save ""
-maxmemory {memory}
-maxmemory-policy noeviction
-# The states of a second's jobs lie in one small hash, packed as long as it keeps within these.
-hash-max-listpack-entries 1000
-hash-max-listpack-value 128
-# A slow command would be kept with its arguments, and those hold payloads.
-slowlog-max-len 0
-"""
 
 INFLUX_CONF = """\
 reporting-disabled = true
@@ -138,37 +112,31 @@ def influx_environment(settings: LocalSettings, role: Role) -> dict[str, str]:
     }
 
 
-def influx_is_open(settings: LocalSettings) -> bool:
-    """Tell whether InfluxDB answers queries of anyone, web pages in a browser included."""
-    url = f"{influx_url(settings).rstrip('/')}/query?q=SHOW+DATABASES"
-    try:
-        _get(url)
-    except OSError:
-        return False
-    return True
+def redis_conf(settings: LocalSettings, folder: Path) -> str:
+    """Return the configuration of a Redis whose data lies in `folder`."""
+    # Of an option that is given twice, the last one counts.
+    return (ROOT / "deploy" / "redis.conf").read_text() + (
+        f"bind {HOST}\n"
+        f"port {settings.redis_port}\n"
+        "protected-mode yes\n"
+        f'dir "{folder}"\n'
+        f"appendfsync {settings.redis_fsync}\n"
+        f"maxmemory {settings.redis_memory}\n"
+    )
 
 
-def named_servers(settings: LocalSettings) -> dict[str, Probe]:
-    """Return how to probe the servers that are used instead of ones of our own, by variable."""
-    named: dict[str, Probe] = {}
-    if settings.redis_url:
-        named["SLUICE_REDIS_URL"] = _redis_probe(settings.redis_url)
-    if settings.influx_url:
-        named["SLUICE_INFLUX_URL"] = _http_probe(f"{settings.influx_url.rstrip('/')}/ping")
-    return named
+def influx_conf(settings: LocalSettings, folder: Path, has_users: bool = True) -> str:
+    """Return the configuration of an InfluxDB whose data lies in `folder`.
 
-
-def gateway_sees_services(settings: LocalSettings) -> bool:
-    """Tell whether the gateway has found every service behind it to be healthy.
-
-    It looks for itself, every half second, and answers 503 until then.
+    One that has no users lets everybody in.
     """
-    try:
-        told = admin.get(admin.socket_path(settings.state), "/clusters", PROBE_SECONDS)
-    except OSError:
-        return False
-    lines = told.decode().splitlines()
-    return all(line.endswith("::healthy") for line in lines if "::health_flags::" in line)
+    return INFLUX_CONF.format(
+        host=HOST,
+        port=settings.influx_port,
+        rpc_port=settings.influx_rpc_port,
+        folder=folder,
+        auth=str(has_users).lower(),
+    )
 
 
 def _redis(settings: LocalSettings) -> list[Program]:
@@ -176,20 +144,13 @@ def _redis(settings: LocalSettings) -> list[Program]:
         return []
     folder = settings.state / "redis"
     path = settings.state / "config" / "redis.conf"
-    text = REDIS_CONF.format(
-        host=HOST,
-        port=settings.redis_port,
-        folder=folder,
-        fsync=settings.redis_fsync,
-        memory=settings.redis_memory,
-    )
     return [
         Program(
             "redis",
             10,
             [str(parts.redis_server()), str(path)],
-            _redis_probe(redis_url(settings)),
-            files={path: text},
+            partial(probes.check_redis, redis_url(settings)),
+            files={path: redis_conf(settings, folder)},
             folders=(folder,),
         )
     ]
@@ -200,13 +161,6 @@ def _influxdb(settings: LocalSettings, say: Callable[[str], None]) -> list[Progr
         return []
     folder = settings.state / "influxdb"
     path = settings.state / "config" / "influxdb.conf"
-    text = INFLUX_CONF.format(
-        host=HOST,
-        port=settings.influx_port,
-        rpc_port=settings.influx_rpc_port,
-        folder=folder,
-        auth="true",
-    )
     influxd = str(parts.go_program(parts.INFLUXD, say))
     credentials = str(credentials_folder(settings))
     start = [sys.executable, "-m", "deploy.local.influxd"]
@@ -215,8 +169,8 @@ def _influxdb(settings: LocalSettings, say: Callable[[str], None]) -> list[Progr
             "influxdb",
             20,
             [*start, influxd, str(path), str(folder), credentials],
-            _http_probe(f"{influx_url(settings)}/ping"),
-            files={path: text},
+            partial(probes.check_http, f"{influx_url(settings)}/ping"),
+            files={path: influx_conf(settings, folder)},
             folders=(folder,),
         )
     ]
@@ -285,7 +239,11 @@ def _python(
 
     def remark() -> str:
         return "; ".join(
-            [each for service, each in (remarks or {}).items() if not _serves(port, service)]
+            [
+                each
+                for service, each in (remarks or {}).items()
+                if not probes.is_serving(port, service)
+            ]
         )
 
     own = {
@@ -297,7 +255,7 @@ def _python(
         name,
         rank,
         [sys.executable, "-m", room],
-        _grpc_probe(port),
+        partial(probes.check_grpc, port),
         own | environment,
         remark=remark,
     )
@@ -332,7 +290,7 @@ def _gateway(settings: LocalSettings) -> Program:
         *("--log-level", "warning"),
         "--disable-hot-restart",
     ]
-    probe = _http_probe(f"http://{HOST}:{settings.admin_port}/ready")
+    probe = partial(probes.check_http, f"http://{HOST}:{settings.admin_port}/ready")
     return Program(
         "api_gateway",
         60,
@@ -341,44 +299,3 @@ def _gateway(settings: LocalSettings) -> Program:
         files={path: json.dumps(rendered, indent=1)},
         folders=(admin_socket.parent,),
     )
-
-
-def _redis_probe(url: str) -> Probe:
-    def probe() -> None:
-        with redis.Redis.from_url(url, socket_timeout=PROBE_SECONDS) as client:
-            client.ping()
-
-    return probe
-
-
-def _http_probe(url: str) -> Probe:
-    def probe() -> None:
-        _get(url)
-
-    return probe
-
-
-def _get(url: str) -> None:
-    """Do nothing when all is well there. Raises OSError."""
-    try:
-        with urllib.request.urlopen(url, timeout=PROBE_SECONDS):
-            pass
-    except urllib.error.HTTPError as error:
-        # It is an answer with a connection, and Python 3.14 warns when that stays open.
-        error.close()
-        raise
-
-
-def _grpc_probe(port: int) -> Probe:
-    def probe() -> None:
-        if not _serves(port):
-            raise ConnectionError("not serving")
-
-    return probe
-
-
-def _serves(port: int, service: str = "") -> bool:
-    with grpc.insecure_channel(f"{HOST}:{port}") as channel:
-        request = health_pb2.HealthCheckRequest(service=service)
-        answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=PROBE_SECONDS)
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
