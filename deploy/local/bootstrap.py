@@ -158,7 +158,7 @@ def _contracts() -> str:
     protos = ROOT / "protos"
     sources = sorted([*protos.glob("sluice/**/*.proto"), protos / "generate.py"])
     # The generator of a later Python may be a later one, whose stubs the earlier runtime refuses.
-    return f"{PYTHON} {_digest(*sources, REQUIREMENTS / 'dev.txt')}"
+    return f"{PYTHON} {_digest(*sources, REQUIREMENTS / 'dev.txt', ROOT / 'pyproject.toml')}"
 
 
 def _digest(*paths: Path) -> str:
