@@ -55,7 +55,7 @@ pprof-auth-enabled = true
 class Program:
     """One supervised program. Started in the order of `rank`, stopped in the reverse.
 
-    `files` and `folders` have to be there before it starts: texts by path, and where its data lies.
+    `files` (texts by path) and `folders` (for its data) must exist before it starts.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Program:
     files: Mapping[Path, str] = field(default_factory=dict)
     folders: tuple[Path, ...] = ()
     remark: Callable[[], str] = str
-    """Returns what a healthy program says of itself besides, mostly nothing. Raises RpcError."""
+    """Returns a remark about a healthy program, mostly an empty one. Raises grpc.RpcError."""
 
 
 def all_programs(
@@ -76,8 +76,8 @@ def all_programs(
 ) -> list[Program]:
     """Return every program of the mesh that `settings` describe.
 
-    `say` is told of parts that have to be built; `environment` is added to that of every Python
-    process. Raises parts.PartMissing.
+    `say` is called for each part that has to be built; `environment` is added to that of every
+    Python process. Raises parts.PartMissing.
     """
     extra = dict(environment or {})
     return [
@@ -91,17 +91,17 @@ def all_programs(
 
 
 def redis_url(settings: LocalSettings) -> str:
-    """Return where Redis is: the one started here, or the one that was named."""
+    """Return the URL of Redis: the one started here, or the one that the settings name."""
     return settings.redis_url or f"redis://{HOST}:{settings.redis_port}/0"
 
 
 def influx_url(settings: LocalSettings) -> str:
-    """Return where InfluxDB is: the one started here, or the one that was named."""
+    """Return the URL of InfluxDB: the one started here, or the one that the settings name."""
     return settings.influx_url or f"http://{HOST}:{settings.influx_port}"
 
 
 def influx_environment(settings: LocalSettings, role: Role) -> dict[str, str]:
-    """Return the variables that lead a process to InfluxDB; secrets stay in their file."""
+    """Return the variables with which a process uses InfluxDB; secrets stay in their file."""
     path = credential_file(settings, role)
     return {
         "SLUICE_INFLUX_URL": influx_url(settings),
@@ -180,7 +180,7 @@ def _workers(settings: LocalSettings, extra: Mapping[str, str]) -> list[Program]
     return [
         _python(
             "worker",
-            "worker" if settings.worker_processes == 1 else f"worker-{number + 1}",
+            name,
             30,
             settings.worker_grpc_port + number,
             settings.worker_metrics_port + number,
@@ -191,7 +191,7 @@ def _workers(settings: LocalSettings, extra: Mapping[str, str]) -> list[Program]
                 **extra,
             },
         )
-        for number in range(settings.worker_processes)
+        for number, name in enumerate(_names("worker", settings.worker_processes))
     ]
 
 
@@ -211,7 +211,7 @@ def _ingest_services(settings: LocalSettings, extra: Mapping[str, str]) -> list[
     return [
         _python(
             "ingest_service",
-            "ingest_service" if settings.ingest_processes == 1 else f"ingest_service-{number + 1}",
+            name,
             50,
             settings.ingest_grpc_port + number,
             settings.ingest_metrics_port + number,
@@ -222,8 +222,12 @@ def _ingest_services(settings: LocalSettings, extra: Mapping[str, str]) -> list[
             },
             {"sluice.policy": "the policy file is not taken"},
         )
-        for number in range(settings.ingest_processes)
+        for number, name in enumerate(_names("ingest_service", settings.ingest_processes))
     ]
+
+
+def _names(room: str, count: int) -> list[str]:
+    return [room] if count == 1 else [f"{room}-{number + 1}" for number in range(count)]
 
 
 def _python(
@@ -235,7 +239,7 @@ def _python(
     environment: dict[str, str],
     remarks: Mapping[str, str] | None = None,
 ) -> Program:
-    """`remarks` are what it means when one of its further health services does not serve."""
+    """Return a process of ours; `remarks` say what it means when a health service of it is bad."""
 
     def remark() -> str:
         return "; ".join(

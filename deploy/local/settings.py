@@ -1,4 +1,4 @@
-"""Settings of the local mesh: which ports, how many processes, where its data lies."""
+"""Settings of the local mesh: ports, numbers of processes, folders and named servers."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from mesh.settings import LOOPBACK_NAMES, Settings
 
 HOST = "127.0.0.1"
 
-# They mean something in the configuration of the supervisor, Redis or InfluxDB.
-_UNFIT = re.compile(r'[%;#"\\\x00-\x1f\x7f\ud800-\udfff]')
+# These have a meaning in the configuration of the supervisor, Redis or InfluxDB.
+_UNSAFE = re.compile(r'[%;#"\\\x00-\x1f\x7f\ud800-\udfff]')
 
 
-def _fit(path: Path) -> Path:
-    if _UNFIT.search(str(path)):
+def _require_safe(path: Path) -> Path:
+    if _UNSAFE.search(str(path)):
         raise ValueError('Name a folder whose path is UTF-8 without any of %, ;, #, " and \\.')
     return path
 
 
 Folder = Annotated[Path, AfterValidator(Path.resolve)]
-StateFolder = Annotated[Folder, AfterValidator(_fit)]
+StateFolder = Annotated[Folder, AfterValidator(_require_safe)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -51,7 +51,7 @@ class LocalSettings(Settings):
     model_config = SettingsConfigDict(validate_default=True)
 
     state: StateFolder = ROOT / ".sluice"
-    """Where data, logs and rendered configuration lie (SLUICE_STATE)."""
+    """Folder for data, logs and rendered configuration (SLUICE_STATE)."""
     reports_dir: Folder = ROOT / "alert_service" / "error_reports"
     """Where the alert service writes its reports (SLUICE_REPORTS_DIR)."""
 
@@ -81,8 +81,8 @@ class LocalSettings(Settings):
     """First of the workers' metrics ports (SLUICE_WORKER_METRICS_PORT)."""
 
     hosts: HostNames = ""
-    """Names that the gateway goes by beside localhost, 127.0.0.1 and [::1], separated by commas, as
-    host of a call and of a page that calls (SLUICE_HOSTS)."""
+    """Host names of the gateway besides localhost, 127.0.0.1 and [::1], separated by commas. Calls
+    may be to these names, and from pages served under them (SLUICE_HOSTS)."""
 
     ingest_processes: Count = 1
     """Ingest processes behind the gateway (SLUICE_INGEST_PROCESSES)."""
@@ -103,7 +103,7 @@ class LocalSettings(Settings):
     """What the named InfluxDB lets the worker write with: a token of 2.x, `user:password` of 1.8,
     or nothing (SLUICE_INFLUX_TOKEN)."""
     influx_read_token: SecretStr = Field(SecretStr(""), exclude=True)
-    """What it lets the audit, the demo and `influx` read with, should that be another
+    """What it lets the audit, the demo and `influx` read with, if that is another
     (SLUICE_INFLUX_READ_TOKEN)."""
     redis_fsync: Literal["always", "everysec"] = "always"
     """Redis' appendfsync: always, or everysec to risk the last second for less disk work
@@ -112,7 +112,7 @@ class LocalSettings(Settings):
     """Redis' maxmemory (SLUICE_REDIS_MEMORY)."""
 
     def at(self, state: Path, ports: dict[str, int]) -> Self:
-        """Return these settings for another mesh, with state, reports and ports of its own."""
+        """Return these settings for another mesh, with its own state, reports and ports."""
         own = {"state": state, "reports_dir": state / "error_reports"}
         return self.model_copy(update=own | ports)
 
