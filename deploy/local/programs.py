@@ -45,7 +45,7 @@ store-enabled = false
 bind-address = "{host}:{port}"
 log-enabled = false
 auth-enabled = {auth}
-# Together these two keep all of /debug, the counters included, to the admin.
+# With both, all of /debug, including the counters, is only for the admin.
 pprof-enabled = {auth}
 pprof-auth-enabled = true
 """
