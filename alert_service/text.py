@@ -63,15 +63,6 @@ def parse_alert(text: bytes) -> Alert:
         raise UnreadableReport from None
 
 
-def parse_whole(text: bytes) -> Alert:
-    """Return the alert from the text of a whole report. Raises UnreadableReport when it is torn."""
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        raise UnreadableReport from None
-    return parse_alert(text)
-
-
 def _plain(value: Value) -> Any:
     """Return `value` as json prints it. The library's own conversion refuses NaN."""
     kind = value.WhichOneof("kind")

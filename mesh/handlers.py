@@ -7,6 +7,7 @@ import math
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn
 
 import grpc
@@ -19,6 +20,8 @@ log = logger("mesh.handlers")
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Undecodable = Callable[[str, Context], Awaitable[None]]
+Read = Callable[[Any], Any]
+"""Makes of what gRPC received what a servicer takes: a message, or a stream of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +98,7 @@ class HandlerWrapper:
 
     def __init__(self, server: grpc.aio.Server, limits: CallLimits, service: Service) -> None:
         self._server = server
-        self._calls = limits.calls
-        self._streams = limits.streams
-        self._watches = limits.watches
+        self._limits = limits
         self._service = service
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
@@ -112,64 +113,41 @@ class HandlerWrapper:
         self._server.add_generic_rpc_handlers((generic,))
 
     def _wrap(self, name: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
-        decode = handler.request_deserializer
         encode = handler.response_serializer
+        message = partial(_decoded, handler.request_deserializer)
+        messages = partial(self._requests, handler.request_deserializer)
+        limits = self._limits
         if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(
-                self._unary_unary(name, decode, handler.unary_unary), None, encode
-            )
+            call = self._answer_once(name, handler.unary_unary, message, limits.calls)
+            return grpc.unary_unary_rpc_method_handler(call, None, encode)
         if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(
-                self._unary_stream(name, decode, handler.unary_stream), None, encode
-            )
+            call = self._answer_stream(name, handler.unary_stream, message, limits.watches)
+            return grpc.unary_stream_rpc_method_handler(call, None, encode)
         if handler.stream_unary:
-            return grpc.stream_unary_rpc_method_handler(
-                self._stream_unary(name, decode, handler.stream_unary), None, encode
-            )
-        return grpc.stream_stream_rpc_method_handler(
-            self._stream_stream(name, decode, handler.stream_stream), None, encode
-        )
+            call = self._answer_once(name, handler.stream_unary, messages, limits.streams)
+            return grpc.stream_unary_rpc_method_handler(call, None, encode)
+        call = self._answer_stream(name, handler.stream_stream, messages, limits.streams)
+        return grpc.stream_stream_rpc_method_handler(call, None, encode)
 
-    def _unary_unary(self, name: str, decode: Any, behaviour: Any) -> Any:
-        async def call(data: bytes, context: Context) -> Any:
+    def _answer_once(self, name: str, behaviour: Any, read: Read, limit: CallLimit) -> Any:
+        async def call(received: Any, context: Context) -> Any:
             try:
-                with self._calls:
-                    return await behaviour(_decoded(decode, data), context)
+                with limit:
+                    return await behaviour(read(received), context)
             except Exception as error:
-                del data  # see _end
+                del received  # see _end
                 await self._end(name, context, error)
 
         return call
 
-    def _unary_stream(self, name: str, decode: Any, behaviour: Any) -> Any:
-        async def call(data: bytes, context: Context) -> AsyncIterator[Any]:
+    def _answer_stream(self, name: str, behaviour: Any, read: Read, limit: CallLimit) -> Any:
+        async def call(received: Any, context: Context) -> AsyncIterator[Any]:
             try:
-                with self._watches:
-                    async for response in behaviour(_decoded(decode, data), context):
+                with limit:
+                    async for response in behaviour(read(received), context):
                         yield response
             except Exception as error:
-                del data  # see _end
-                await self._end(name, context, error)
-
-        return call
-
-    def _stream_unary(self, name: str, decode: Any, behaviour: Any) -> Any:
-        async def call(stream: AsyncIterator[bytes], context: Context) -> Any:
-            try:
-                with self._streams:
-                    return await behaviour(self._requests(decode, stream), context)
-            except Exception as error:
-                await self._end(name, context, error)
-
-        return call
-
-    def _stream_stream(self, name: str, decode: Any, behaviour: Any) -> Any:
-        async def call(stream: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
-            try:
-                with self._streams:
-                    async for response in behaviour(self._requests(decode, stream), context):
-                        yield response
-            except Exception as error:
+                del received  # see _end
                 await self._end(name, context, error)
 
         return call
