@@ -7,7 +7,7 @@ RUN := PYTHONPATH=.:protos/gen .venv/bin/python
 .PHONY: help install up down status logs demo audit deadletters clean tools unit test test-influx2 faults fuzz \
   check wheels format generate wheel scorecard bench capacity lock
 
-# The mesh that is up tells where its Redis and InfluxDB are.
+# Passes the addresses of Redis and InfluxDB of the mesh that is up.
 WITH_MESH = addresses=$$($(RUN) -c 'from deploy.local.mesh import LocalMesh; \
   from deploy.local.settings import LocalSettings; settings = LocalSettings.load(); \
   mesh = LocalMesh.that_runs(settings.state) or LocalMesh(settings); \
@@ -58,7 +58,7 @@ unit: install ## run the tests that need no mesh; takes a minute
 test: tools ## run every test, on a mesh of its own (PART=e2e: one folder of tests/)
 	@$(RUN) -m pytest $(if $(PART),tests/$(PART))
 
-# Builds it first, which needs Rust and clang; no part of `make test`.
+# Not part of `make test`: it first builds InfluxDB 2.7, which needs Rust and clang.
 test-influx2: tools ## run the end-to-end tests on InfluxDB 2.7
 	@$(RUN) -m tests.e2e.influx2
 	@SLUICE_E2E_INFLUX2=yes $(RUN) -m pytest tests/e2e

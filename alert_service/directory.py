@@ -1,7 +1,6 @@
 """A directory of reports: opened once, held by one process, entered by file descriptor.
 
-Nothing is reached by a path of several parts, no symbolic link is followed, nothing is overwritten
-but by replace().
+No path of several parts is used, no symbolic link is followed, and only replace() overwrites.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ _CHUNK_BYTES = 64 * 1024
 
 
 class Directory:
-    """An open directory, held until release(), closed when the last thread lets go of it.
+    """An open directory, locked until release(), closed when nothing refers to it any more.
 
     Creates it when it is missing. Raises OSError when that or opening it fails, Unhealthy while
-    another process holds it.
+    another process has it locked.
     """
 
     def __init__(self, path: Path) -> None:
@@ -31,19 +30,19 @@ class Directory:
         path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
             path.mkdir(mode=0o700)
-        self._take(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        self._hold(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
 
-    def within(self, name: str) -> Directory:
-        """Open the directory of this name in here, which may be no link. Raises as for this one."""
+    def subdirectory(self, name: str) -> Directory:
+        """Open the directory of this name in this one; it may be no link. Raises as above."""
         with suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=self._descriptor)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         inner = Directory.__new__(Directory)
         inner._path = self._path / name
-        inner._take(os.open(name, flags, dir_fd=self._descriptor))
+        inner._hold(os.open(name, flags, dir_fd=self._descriptor))
         return inner
 
-    def _take(self, descriptor: int) -> None:
+    def _hold(self, descriptor: int) -> None:
         self._descriptor = descriptor
         weakref.finalize(self, os.close, descriptor)
         if os.fstat(descriptor).st_uid == os.geteuid():
@@ -54,22 +53,22 @@ class Directory:
             raise Unhealthy("another process keeps its reports in this directory") from None
 
     def release(self) -> None:
-        """Let it be opened anew, at once; who still uses this one may finish."""
+        """Unlock it, so that it can be opened again at once; who still uses this one may finish."""
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def is_in_place(self) -> bool:
         """Return whether this is still the directory at its path."""
         try:
-            there = os.stat(self._path)  # noqa: PTH116
+            current = os.stat(self._path)  # noqa: PTH116
         except (FileNotFoundError, NotADirectoryError):
             return False
-        return os.path.samestat(there, os.fstat(self._descriptor))
+        return os.path.samestat(current, os.fstat(self._descriptor))
 
     def sync(self) -> None:
-        """Make all names durable. Raises OSError."""
+        """Make the names of all files durable. Raises OSError."""
         os.fsync(self._descriptor)
 
-    def holds(self, name: str) -> bool:
+    def has_file(self, name: str) -> bool:
         """Return whether there is a regular file of this name. Raises OSError."""
         try:
             found = os.lstat(name, dir_fd=self._descriptor)
@@ -78,7 +77,7 @@ class Directory:
         return stat.S_ISREG(found.st_mode)
 
     def create(self, name: str, content: bytes, durable: bool = True) -> None:
-        """Write a new file. Durable is its content; its name is so after sync().
+        """Write a new file. Its content is durable then, its name after sync().
 
         Raises FileExistsError when there is anything of this name, OSError.
         """
@@ -120,7 +119,7 @@ class Directory:
         )
 
     def replace(self, name: str, new_name: str) -> None:
-        """Put a file in the place of another one, in one step. Raises OSError."""
+        """Rename a file, replacing any of the new name, in one step. Raises OSError."""
         os.replace(name, new_name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
 
     def remove(self, name: str) -> None:
@@ -129,7 +128,7 @@ class Directory:
             os.unlink(name, dir_fd=self._descriptor)
 
     def files(self) -> Iterator[tuple[str, int, int]]:
-        """Give name, size and time of writing (microseconds since 1970) of every regular file."""
+        """Yield name, size and time of writing (microseconds since 1970) of every regular file."""
         with os.scandir(self._descriptor) as entries:
             for entry in entries:
                 if entry.is_file(follow_symlinks=False):

@@ -1,32 +1,22 @@
-"""Who a caller is, and what it may say of an alert: the mesh more than anyone outside."""
+"""What a caller from outside the mesh may say of an alert."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import Any
 
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
 
-# No id from within the mesh begins like that.
+# No id that the mesh itself makes begins like that.
 _PREFIX = "ext-"
 
 
-def gateway_id(metadata: Any) -> str | None:
-    """Return the gateway's id of a call, or None when the call came from within the mesh.
+def restrict_external(request: RaiseAlertRequest, hmac_key: bytes) -> None:
+    """Change a request from outside to the alert that its sender may raise.
 
-    The gateway sets it on every call that it passes on. Within the mesh nobody does.
-    """
-    return next((str(value) for key, value in metadata or () if key == "x-request-id"), None)
-
-
-def take_from_outside(request: RaiseAlertRequest, key: bytes) -> None:
-    """Make of what an outsider sent the alert that it may raise.
-
-    Its `alert_id` only makes repeats harmless. The identity is derived from that and from all that
-    was sent, by a key that nobody outside has: so nobody can take the identity of another's alert,
-    before or after it was raised, and two who chose one id have an alert each. What only the mesh
-    may say is passed over.
+    Fields that only the mesh may set are cleared. `alert_id` becomes an HMAC of it and of all that
+    was sent, with a key that nobody outside has: a repeated call has the same id, but nobody can
+    take the id of another's alert, and two callers who chose the same one get an alert each.
     """
     request.ClearField("at_edge")
     request.ClearField("client")
@@ -36,4 +26,4 @@ def take_from_outside(request: RaiseAlertRequest, key: bytes) -> None:
     request.ClearField("detectors")
     if request.alert_id:
         content = request.SerializeToString(deterministic=True)
-        request.alert_id = _PREFIX + hmac.new(key, content, hashlib.sha256).hexdigest()[:40]
+        request.alert_id = _PREFIX + hmac.new(hmac_key, content, hashlib.sha256).hexdigest()[:40]

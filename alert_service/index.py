@@ -1,7 +1,7 @@
 """An index of the reports in SQLite, to list and find them without reading them all.
 
-The files are what counts: the index is brought in step with them whenever the directory is opened,
-and made anew when it is missing, damaged or of another version. It holds no payload.
+The files are what counts: the index is synchronized with them whenever the directory is opened, and
+made anew when it is missing, damaged or of another version. It holds no payload.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from alert_service.names import Place
+from alert_service.names import ReportKey
 from alert_service.validation import is_name
 from mesh.logs import logger
 from sluice.alert.v1.alert_service_pb2 import Alert
@@ -52,12 +52,12 @@ _NEWEST_FIRST = "ORDER BY moment DESC, at_edge DESC LIMIT ?"
 
 
 class Row(NamedTuple):
-    """One report in the index. What was changed by somebody has no alert.
+    """One report in the index; one that somebody has changed and cannot be read has no alert.
 
     `written` is when its file was written, in microseconds since 1970.
     """
 
-    place: Place
+    key: ReportKey
     size: int
     written: int
     alert: Alert | None
@@ -71,8 +71,8 @@ class Total(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Conditions:
-    """Which alerts to list: all that are given hold. Times are moments."""
+class Filter:
+    """Which alerts to list: those that fulfil all conditions given. Times are moments."""
 
     event_type: str = ""
     detector: str = ""
@@ -86,8 +86,8 @@ class Index:
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / NAME
-        self._lock = threading.Lock()
-        self._reading = threading.Lock()
+        self._write_lock = threading.Lock()
+        self._read_lock = threading.Lock()
         if not self._is_usable():
             for path in self._files():
                 path.unlink(missing_ok=True)
@@ -107,92 +107,92 @@ class Index:
         }
 
     def close(self) -> None:
-        """Close the index; whoever still uses it gets an error."""
-        with self._lock, self._reading:
+        """Close the index; who still uses it gets an error."""
+        with self._write_lock, self._read_lock:
             _close(self._reader, self._writer)
 
-    def sizes(self) -> Mapping[Place, int]:
+    def sizes(self) -> Mapping[ReportKey, int]:
         """Return the size of every report in bytes."""
-        with self._lock:
+        with self._write_lock:
             rows = self._writer.execute("SELECT moment, at_edge, size FROM reports").fetchall()
-        return {Place(moment, bool(at_edge)): size for moment, at_edge, size in rows}
+        return {ReportKey(moment, bool(at_edge)): size for moment, at_edge, size in rows}
 
-    def find(self, alert_id: str) -> Place | None:
-        """Return where the report of an alert lies."""
-        with self._lock:
+    def find(self, alert_id: str) -> ReportKey | None:
+        """Return the key of the report of an alert, None when there is none."""
+        with self._write_lock:
             row = self._writer.execute(
                 "SELECT moment, at_edge FROM reports WHERE alert_id = ? ORDER BY moment LIMIT 1",
                 (alert_id,),
             ).fetchone()
-        return None if row is None else Place(row[0], bool(row[1]))
+        return None if row is None else ReportKey(row[0], bool(row[1]))
 
-    def has(self, place: Place) -> bool:
-        """Return whether there is a report at this place."""
-        with self._lock:
-            return self._size(place) is not None
+    def has(self, key: ReportKey) -> bool:
+        """Return whether there is a report with this key."""
+        with self._write_lock:
+            return self._size(key) is not None
 
     def total(self, at_edge: bool) -> Total:
         """Return how many reports there are in one of the directories."""
         return self._totals[at_edge]
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Add reports, in one step; a row for the same place is replaced."""
-        with self._lock, self._writer:
+        """Add reports, in one step; rows with the same key are replaced."""
+        with self._write_lock, self._writer:
             for row in rows:
-                self._delete(row.place)
+                self._delete(row.key)
                 self._writer.execute(
                     "INSERT INTO reports VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _values(row)
                 )
-                self._count(row.place, 1, row.size)
+                self._count(row.key, 1, row.size)
 
-    def remove(self, places: Iterable[Place]) -> None:
+    def remove(self, keys: Iterable[ReportKey]) -> None:
         """Remove reports, in one step."""
-        with self._lock, self._writer:
-            for place in places:
-                self._delete(place)
+        with self._write_lock, self._writer:
+            for key in keys:
+                self._delete(key)
 
-    def before(self, place: Place | None, most: int, conditions: Conditions) -> Sequence[Place]:
-        """Return up to `most` places before `place`, or the last ones, newest first."""
-        where, values = _where(conditions)
-        if place is not None:
+    def before(self, key: ReportKey | None, most: int, wanted: Filter) -> Sequence[ReportKey]:
+        """Return up to `most` wanted keys before `key`, or the last ones, newest first."""
+        where, values = _where(wanted)
+        if key is not None:
             where.append("(moment, at_edge) < (?, ?)")
-            values += place
+            values += key
         tests = " AND ".join(where)
         # Of what a caller sent, nothing is in the text of the query.
         query = f"SELECT moment, at_edge FROM reports WHERE {tests} {_NEWEST_FIRST}"  # noqa: S608
-        with self._reading:
+        with self._read_lock:
             rows = self._reader.execute(query, (*values, most)).fetchall()
-        return [Place(moment, bool(at_edge)) for moment, at_edge in rows]
+        return [ReportKey(moment, bool(at_edge)) for moment, at_edge in rows]
 
-    def oldest(self, at_edge: bool, before: int | None, most: int) -> Sequence[Place]:
-        """Return the places of the reports that were written first, before a time when given.
+    def oldest(self, at_edge: bool, before: int | None, most: int) -> Sequence[ReportKey]:
+        """Return up to `most` keys of reports, those written first, before a time when given.
 
         An alert may be about something that happened long before it came.
         """
         end = 2**63 - 1 if before is None else before
-        with self._lock:
+        with self._write_lock:
             rows = self._writer.execute(
                 "SELECT moment FROM reports WHERE at_edge = ? AND written < ? "
                 "ORDER BY written LIMIT ?",
                 (at_edge, end, most),
             ).fetchall()
-        return [Place(moment, at_edge) for (moment,) in rows]
+        return [ReportKey(moment, at_edge) for (moment,) in rows]
 
-    def _size(self, place: Place) -> int | None:
+    def _size(self, key: ReportKey) -> int | None:
         row = self._writer.execute(
-            "SELECT size FROM reports WHERE moment = ? AND at_edge = ?", place
+            "SELECT size FROM reports WHERE moment = ? AND at_edge = ?", key
         ).fetchone()
         return None if row is None else int(row[0])
 
-    def _delete(self, place: Place) -> None:
-        size = self._size(place)
+    def _delete(self, key: ReportKey) -> None:
+        size = self._size(key)
         if size is not None:
-            self._writer.execute("DELETE FROM reports WHERE moment = ? AND at_edge = ?", place)
-            self._count(place, -1, -size)
+            self._writer.execute("DELETE FROM reports WHERE moment = ? AND at_edge = ?", key)
+            self._count(key, -1, -size)
 
-    def _count(self, place: Place, count: int, size: int) -> None:
-        total = self._totals[place.at_edge]
-        self._totals[place.at_edge] = Total(total.reports + count, total.bytes + size)
+    def _count(self, key: ReportKey, count: int, size: int) -> None:
+        total = self._totals[key.at_edge]
+        self._totals[key.at_edge] = Total(total.reports + count, total.bytes + size)
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self._path, check_same_thread=False, isolation_level="IMMEDIATE")
@@ -224,23 +224,23 @@ def _close(*databases: sqlite3.Connection) -> None:
 def _values(row: Row) -> tuple[Any, ...]:
     alert = row.alert
     if alert is None:
-        return (*row.place, row.size, row.written, None, None, None, None)
+        return (*row.key, row.size, row.written, None, None, None, None)
     found = {*alert.detectors, *[each.detector for each in alert.findings]}
     detectors = filter(is_name, found)
     return (
-        *(*row.place, row.size, row.written, alert.alert_id, alert.event_type, alert.source),
+        *(*row.key, row.size, row.written, alert.alert_id, alert.event_type, alert.source),
         # Each name between two spaces, which no name holds.
         f" {' '.join(sorted(detectors))} ",
     )
 
 
-def _where(conditions: Conditions) -> tuple[list[str], list[Any]]:
+def _where(wanted: Filter) -> tuple[list[str], list[Any]]:
     tests = [
-        ("event_type = ?", conditions.event_type or None),
-        ("source = ?", conditions.source or None),
-        ("instr(detectors, ?) > 0", f" {conditions.detector} " if conditions.detector else None),
-        ("moment >= ?", conditions.start),
-        ("moment < ?", conditions.end),
+        ("event_type = ?", wanted.event_type or None),
+        ("source = ?", wanted.source or None),
+        ("instr(detectors, ?) > 0", f" {wanted.detector} " if wanted.detector else None),
+        ("moment >= ?", wanted.start),
+        ("moment < ?", wanted.end),
     ]
     given = [(test, value) for test, value in tests if value is not None]
     return ["alert_id IS NOT NULL", *(test for test, _ in given)], [value for _, value in given]

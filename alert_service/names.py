@@ -1,7 +1,7 @@
 """How reports are named: `alert_2025-05-12T14-30-05.123456.txt`, the time of the alert in UTC.
 
-In memory a report is known by its place: that time in microseconds since 1970, its moment, and
-whether it lies in `edge/`, where the reports of what the gateway refused by itself are kept.
+In memory a report is identified by its key: that time in microseconds since 1970, its moment, and
+whether it lies in `edge/`, where the reports about requests that the gateway refused are kept.
 """
 
 from __future__ import annotations
@@ -35,31 +35,31 @@ def moment_of(time: Timestamp) -> int:
     return time.seconds * 1_000_000 + time.nanos // 1000
 
 
-class Place(NamedTuple):
-    """Where a report lies. Places sort by time."""
+class ReportKey(NamedTuple):
+    """Identifies a report. Keys sort by time."""
 
     moment: int
     at_edge: bool
 
+    @property
+    def file_name(self) -> str:
+        """The name of the report file in its own directory."""
+        time = _EPOCH + timedelta(microseconds=self.moment)
+        return (
+            f"{_PREFIX}{time.year:04}-{time.month:02}-{time.day:02}"
+            f"T{time.hour:02}-{time.minute:02}-{time.second:02}.{time.microsecond:06}{_SUFFIX}"
+        )
 
-def name_of(place: Place) -> str:
-    """Return the name of the report file, as seen from the directory of the reports."""
-    return f"{_EDGE_PREFIX if place.at_edge else ''}{file_name(place.moment)}"
+    @property
+    def name(self) -> str:
+        """The name of the report, which is its path from the directory of all reports."""
+        return f"{_EDGE_PREFIX if self.at_edge else ''}{self.file_name}"
 
 
-def file_name(moment: int) -> str:
-    """Return the name of the report file in its own directory."""
-    time = _EPOCH + timedelta(microseconds=moment)
-    return (
-        f"{_PREFIX}{time.year:04}-{time.month:02}-{time.day:02}"
-        f"T{time.hour:02}-{time.minute:02}-{time.second:02}.{time.microsecond:06}{_SUFFIX}"
-    )
-
-
-def parse_name(name: str) -> Place | None:
-    """Return the place that a report's name tells, or None when no report is named like that."""
+def parse_name(name: str) -> ReportKey | None:
+    """Return the key of the report with this name, or None when no report is named like that."""
     moment = parse_file_name(name.removeprefix(_EDGE_PREFIX))
-    return None if moment is None else Place(moment, name.startswith(_EDGE_PREFIX))
+    return None if moment is None else ReportKey(moment, name.startswith(_EDGE_PREFIX))
 
 
 def parse_file_name(name: str) -> int | None:
@@ -76,14 +76,12 @@ def parse_file_name(name: str) -> int | None:
     return (time - _EPOCH) // _MICROSECOND
 
 
-def page_token(place: Place | None) -> str:
-    """Return the token of the page that starts before a place, empty for none."""
-    if place is None:
-        return ""
-    return name_of(place).removesuffix(_SUFFIX).replace(_PREFIX, "")
+def page_token(key: ReportKey | None) -> str:
+    """Return the token of the page that starts before a report, empty for none."""
+    return "" if key is None else key.name.removesuffix(_SUFFIX).replace(_PREFIX, "")
 
 
-def parse_page_token(token: str) -> Place | None:
-    """Return the place that the page of a token starts before, or None when it is no token."""
+def parse_page_token(token: str) -> ReportKey | None:
+    """Return the report that the page of a token starts before, or None when it is no token."""
     directory, slash, stamp = token.rpartition("/")
     return parse_name(f"{directory}{slash}{_PREFIX}{stamp}{_SUFFIX}")

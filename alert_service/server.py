@@ -8,13 +8,14 @@ from functools import partial
 
 from alert_service import edge_log, metrics
 from alert_service.edge_log import EdgeLog
-from alert_service.keeping import ROOM, Room, sweep
-from alert_service.raising import Raiser
-from alert_service.reports import Limits, Reports
+from alert_service.recorder import AlertRecorder
+from alert_service.report_store import Limits, ReportStore
+from alert_service.retention import SPACE_SERVICE, SpaceMonitor, sweep
 from alert_service.servicer import AlertServicer
 from alert_service.settings import AlertSettings
 from alert_service.watching import Watchers
 from mesh import server, telemetry
+from mesh.handlers import Service
 from mesh.health import Health
 from sluice.alert.v1 import alert_service_pb2
 from sluice.alert.v1.alert_service_pb2_grpc import add_AlertServiceServicer_to_server
@@ -30,17 +31,17 @@ READING_THREADS = 2
 
 async def serve(settings: AlertSettings) -> None:
     """Serve until asked to stop, then drain: every report that was begun is on disk or failed."""
-    reports = Reports(
+    store = ReportStore(
         settings.reports_dir,
         Limits(settings.max_reports, settings.max_report_bytes, settings.report_days),
         Limits(
             settings.max_edge_reports, settings.max_edge_report_bytes, settings.edge_report_days
         ),
     )
-    for at_edge, store in ((False, "alerts"), (True, "edge")):
-        metrics.REPORTS.labels(store).set_function(partial(reports.count, at_edge))
-        metrics.REPORT_BYTES.labels(store).set_function(partial(reports.total_bytes, at_edge))
-        metrics.REPORTS_SHARE.labels(store).set_function(partial(reports.share, at_edge))
+    for at_edge, label in ((False, "alerts"), (True, "edge")):
+        metrics.REPORTS.labels(label).set_function(partial(store.count, at_edge))
+        metrics.REPORT_BYTES.labels(label).set_function(partial(store.total_bytes, at_edge))
+        metrics.REPORTS_SHARE.labels(label).set_function(partial(store.share, at_edge))
     watchers = Watchers(settings.max_watchers)
     with (
         ThreadPoolExecutor(WRITING_THREADS, "writing") as writing,
@@ -50,31 +51,32 @@ async def serve(settings: AlertSettings) -> None:
         ThreadPoolExecutor(1, "sweeping") as sweeping,
     ):
 
-        async def directory_takes_reports() -> None:
-            await asyncio.get_running_loop().run_in_executor(probing, reports.probe)
+        async def probe_store() -> None:
+            await asyncio.get_running_loop().run_in_executor(probing, store.probe)
 
-        raiser = Raiser(reports, writing, edge_writing, watchers)
-        refusals = EdgeLog(raiser)
-        servicer = AlertServicer(raiser, reports, reading, watchers)
+        recorder = AlertRecorder(store, writing, edge_writing, watchers)
+        refusals = EdgeLog(recorder)
+        servicer = AlertServicer(recorder, store, reading, watchers)
 
         def end_streams() -> None:
             watchers.close()
             refusals.end_streams()
 
-        room = Room(reports)
         health = Health(
-            [ALERT], {"reports": directory_takes_reports}, bystanders={ROOM: room.probe}
+            [ALERT],
+            {"reports": probe_store},
+            observed_services={SPACE_SERVICE: SpaceMonitor(store).probe},
         )
         services = [
-            server.Service(ALERT, add_AlertServiceServicer_to_server, servicer),
-            server.Service(edge_log.NAME, edge_log.add_to_server, refusals),
+            Service(ALERT, add_AlertServiceServicer_to_server, servicer),
+            Service(edge_log.NAME, edge_log.add_to_server, refusals),
         ]
         telemetry.expose(settings.metrics_listen)
-        keeping = [
-            asyncio.create_task(raiser.keep_counts()),
-            asyncio.create_task(sweep(reports, sweeping)),
+        tasks = [
+            asyncio.create_task(recorder.flush_counts()),
+            asyncio.create_task(sweep(store, sweeping)),
         ]
         await server.serve(settings, server.build(settings, services, health), health, end_streams)
-        for task in keeping:
+        for task in tasks:
             task.cancel()
-        await raiser.close()
+        await recorder.close()

@@ -1,4 +1,4 @@
-"""The AlertService of the contract: checks calls, and raises or reads alerts for them."""
+"""The AlertService of the contract: checks calls, and records or reads alerts for them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from concurrent.futures import Executor
 
 import grpc
 
-from alert_service.identity import gateway_id, take_from_outside
-from alert_service.index import Conditions
+from alert_service.identity import restrict_external
+from alert_service.index import Filter
 from alert_service.names import is_namable, moment_of, page_token, parse_page_token
-from alert_service.raising import Raiser
-from alert_service.reports import Reports, error_name
-from alert_service.text import Unreadable
+from alert_service.recorder import AlertRecorder
+from alert_service.report_store import ReportStore, error_name
+from alert_service.text import UnreadableReport
 from alert_service.validation import (
     NAME_RULE,
     TIME_RULE,
@@ -25,48 +25,48 @@ from alert_service.validation import (
 from alert_service.watching import Watchers
 from mesh.errors import CallError, FieldError
 from mesh.fingerprint import without_client
+from mesh.handlers import Context, gateway_request_id
 from mesh.logs import logger
-from mesh.server import Context
 from sluice.alert.v1 import alert_service_pb2 as contract
 from sluice.alert.v1.alert_service_pb2 import Alert
 from sluice.alert.v1.alert_service_pb2_grpc import AlertServiceServicer
 
 log = logger("alert.servicer")
 
-DEFAULT_PAGE = 50
-MAX_PAGE = 500
+DEFAULT_PAGE_SIZE = 50
+MAX_PAGE_SIZE = 500
 
 
 class AlertServicer(AlertServiceServicer):
     """Answers the calls of sluice.alert.v1.AlertService."""
 
     def __init__(
-        self, raiser: Raiser, reports: Reports, reading: Executor, watchers: Watchers
+        self, recorder: AlertRecorder, store: ReportStore, reading: Executor, watchers: Watchers
     ) -> None:
-        self._raiser = raiser
-        self._reports = reports
+        self._recorder = recorder
+        self._store = store
         self._reading = reading
         self._watchers = watchers
 
     async def RaiseAlert(
         self, request: contract.RaiseAlertRequest, context: Context
     ) -> contract.RaiseAlertResponse:
-        """Write the report of an alert."""
+        """Record an alert."""
         violations = violations_of(request)
         if violations:
-            raise _invalid("No alert was raised. Mend the fields named.", violations)
-        outside_id = gateway_id(context.invocation_metadata())
-        if outside_id is None:
-            if not is_name(request.http_request_id):
-                # What no gateway would make is no reason to refuse an alert.
-                request.http_request_id = ""
-            return await self._raiser.raise_alert(request)
-        try:
-            take_from_outside(request, self._reports.key)
-        except OSError as error:
-            raise _not_read(error) from None
-        request.http_request_id = outside_id if is_name(outside_id) else ""
-        return await self._raiser.raise_alert(request, from_outside=True)
+            raise _invalid("No alert was raised. Correct the fields listed.", violations)
+        # The gateway gives an id to every call that it forwards; calls within the mesh have none.
+        outside_id = gateway_request_id(context)
+        is_external = outside_id is not None
+        if is_external:
+            try:
+                restrict_external(request, self._store.hmac_key)
+            except OSError as error:
+                raise _not_read(error) from None
+        http_request_id = request.http_request_id if outside_id is None else outside_id
+        # A malformed id is no reason to refuse an alert.
+        request.http_request_id = http_request_id if is_name(http_request_id) else ""
+        return await self._recorder.record(request, is_external)
 
     async def GetAlert(
         self, request: contract.GetAlertRequest, context: Context
@@ -78,7 +78,7 @@ class AlertServicer(AlertServiceServicer):
                 alert = await asyncio.get_running_loop().run_in_executor(
                     self._reading, self._read, request.alert_id
                 )
-            except Unreadable:
+            except UnreadableReport:
                 raise CallError(
                     grpc.StatusCode.DATA_LOSS,
                     "REPORT_UNREADABLE",
@@ -96,11 +96,11 @@ class AlertServicer(AlertServiceServicer):
         return contract.GetAlertResponse(alert=alert)
 
     def _read(self, alert_id: str) -> Alert | None:
-        alert = self._reports.read(alert_id)
-        together = without_client(alert_id)
-        if alert is None and together != alert_id:
+        alert = self._store.read(alert_id)
+        shared_id = without_client(alert_id)
+        if alert is None and shared_id != alert_id:
             # There were too many clients to tell apart.
-            alert = self._reports.read(together)
+            alert = self._store.read(shared_id)
         return alert
 
     async def ListAlerts(
@@ -109,8 +109,8 @@ class AlertServicer(AlertServiceServicer):
         """Return one page of alerts, newest first, without their payloads."""
         violations = _broken_rules(request)
         if violations:
-            raise _invalid("Nothing was listed. Mend the fields named.", violations)
-        conditions = Conditions(
+            raise _invalid("Nothing was listed. Correct the fields listed.", violations)
+        wanted = Filter(
             event_type=request.event_type,
             detector=request.detector,
             source=request.source,
@@ -120,10 +120,10 @@ class AlertServicer(AlertServiceServicer):
         try:
             page = await asyncio.get_running_loop().run_in_executor(
                 self._reading,
-                self._reports.page,
-                request.page_size or DEFAULT_PAGE,
+                self._store.page,
+                request.page_size or DEFAULT_PAGE_SIZE,
                 parse_page_token(request.page_token),
-                conditions,
+                wanted,
             )
         except OSError as error:
             raise _not_read(error) from None
@@ -134,9 +134,9 @@ class AlertServicer(AlertServiceServicer):
     async def WatchAlerts(
         self, request: contract.WatchAlertsRequest, context: Context
     ) -> AsyncIterator[contract.WatchAlertsResponse]:
-        """Send every alert that is raised from now on."""
-        with self._watchers.join() as alerts:
-            # The caller sees from this that it misses nothing any more.
+        """Send every alert that is recorded from now on."""
+        with self._watchers.subscribe() as alerts:
+            # This tells the caller that from now on it misses nothing.
             await context.send_initial_metadata(())
             async for alert in alerts:
                 yield contract.WatchAlertsResponse(alert=alert)
@@ -144,7 +144,7 @@ class AlertServicer(AlertServiceServicer):
 
 def _broken_rules(request: contract.ListAlertsRequest) -> list[FieldError]:
     found = []
-    if request.page_size > MAX_PAGE:
+    if request.page_size > MAX_PAGE_SIZE:
         found.append(FieldError("/page_size", "TOO_LARGE", "Send at most 500."))
     if request.page_token and parse_page_token(request.page_token) is None:
         found.append(FieldError("/page_token", "BAD_TOKEN", "Send the next_page_token of a page."))
@@ -155,7 +155,7 @@ def _broken_rules(request: contract.ListAlertsRequest) -> list[FieldError]:
     for field in ("detector", "source"):
         if getattr(request, field) and not is_name(getattr(request, field)):
             found.append(FieldError(f"/{field}", "BAD_NAME", NAME_RULE))
-    # A time that is not given is one that has a name.
+    # A time that is not set is 1970, which is namable.
     for field in ("start_time", "end_time"):
         if not is_namable(getattr(request, field)):
             found.append(FieldError(f"/{field}", "BAD_TIME", TIME_RULE))

@@ -17,20 +17,20 @@ class AlertSettings(ProcessSettings):
     reports_dir: Path = Path(__file__).parent / "error_reports"
     """Where the report files are kept (SLUICE_REPORTS_DIR)."""
     max_reports: int = Field(100_000, ge=1)
-    """Reports kept at most; beyond that, alerts get UNAVAILABLE until some are removed, and wait in
-    the queue where ingest raised them (SLUICE_MAX_REPORTS)."""
+    """Reports kept at most; beyond that, alerts get UNAVAILABLE until some are removed, and those
+    that ingest raised wait in the queue (SLUICE_MAX_REPORTS)."""
     max_report_bytes: int = Field(10 * 1024**3, ge=1)
     """Bytes of all reports together at most, likewise (SLUICE_MAX_REPORT_BYTES)."""
     report_days: int = Field(90, ge=0, le=36_500)
-    """So many days after it was written a report is removed, 0: never. A report holds what must not
-    be kept elsewhere; a quarter is long enough to look into it (SLUICE_REPORT_DAYS)."""
+    """Days after which a report is removed, 0: never. A report holds what must not be kept anywhere
+    else; a quarter is long enough to look into it (SLUICE_REPORT_DAYS)."""
     max_edge_reports: int = Field(5_000, ge=1)
-    """Reports about what the gateway refused by itself; beyond that the oldest of them make room
+    """Reports about requests that the gateway refused; beyond that the oldest of them are removed
     (SLUICE_MAX_EDGE_REPORTS)."""
     max_edge_report_bytes: int = Field(100 * 1024**2, ge=1)
     """Bytes of these reports at most, likewise (SLUICE_MAX_EDGE_REPORT_BYTES)."""
     edge_report_days: int = Field(7, ge=0, le=36_500)
-    """So many days after it was written such a report is removed, 0: never. They hold nothing that
-    was sent, and a week shows a pattern (SLUICE_EDGE_REPORT_DAYS)."""
+    """Days after which such a report is removed, 0: never. They hold nothing that was sent, and a
+    week shows a pattern (SLUICE_EDGE_REPORT_DAYS)."""
     max_watchers: int = Field(200, ge=1)
     """Calls of WatchAlerts in flight at most (SLUICE_MAX_WATCHERS)."""

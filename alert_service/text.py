@@ -22,8 +22,8 @@ _END = b"\n}\n"
 MAX_INDENTED_BYTES = 64 * 1024
 
 
-class Unreadable(Exception):
-    """The text is no whole report."""
+class UnreadableReport(Exception):
+    """The text is not that of a whole report."""
 
 
 def to_text(report: Report) -> bytes:
@@ -52,7 +52,7 @@ def with_alert(text: bytes, alert: Alert) -> bytes:
 def parse_alert(text: bytes) -> Alert:
     """Return the alert from the text of a report, or from a beginning that holds PAYLOAD_LINE.
 
-    Raises Unreadable.
+    Raises UnreadableReport.
     """
     alert, payload, _ = text.partition(PAYLOAD_LINE)
     if payload:
@@ -60,16 +60,7 @@ def parse_alert(text: bytes) -> Alert:
     try:
         return json_format.Parse(alert, Report(), ignore_unknown_fields=True).alert
     except (json_format.ParseError, UnicodeDecodeError, RecursionError):
-        raise Unreadable from None
-
-
-def parse_whole(text: bytes) -> Alert:
-    """Return the alert from the text of a report. Raises Unreadable when any of it is missing."""
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        raise Unreadable from None
-    return parse_alert(text)
+        raise UnreadableReport from None
 
 
 def _plain(value: Value) -> Any:

@@ -1,4 +1,4 @@
-"""The rules that an alert must keep. Pure; the contract states them to callers."""
+"""The rules for alerts that the contract states to callers. Pure but for the clock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sluice.alert.v1.alert_service_pb2 import Alert, RaiseAlertRequest
 
 MAX_MESSAGE_CHARACTERS = 1000
 MAX_LIST_BYTES = 256 * 1024
-"""Of findings and violations of one alert, so that any alert fits into a page of them."""
+"""Size of all findings and violations of one alert, so that a page can hold any alert."""
 MAX_AGE_SECONDS = 24 * 3600
 """How far in the past a caller from outside may date an alert."""
 
@@ -38,10 +38,10 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
-def completed(alert: Alert) -> Alert:
-    """Fill in what every alert has, and cut its lists to what may be listed. Returns `alert`.
+def fill_defaults(alert: Alert) -> Alert:
+    """Set the fields that every alert has, and cut its lists to their limit. Returns `alert`.
 
-    Reports of earlier versions lack the one, and may exceed the other.
+    Reports of earlier versions lack these fields, and may have longer lists.
     """
     lists = {"findings": "finding_count", "violations": "violation_count"}
     if cut_lists(alert, lists, MAX_LIST_BYTES):
@@ -52,13 +52,14 @@ def completed(alert: Alert) -> Alert:
     return alert
 
 
-def to_plausible_time(request: RaiseAlertRequest, from_outside: bool) -> None:
-    """Date an alert now that has no time, or one that cannot be: such an alert would lie before all
-    others for ever, or would be swept at once.
+def correct_time(request: RaiseAlertRequest, is_external: bool) -> None:
+    """Set the time to now when there is none, it is in the future or, from outside, long ago.
+
+    Such an alert would be listed before all others for ever, or far from the day it was raised.
     """
     now = time.time()
     seconds = request.raise_time.seconds
-    is_old = from_outside and seconds < now - MAX_AGE_SECONDS
+    is_old = is_external and seconds < now - MAX_AGE_SECONDS
     if not request.HasField("raise_time") or is_old or seconds > now:
         request.raise_time.FromNanoseconds(int(now * 1e9))
 
@@ -66,7 +67,7 @@ def to_plausible_time(request: RaiseAlertRequest, from_outside: bool) -> None:
 def violations_of(request: RaiseAlertRequest) -> list[FieldError]:
     """Return every rule that `request` breaks, none when it keeps them all.
 
-    Descriptions never repeat what was sent.
+    Descriptions never repeat what the caller sent.
     """
     found = []
     if request.alert_id and not is_alert_id(request.alert_id):

@@ -1,4 +1,4 @@
-"""Sends every alert, as it is raised, to whoever watches."""
+"""Sends every alert, as soon as it is recorded, to all callers of WatchAlerts."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ MAX_UNSENT = 256
 
 
 class Watchers:
-    """Everyone who watches. A watcher that cannot keep up is sent away rather than waited for."""
+    """All watchers. One that cannot keep up is disconnected: nobody waits for it."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._queues: set[asyncio.Queue[Alert | None]] = set()
         self._is_closed = False
 
-    def tell(self, alert: Alert) -> None:
-        """Send an alert to everyone."""
+    def publish(self, alert: Alert) -> None:
+        """Send an alert to every watcher."""
         for queue in list(self._queues):
             try:
                 queue.put_nowait(alert)
@@ -33,14 +33,14 @@ class Watchers:
                 self._queues.discard(queue)
 
     def close(self) -> None:
-        """Send everyone away, after what was told so far."""
+        """Disconnect every watcher, after what was published so far."""
         self._is_closed = True
         for queue in self._queues:
             with suppress(asyncio.QueueFull):
                 queue.put_nowait(None)
 
     @contextmanager
-    def join(self) -> Iterator[AsyncIterator[Alert]]:
+    def subscribe(self) -> Iterator[AsyncIterator[Alert]]:
         """Watch from now on, until the block ends.
 
         Raises CallError when too many watch; the iterator raises it when the process ends or its

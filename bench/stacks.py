@@ -230,25 +230,11 @@ class Reference(Stack):
         spare = self._settings
         config = _config_folder(spare)
         redis_conf = config / "redis.conf"
-        redis_conf.write_text(
-            programs.REDIS_CONF.format(
-                host=HOST,
-                port=spare.redis_port,
-                folder=_folder(spare, "redis"),
-                fsync=spare.redis_fsync,
-                memory=spare.redis_memory,
-            )
-        )
+        redis_conf.write_text(programs.redis_conf(spare, _folder(spare, "redis")))
         influx_conf = config / "influxdb.conf"
         influx_conf.write_text(
-            programs.INFLUX_CONF.format(
-                host=HOST,
-                port=spare.influx_port,
-                rpc_port=spare.influx_rpc_port,
-                folder=_folder(spare, "influxdb"),
-                # As its users have it.
-                auth="false",
-            )
+            # As its users have it.
+            programs.influx_conf(spare, _folder(spare, "influxdb"), has_users=False)
         )
         influxd = str(parts.go_program(parts.INFLUXD, print))
         stores = [

@@ -1,7 +1,7 @@
-"""Checks that a machine without a compiler can install what is pinned: `python -m deploy.wheels`.
+"""Checks that no pinned package has to be compiled: `python -m deploy.wheels`.
 
-Every pinned package has to have a wheel for every Python and processor that the README names. uv
-asks the package index as if it were on such a machine; nothing is downloaded.
+Every pinned package must have a wheel for every Python and processor that the README names. uv asks
+the package index as if it ran on such a machine; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from deploy.local.parts import tool
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 PROCESSORS = ("x86_64", "aarch64")
-# What Envoy's wheel asks of the C library; Debian 11 and Ubuntu 20.04 have it.
+# The C library that Envoy's wheel needs; Debian 11 and Ubuntu 20.04 have it.
 LINUX = "manylinux_2_31"
 PINNED = ("runtime.txt", "dev.txt", "tools.txt")
 LONGEST_SECONDS = 60
 
 NO_NETWORK = ("Failed to fetch", "Request failed")
-"""What uv says when no package index answers."""
+"""What uv prints when no package index answers."""
 
 
-class NoIndex(Exception):
+class IndexUnavailable(Exception):
     """No package index answers."""
 
 
-def complaint(pinned: Path, python: str, processor: str) -> str:
-    """Return what uv says of a package in `pinned` that has no wheel there, empty when all have.
+def missing_wheel(pinned: Path, python: str, processor: str) -> str:
+    """Return what uv prints about a package in `pinned` without a wheel, empty when all have one.
 
-    Raises NoIndex.
+    Raises IndexUnavailable.
     """
     command: list[str | Path] = [
         *(tool("uv"), "pip", "install", "--dry-run", "--quiet", "--no-config", "--system-certs"),
@@ -55,9 +55,9 @@ def complaint(pinned: Path, python: str, processor: str) -> str:
                 timeout=LONGEST_SECONDS,
             )
     except subprocess.TimeoutExpired:
-        raise NoIndex from None
+        raise IndexUnavailable from None
     if any(sign in done.stderr for sign in NO_NETWORK):
-        raise NoIndex
+        raise IndexUnavailable
     return done.stderr.strip() if done.returncode else ""
 
 
@@ -66,8 +66,8 @@ def main() -> None:
     missing = 0
     for python, processor, name in itertools.product(PYTHONS, PROCESSORS, PINNED):
         try:
-            said = complaint(REQUIREMENTS / name, python, processor)
-        except NoIndex:
+            said = missing_wheel(REQUIREMENTS / name, python, processor)
+        except IndexUnavailable:
             sys.exit(
                 "No network: whether every package has its wheels is known to the package index "
                 "alone. Connect, or name yours (UV_DEFAULT_INDEX), and run the same command again."

@@ -8,7 +8,7 @@ import grpc
 
 from ingest_service.intake import Intake
 from mesh.errors import CallError, FieldError
-from mesh.server import Context
+from mesh.handlers import Context
 from sluice.edge.v1 import edge_service_pb2 as contract
 from sluice.edge.v1.edge_service_pb2_grpc import EdgeServiceServicer
 from sluice.verdict.v1.verdict_pb2 import Violation

@@ -21,6 +21,7 @@ from job_store.alert_queue import AlertQueue
 from job_store.redis_client import connect
 from job_store.store import JobStore
 from mesh import client, server, telemetry
+from mesh.handlers import Service
 from mesh.health import Health
 from sluice.alert.v1 import alert_service_pb2
 from sluice.edge.v1 import edge_service_pb2
@@ -84,16 +85,16 @@ async def serve(settings: IngestSettings) -> None:
         health = Health(
             [INGEST],
             probes={"redis": redis_answers},
-            bystanders={ALERT: alerts.probe, POLICY: gate.policy_in_force},
+            observed_services={ALERT: alerts.probe, POLICY: gate.policy_in_force},
         )
-        ingest = server.Service(
+        ingest = Service(
             INGEST,
             add_IngestServiceServicer_to_server,
             servicer,
             servicer.refuse_undecodable,
             settings.stream_idle_seconds,
         )
-        edge = server.Service(EDGE, add_EdgeServiceServicer_to_server, EdgeServicer(intake))
+        edge = Service(EDGE, add_EdgeServiceServicer_to_server, EdgeServicer(intake))
         reflected = [INGEST, ALERT] if settings.reflection else []
         telemetry.expose(settings.metrics_listen)
         watching = asyncio.create_task(gate.watch_policy())

@@ -17,8 +17,8 @@ from ingest_service.judgement import finding_messages, violation_messages
 from ingest_service.named_fields import NAMED_FIELDS
 from ingest_service.parts import Outcome
 from job_store.errors import QueueUnavailable
-from mesh.errors import STATUS_ROOM, CallError
-from mesh.server import Context, request_id
+from mesh.errors import MAX_STATUS_BYTES, CallError
+from mesh.handlers import Context, request_id
 from sluice.ingest.v1 import ingest_service_pb2 as ingest
 from sluice.ingest.v1.ingest_service_pb2_grpc import IngestServiceServicer
 from sluice.job.v1.job_pb2 import JobRecord
@@ -155,7 +155,7 @@ def _results(
 ) -> list[ingest.SubmitResult]:
     """Return the results of a batch, small enough to be sent in one answer."""
     refused = sum(isinstance(outcome, CallError) for outcome in outcomes)
-    room = min(STATUS_ROOM, BATCH_ROOM // refused) if refused else 0
+    room = min(MAX_STATUS_BYTES, BATCH_ROOM // refused) if refused else 0
     results = []
     for outcome in outcomes:
         if not isinstance(outcome, CallError):

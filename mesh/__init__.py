@@ -1,1 +1,1 @@
-"""What makes a process a member of the mesh. Knows no submission, alert or job."""
+"""What all processes of the mesh have in common. Knows no submission, alert or job."""

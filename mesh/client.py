@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 OPTIONS = [
-    # gRPC waits up to two minutes between its attempts to connect. Calls fail for as long, though
-    # the other process may long be back.
+    # By default gRPC waits up to two minutes between attempts to connect, and calls fail until then
+    # even if the other process has been back for long.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]

@@ -1,5 +1,5 @@
-"""What a command prints, when whoever reads it stops early, `make status | head -1`, or cannot at
-all: `make up >&-`, a full disk.
+"""Output of a command whose reader stops early (`make status | head -1`) or that cannot be written
+(`make up >&-`, a full disk).
 
 Standard library only.
 """
@@ -12,35 +12,34 @@ import sys
 from typing import Any
 
 
-def outlive_the_reader() -> None:
-    """Make this process print line by line, and go on when nobody reads any more.
+def ignore_output_errors() -> None:
+    """Make this process print line by line, and go on when that fails.
 
-    A command does its work to the end and exits with the code that the work deserves; what it
-    prints after the reader has gone is dropped. So is what finds no room, and standard error says
-    so.
+    A command then does its work to the end and exits with the code of its work. What cannot be
+    printed is dropped; standard error says so, unless the reader has gone.
     """
     if sys.stdout is None:
-        # Closed. This takes its number, which no file may come to have: the programs started print
-        # there, too.
+        # Closed. A file opened later would get its number, and programs that we start would print
+        # into that file.
         number = os.open(os.devnull, os.O_WRONLY)
         os.set_inheritable(number, True)
         sys.stdout = io.TextIOWrapper(io.FileIO(number, "w", closefd=False), errors="replace")
-    patient = io.BufferedWriter(_Patient(sys.stdout.fileno(), "w", closefd=False))
+    buffered = io.BufferedWriter(_LossyFile(sys.stdout.fileno(), "w", closefd=False))
     sys.stdout = io.TextIOWrapper(
-        patient, sys.stdout.encoding, sys.stdout.errors, line_buffering=True
+        buffered, sys.stdout.encoding, sys.stdout.errors, line_buffering=True
     )
 
 
-class _Patient(io.FileIO):
-    """A file that takes what is written to it, whether or not it can be passed on."""
+class _LossyFile(io.FileIO):
+    """A file that drops what cannot be written, and reports that once."""
 
-    _said = False
+    _is_reported = False
 
     def write(self, data: Any, /) -> Any:
         try:
             return super().write(data)
         except OSError as error:
-            if not self._said and not isinstance(error, BrokenPipeError):
-                self._said = True
+            if not self._is_reported and not isinstance(error, BrokenPipeError):
+                self._is_reported = True
                 print(f"What is printed gets lost: {error.strerror}", file=sys.stderr)
             return memoryview(data).nbytes

@@ -1,4 +1,4 @@
-"""Errors as callers see them: one shape at every hop, and never a value that the caller sent."""
+"""Errors as callers see them: one shape everywhere, and never a value that the caller sent."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from google.rpc import error_details_pb2, status_pb2
 
 DOMAIN = "sluice"
 
-STATUS_ROOM = 4096
-"""Bytes that the fields and the metadata of a status may take. A status travels in a header as
-base64, a third longer, and clients and proxies refuse headers of more than 8 KiB in all."""
+MAX_STATUS_BYTES = 4096
+"""Size of the fields and the metadata of a status. A status is sent in a header as base64, which is
+a third longer, and clients and proxies refuse headers of more than 8 KiB in all."""
 MAX_FIELDS = 16
 MAX_PATH_CHARACTERS = 120
 MAX_REQUEST_ID_CHARACTERS = 128
 FIELD_FRAME_BYTES = 64
-"""What JSON puts round a field: names, quotes, brackets."""
+"""What JSON adds around a field: names, quotes, brackets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class CallError(Exception):
     `reason` is a stable UPPER_SNAKE_CASE word for programs (google.rpc.ErrorInfo), `message` a
     sentence for people that says what to do. `retry_after` is in seconds.
 
-    Of `fields` the first MAX_FIELDS are told, or as many as there is room for, and of a value of
-    `metadata` that lists something as much; an ellipsis or `field_count` then says so.
+    Of `fields` the first MAX_FIELDS are sent, or as many as fit, and of names in a value of
+    `metadata` as many as fit; `field_count` or an ellipsis then says that there are more.
     """
 
     code: grpc.StatusCode
@@ -57,25 +57,26 @@ class CallError(Exception):
     def __str__(self) -> str:
         return f"{self.code.name} {self.reason}"
 
-    def status(self, request_id: str, room: int = STATUS_ROOM) -> status_pb2.Status:
+    def status(self, request_id: str, max_bytes: int = MAX_STATUS_BYTES) -> status_pb2.Status:
         """Return the google.rpc.Status to send; `request_id` names the call in our logs.
 
-        `room` is how many bytes fields and metadata may take, on the wire as well as in JSON.
+        `max_bytes` is how much fields and metadata may take, on the wire as well as in JSON.
         """
         details: list[Message] = []
         metadata = {}
+        left = max_bytes
         for name, value in self.metadata.items():
-            metadata[name] = _fitted(value, room // 2)
-            room -= _bytes(name) + _bytes(metadata[name])
+            metadata[name] = _fitted(value, left // 2)
+            left -= _bytes(name) + _bytes(metadata[name])
         violations: list[error_details_pb2.BadRequest.FieldViolation] = []
         for each in self.fields[:MAX_FIELDS]:
             path, description = _shorten(each.path), each.description
-            room -= FIELD_FRAME_BYTES + _bytes(path) + _bytes(each.reason)
-            if not violations and room < _bytes(description):
-                # Where one field is, is worth more than what to do about it.
+            left -= FIELD_FRAME_BYTES + _bytes(path) + _bytes(each.reason)
+            if not violations and left < _bytes(description):
+                # The path of one field is worth more than its description.
                 description = ""
-            room -= _bytes(description)
-            if room < 0:
+            left -= _bytes(description)
+            if left < 0:
                 break
             violations.append(
                 error_details_pb2.BadRequest.FieldViolation(
@@ -106,14 +107,14 @@ def _bytes(text: str) -> int:
     return len(json.dumps(text)) + 5 * sum(map(text.count, "<>&"))
 
 
-def _fitted(names: str, room: int) -> str:
-    """Return names that are joined by commas, as many as there is room for."""
-    if _bytes(names) <= room:
+def _fitted(names: str, left: int) -> str:
+    """Return names that are joined by commas, as many as fit."""
+    if _bytes(names) <= left:
         return names
     kept: list[str] = []
     for name in names.split(","):
-        room -= _bytes(name)
-        if room < _bytes("…"):
+        left -= _bytes(name)
+        if left < _bytes("…"):
             break
         kept.append(name)
     return ",".join([*kept, "…"])

@@ -1,7 +1,8 @@
-"""What the gateway's refusals are counted by: the rule, the caller and the minute.
+"""What the gateway's refusals are counted by: the rule, the client and the minute.
 
-Everyone who tells of a refusal comes to the same identity, so a caller can be told it before the
-refusals have been counted.
+All who handle a refusal derive the same identity. So ingest_service can tell a caller the id of an
+alert before alert_service has counted it. The rule lives here since neither room may import the
+other; it knows nothing of alerts.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ _WITH_CLIENT = re.compile(r"(edge--?[0-9]+-[0-9a-f]{12})-[0-9a-f]{16}")
 
 
 class Fingerprint(NamedTuple):
-    """What refusals share that are counted together; `client` is empty when it is not told apart.
+    """What refusals that are counted together have in common.
 
-    `minute` counts from the Unix epoch.
+    `client` is empty when clients are not told apart; `minute` counts from the Unix epoch.
     """
 
     rule: str
@@ -31,23 +32,23 @@ class Fingerprint(NamedTuple):
 
     @property
     def identity(self) -> str:
-        """The one name of what is counted, of at most 64 letters, digits and hyphens."""
+        """The id of what is counted: at most 64 letters, digits and hyphens."""
         parts = ["edge", str(self.minute), _digest(self.rule, 12)]
         return "-".join([*parts, _digest(self.client, 16)] if self.client else parts)
 
 
 def without_client(identity: str) -> str:
-    """Return the identity of what is counted instead, should its client not be told apart.
+    """Return the identity under which the same is counted when clients are not told apart.
 
-    Whatever is no such identity stays as it is.
+    Any other text is returned as it is.
     """
     match = _WITH_CLIENT.fullmatch(identity)
     return match.group(1) if match else identity
 
 
 def network_of(address: str) -> str:
-    """Return what stands for a client: its IPv4 address, or the /64 network of its IPv6 address,
-    since whoever has one of these addresses has all. Empty for anything else.
+    """Return what identifies a client: its IPv4 address, or the /64 network of its IPv6 address,
+    all of which one client usually has. Empty for anything else.
     """
     try:
         parsed = ipaddress.ip_address(address)

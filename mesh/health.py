@@ -1,4 +1,4 @@
-"""Health that tells the truth: a process serves only while everything it needs answers."""
+"""Health of a process: it serves only while every component that it needs answers."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from mesh.logs import logger
 log = logger("mesh.health")
 
 Probe = Callable[[], Awaitable[None]]
-"""Returns when the component can be used; raises, with a reason free of payload, when it cannot."""
+"""Returns when the component can be used; raises when it cannot. The reason holds no payload."""
 
 PROBE_INTERVAL_SECONDS = 0.5
 PROBE_TIMEOUT_SECONDS = 2.0
 
 
 class Health:
-    """Named components behind grpc.health.v1; the process serves while all of them do.
+    """The state of this process for grpc.health.v1: it serves while all its components do.
 
-    `services` are the names that share the fate of the whole process (the overall name "" always
-    does). `probes` names the components; each is unhealthy until its probe first succeeds.
-    `bystanders` are what else callers may ask about here, such as services of other processes:
-    their state is told, and does not touch our own.
+    `services` are the names that have the state of the process, as the empty name always has.
+    `probes` are the components by name; each is unhealthy until its probe first succeeds.
+    `observed_services` are further names that callers may ask about, such as services of other
+    processes; their states do not affect that of this process.
     """
 
     def __init__(
         self,
         services: Sequence[str],
         probes: Mapping[str, Probe],
-        bystanders: Mapping[str, Probe] | None = None,
+        observed_services: Mapping[str, Probe] | None = None,
     ) -> None:
-        self.servicer = States()
+        self.servicer = HealthServicer()
         self._services = ["", *services]
         self._probes = probes
-        self._bystanders = bystanders or {}
+        self._observed_services = observed_services or {}
         self._failing: dict[str, str] = dict.fromkeys(probes, "not probed yet")
         self._draining = False
-        for service in (*self._services, *self._bystanders):
+        for service in (*self._services, *self._observed_services):
             self._set(service, False)
 
     @property
@@ -51,13 +51,13 @@ class Health:
         return self._failing
 
     async def watch(self) -> None:
-        """Probe every component over and over. Runs until cancelled."""
+        """Probe all components, over and over. Runs until cancelled."""
         self._publish()
         async with asyncio.TaskGroup() as group:
             for name, probe in self._probes.items():
                 group.create_task(self._watch_component(name, probe))
-            for name, probe in self._bystanders.items():
-                group.create_task(self._watch_bystander(name, probe))
+            for name, probe in self._observed_services.items():
+                group.create_task(self._watch_observed(name, probe))
             await asyncio.Event().wait()
 
     def drain(self) -> None:
@@ -78,7 +78,7 @@ class Health:
             self._publish()
             await asyncio.sleep(PROBE_INTERVAL_SECONDS)
 
-    async def _watch_bystander(self, service: str, probe: Probe) -> None:
+    async def _watch_observed(self, service: str, probe: Probe) -> None:
         while True:
             self._set(service, await _probe(probe) is None)
             await asyncio.sleep(PROBE_INTERVAL_SECONDS)
@@ -92,11 +92,11 @@ class Health:
         self.servicer.set(service, status.SERVING if serving else status.NOT_SERVING)
 
 
-class States:
+class HealthServicer:
     """Answers the calls of grpc.health.v1.
 
-    The library's own loses watchers when one of several leaves, and lets one that does not read
-    hold up the news for all.
+    The library's servicer loses watchers when one of several leaves, and one that does not read
+    delays changes for all others.
     """
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class States:
         self._changed = asyncio.Event()
 
     def set(self, service: str, state: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        """Tell `state` to who asks and who watches from now on."""
+        """Answer with `state` from now on, and send it to all who watch."""
         if self._states.get(service) != state:
             self._states[service] = state
             self._changed.set()
@@ -113,7 +113,7 @@ class States:
     async def Check(
         self, request: health_pb2.HealthCheckRequest, context: Any
     ) -> health_pb2.HealthCheckResponse:
-        """Tell a service's state."""
+        """Return the state of a service."""
         state = self._states.get(request.service)
         if state is None:
             raise CallError(
@@ -126,16 +126,16 @@ class States:
     async def Watch(
         self, request: health_pb2.HealthCheckRequest, context: Any
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        """Tell a service's state, now and at every change."""
-        told = None
+        """Send the state of a service, now and at every change."""
+        sent = None
         while True:
             changed = self._changed
             state = self._states.get(
                 request.service, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
             )
-            if state != told:
+            if state != sent:
                 yield health_pb2.HealthCheckResponse(status=state)
-                told = state
+                sent = state
             await changed.wait()
 
 

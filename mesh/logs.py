@@ -1,8 +1,8 @@
 """Logs as JSON lines on standard output, with no payload in them.
 
-Libraries print what they were given: Dramatiq its messages, the InfluxDB client the refused lines,
-grpc the text of exceptions. So a record of any logger that is not ours keeps its level, logger and
-the type of its exception, and loses its text.
+Libraries log what they were given: Dramatiq its messages, the InfluxDB client the refused lines,
+grpc the text of exceptions. So of a record of any logger that is not ours, only its level, logger
+and the type of its exception are kept.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def logger(name: str) -> structlog.stdlib.BoundLogger:
 def log_each(name: str, event: str, rows: Iterable[Mapping[str, str]]) -> None:
     """Log `event` for each row, as `logger(name).info(event, **row)` does, with a single write.
 
-    For what is logged by the thousand: a line costs 2 µs this way and 70 µs the other.
+    For events that come by the thousand: a line costs 2 µs this way and 70 µs the other.
     """
     ours = logging.getLogger(f"sluice.{name}")
     if not ours.isEnabledFor(logging.INFO):
@@ -110,7 +110,7 @@ def _name_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> E
 
 
 def _withhold_text(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Replace the text of a library's record by where it comes from."""
+    """Replace the text of a library's record by where it was logged."""
     record: logging.LogRecord = event["_record"]
     event["event"] = "library message withheld"
     event["logger"] = record.name

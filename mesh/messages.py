@@ -1,4 +1,4 @@
-"""Work on protobuf messages that takes no knowledge of what they say."""
+"""Protocol Buffers messages of any type."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ LENGTH_DELIMITED = 2
 
 
 def cut_lists(message: Message, counts: Mapping[str, str], most_bytes: int) -> bool:
-    """Leave only the first elements of repeated fields, those that fit; return whether any went.
+    """Keep only as many elements of repeated fields as fit; return whether any were removed.
 
-    `counts` names the fields, and for each the one that says how many elements there were. All
-    lists together take up to `most_bytes`, each of them an even share.
+    `counts` maps each repeated field to the field for the number of elements that there were.
+    Together the lists take up to `most_bytes`, each an equal share.
     """
     is_cut = False
     for field, count in counts.items():
@@ -22,7 +22,7 @@ def cut_lists(message: Message, counts: Mapping[str, str], most_bytes: int) -> b
         setattr(message, count, max(getattr(message, count), len(elements)))
         left = most_bytes // len(counts)
         for index, element in enumerate(elements):
-            # A tag and a length go before each.
+            # Each is preceded by a tag and a length.
             left -= element.ByteSize() + 6
             if left < 0:
                 del elements[index:]

@@ -1,7 +1,7 @@
-"""gRPC reflection that also knows methods: tools ask for the file of the method they describe.
+"""gRPC reflection, in both versions, that also finds methods.
 
-The library's own finds services and messages only, and serves the older of two versions. Both have
-the same messages.
+The library's servicer finds only services and messages, but tools ask for the file of the method
+that they describe. It also serves only v1alpha; the messages of v1 are the same.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NAMES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerR
 
 
 def _declare_v1() -> None:
-    """Make the newer version known, which tools describe too, from the older one."""
+    """Declare the messages of v1, which tools describe too, from those of v1alpha."""
     older = FileDescriptorProto()
     contract.DESCRIPTOR.CopyToProto(older)
     text = text_format.MessageToString(older).replace("v1alpha", "v1")
@@ -31,7 +31,7 @@ _declare_v1()
 
 
 class Reflection:
-    """Answers the calls of grpc.reflection about the services named, and what their files need.
+    """Answers the calls of grpc.reflection about the named services and all that they depend on.
 
     Raises KeyError when there is no such service.
     """
@@ -39,12 +39,14 @@ class Reflection:
     def __init__(self, names: Sequence[str]) -> None:
         self._names = sorted(names)
         self._pool = descriptor_pool.Default()
-        self._files = _with_needed([self._pool.FindServiceByName(name).file for name in names])
+        self._files = _with_dependencies(
+            [self._pool.FindServiceByName(name).file for name in names]
+        )
 
     async def ServerReflectionInfo(
         self, request_iterator: AsyncIterator[contract.ServerReflectionRequest], context: Any
     ) -> AsyncIterator[contract.ServerReflectionResponse]:
-        """Answer each question with what is known of it."""
+        """Answer each request."""
         async for request in request_iterator:
             yield self._answer(request)
 
@@ -60,15 +62,15 @@ class Reflection:
                     for name in self._names:
                         answer.list_services_response.service.add(name=name)
                 case "file_by_filename":
-                    _tell_file(answer, self._files[request.file_by_filename])
+                    _add_file(answer, self._files[request.file_by_filename])
                 case "file_containing_symbol":
-                    _tell_file(answer, self._file_of(request.file_containing_symbol))
+                    _add_file(answer, self._file_of(request.file_containing_symbol))
                 case "file_containing_extension":
                     asked = request.file_containing_extension
                     extended = self._pool.FindMessageTypeByName(asked.containing_type)
                     number = asked.extension_number
                     found = self._pool.FindExtensionByNumber(extended, number)
-                    _tell_file(answer, self._file_of(found.full_name))
+                    _add_file(answer, self._file_of(found.full_name))
                 case "all_extension_numbers_of_type":
                     name = request.all_extension_numbers_of_type
                     extended = self._pool.FindMessageTypeByName(name)
@@ -76,9 +78,9 @@ class Reflection:
                     answer.all_extension_numbers_response.base_type_name = name
                     answer.all_extension_numbers_response.extension_number.extend(sorted(numbers))
                 case _:
-                    _tell_error(answer, grpc.StatusCode.INVALID_ARGUMENT, "Ask something.")
+                    _set_error(answer, grpc.StatusCode.INVALID_ARGUMENT, "The request is empty.")
         except KeyError:
-            _tell_error(answer, grpc.StatusCode.NOT_FOUND, "That is not known here.")
+            _set_error(answer, grpc.StatusCode.NOT_FOUND, "That name is unknown.")
         return answer
 
     def _file_of(self, symbol: str) -> FileDescriptor:
@@ -89,12 +91,12 @@ class Reflection:
             service, _, method = symbol.rpartition(".")
             methods = self._pool.FindServiceByName(service).methods_by_name
             found = methods[method].containing_service.file
-        # There are services that are nobody's business.
+        # Only files of the named services are shown, not all of this process.
         return self._files[found.name]
 
 
-def adder(name: str) -> Callable[[Any, Any], None]:
-    """Return what registers a Reflection under one of its names."""
+def registration(name: str) -> Callable[[Any, Any], None]:
+    """Return the function that registers a Reflection under one of its names."""
 
     def add(servicer: Reflection, server: Any) -> None:
         handler = grpc.stream_stream_rpc_method_handler(
@@ -107,8 +109,8 @@ def adder(name: str) -> Callable[[Any, Any], None]:
     return add
 
 
-def _with_needed(files: Sequence[FileDescriptor]) -> dict[str, FileDescriptor]:
-    """Return the files and every file that they need, by name."""
+def _with_dependencies(files: Sequence[FileDescriptor]) -> dict[str, FileDescriptor]:
+    """Return the files and all files that they depend on, by name."""
     found: dict[str, FileDescriptor] = {}
     waiting = [*files]
     for file in waiting:
@@ -118,13 +120,13 @@ def _with_needed(files: Sequence[FileDescriptor]) -> dict[str, FileDescriptor]:
     return found
 
 
-def _tell_file(answer: contract.ServerReflectionResponse, file: FileDescriptor) -> None:
+def _add_file(answer: contract.ServerReflectionResponse, file: FileDescriptor) -> None:
     answer.file_descriptor_response.file_descriptor_proto.extend(
-        each.serialized_pb for each in _with_needed([file]).values()
+        each.serialized_pb for each in _with_dependencies([file]).values()
     )
 
 
-def _tell_error(
+def _set_error(
     answer: contract.ServerReflectionResponse, code: grpc.StatusCode, message: str
 ) -> None:
     answer.error_response.error_code = code.value[0]

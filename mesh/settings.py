@@ -1,4 +1,4 @@
-"""Settings that every process of the mesh has, read from the environment."""
+"""Settings, read from the environment: how they are loaded, and those that every process has."""
 
 from __future__ import annotations
 
@@ -8,11 +8,33 @@ from typing import Self
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+"""The host names under which this machine calls itself."""
 
-class ProcessSettings(BaseSettings):
-    """Where a process listens and how it stops. Every variable is prefixed with SLUICE_."""
+
+class Settings(BaseSettings):
+    """Read from the environment. Every variable is prefixed with SLUICE_."""
 
     model_config = SettingsConfigDict(env_prefix="SLUICE_", frozen=True)
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the settings from the environment.
+
+        Exits with code 2 and a line for each variable that is wrong. A value, which may be a
+        secret, is not repeated.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            for each in error.errors(include_input=False, include_url=False):
+                name = "_".join(map(str, each["loc"])).upper()
+                print(f"SLUICE_{name}: {each['msg']}", file=sys.stderr)
+            sys.exit(2)
+
+
+class ProcessSettings(Settings):
+    """Where a process listens, how it stops, and how much it takes at a time."""
 
     listen: str
     """Address for gRPC, `host:port` (SLUICE_LISTEN)."""
@@ -21,8 +43,8 @@ class ProcessSettings(BaseSettings):
     log_level: str = "info"
     """debug, info, warning or error (SLUICE_LOG_LEVEL)."""
     drain_seconds: float = 2.0
-    """How long a stopping process says NOT_SERVING before it refuses calls; longer than it takes
-    the gateway to believe it (SLUICE_DRAIN_SECONDS)."""
+    """How long a stopping process says NOT_SERVING before it refuses calls; longer than the gateway
+    takes to notice (SLUICE_DRAIN_SECONDS)."""
     grace_seconds: float = 10.0
     """How long calls in flight may take after that (SLUICE_GRACE_SECONDS)."""
     max_concurrent_calls: int = 2000
@@ -37,19 +59,3 @@ class ProcessSettings(BaseSettings):
     stream_idle_seconds: float = Field(60.0, gt=0)
     """How long a caller may send nothing on a stream while nothing is unanswered; then the stream
     ends (SLUICE_STREAM_IDLE_SECONDS)."""
-
-    @classmethod
-    def load(cls) -> Self:
-        """Read the settings from the environment.
-
-        Exits with a line for each variable that is wrong; a value, which may be a secret, is not
-        repeated.
-        """
-        try:
-            return cls()
-        except ValidationError as error:
-            prefix = cls.model_config.get("env_prefix", "")
-            for each in error.errors(include_input=False, include_url=False):
-                name = "_".join(str(part) for part in each["loc"])
-                print(f"{prefix}{name}".upper(), each["msg"], sep=": ", file=sys.stderr)
-            sys.exit(2)

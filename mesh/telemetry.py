@@ -7,7 +7,7 @@ from typing import Any
 
 from prometheus_client import start_http_server
 
-LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+from mesh.settings import LOOPBACK_NAMES
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -15,16 +15,16 @@ App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 def expose(listen: str) -> None:
     """Serve this process's metrics over HTTP at `listen` (`host:port`).
 
-    On loopback it goes by the names of loopback only: a web page may give a name of its own this
-    address (DNS rebinding) and read what answers. Raises OSError when the address is taken.
+    On loopback it answers only to the names of loopback: a web page could point a name of its own
+    at this address (DNS rebinding) and read the answers. Raises OSError when the address is taken.
     """
     host, _, port = listen.rpartition(":")
     server, _ = start_http_server(int(port), addr=host)
-    if host in LOOPBACK:
-        server.set_app(_known_by(LOOPBACK, server.get_app()))
+    if host in LOOPBACK_NAMES:
+        server.set_app(_only_as(LOOPBACK_NAMES, server.get_app()))
 
 
-def _known_by(names: Iterable[str], app: Any) -> App:
+def _only_as(names: Iterable[str], app: Any) -> App:
     def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         called = environ.get("HTTP_HOST", "").lower()
         name, colon, port = called.rpartition(":")

@@ -1,8 +1,8 @@
-"""Holds the contracts to buf's rules, offline: `python protos/check.py`, with `buf` on PATH.
+"""Checks the contracts by buf's rules, offline: `python protos/check.py`, with `buf` on PATH.
 
 Lints the generated descriptor set, and compares it with that of the commit before, so that no
-commit breaks a client unnoticed. A break that is meant is said so in the commit message, by a line
-`Breaks-Contract: <why>`.
+commit breaks clients unnoticed. A commit that is meant to break them has a line
+`Breaks-Contract: <why>` in its message.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from generate import GENERATED, PROTOS, generate
 
 CONFIG = PROTOS / "buf.yaml"
 DESCRIPTORS = GENERATED / "sluice.binpb"
-MEANT = "\nBreaks-Contract: "
+INTENDED = "\nBreaks-Contract: "
 
 
 def main() -> None:
-    """Exit 0 when the contracts keep the rules, and with buf's words when they do not."""
+    """Exit 0 when the contracts keep the rules; otherwise print what buf says."""
     buf = shutil.which("buf")
     if buf is None:
         sys.exit("buf is not on PATH: run `make check`, which brings it")
@@ -34,7 +34,7 @@ def main() -> None:
     # With uncommitted contracts HEAD is the commit before; otherwise it is HEAD's parent.
     dirty = git("status", "--porcelain", "--", "*.proto").strip()
     before = "HEAD" if dirty else "HEAD~1"
-    if not dirty and MEANT in "\n" + git("log", "-1", "--format=%B").decode():
+    if not dirty and INTENDED in "\n" + git("log", "-1", "--format=%B").decode():
         print("contracts: the break is meant, as the commit says")
         return
     archive = git("archive", before, "--", "sluice")

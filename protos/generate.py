@@ -1,9 +1,9 @@
 """Generates the Python stubs and the descriptor set into protos/gen/.
 
 One protoc run writes messages, gRPC stubs, their types and `sluice.binpb`, the descriptor set that
-Envoy, buf and reflection read; `requirements.txt` says what the stubs need. The folder is built
-aside and swapped in whole, so a removed .proto leaves no stale stub. Run it as
-`python protos/generate.py`.
+Envoy, buf and reflection read; `requirements.txt` and `version.txt` are for the wheel of the stubs.
+The folder is built aside and then replaces the old one, so a removed .proto leaves no stale stub.
+Run it as `python protos/generate.py`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 import shutil
 import sys
 import tempfile
+import tomllib
 from importlib.metadata import requires, version
 from importlib.resources import files
 from pathlib import Path
@@ -54,6 +55,8 @@ def generate(target: Path, protos: Path = PROTOS) -> None:
         (folder / "__init__.py").touch()
     (target / "sluice" / "py.typed").touch()
     (target / "requirements.txt").write_text(_requirements())
+    project = tomllib.loads((PROTOS.parent / "pyproject.toml").read_text())["project"]
+    (target / "version.txt").write_text(project["version"])
 
 
 def _requirements() -> str:
@@ -72,7 +75,7 @@ def _requirements() -> str:
 
 def _protoc(arguments: list[str]) -> None:
     if protoc.main(["protoc", *arguments]) != 0:
-        sys.exit("protoc refused the contracts: mend what it names above")
+        sys.exit("protoc refused the contracts: correct what it names above")
 
 
 def main() -> None:

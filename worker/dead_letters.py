@@ -15,7 +15,7 @@ import redis
 from job_store.dead_letters import DeadLetters
 from job_store.keys import QUEUES
 from job_store.redis_client import connect
-from mesh.console import outlive_the_reader
+from mesh.console import ignore_output_errors
 from worker.settings import WorkerSettings
 
 
@@ -62,5 +62,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    outlive_the_reader()
+    ignore_output_errors()
     sys.exit(main(sys.argv[1:]))

@@ -1,9 +1,10 @@
 #!/bin/bash
-# Becomes influxd, once its users are there: deploy/local/influxd.py with what the image holds.
+# Creates the users of influxd and becomes influxd: deploy/local/influxd.py with what the image has.
 #
-# Whoever comes first to an InfluxDB without users may make its first admin. So it is not opened
-# before they are made: a first one runs on the users' part of the data alone, and is spoken to over
-# a socket that nobody else can reach. Every step may be repeated. No password is in a command line.
+# While InfluxDB has no users, anyone who reaches it may create its first admin. So it is not
+# reachable before the users exist: a first influxd runs only on the folder with the users, and
+# listens on a socket that nobody else can reach. Every step may be repeated. No password is in a
+# command line.
 set -euo pipefail
 umask 077
 credentials=${SLUICE_CREDENTIALS:-/var/lib/sluice/credentials}
@@ -22,14 +23,14 @@ case ${INFLUX_PASSWORD:-} in
   *[!A-Za-z0-9_-]*) echo 'SLUICE_INFLUX_READER_PASSWORD: letters, digits, - and _ only.' >&2; exit 2 ;;
   *) keep reader "$INFLUX_PASSWORD" ;;
 esac
-# The worker's container sees this folder; of the files it is to read its own.
+# The worker's container sees this folder, but may read only the file of the writer.
 chmod 711 "$credentials"
 chown "${SLUICE_WORKER_USER:-10001}" "$credentials/writer"
 
 digest=$(cat "$credentials"/{admin,writer,reader} | sha256sum)
 if [ "$(cat "$done" 2>/dev/null)" != "$digest" ]; then
   scratch=$(mktemp -d)
-  # The rows stay out of it: it starts at once however many there are, and forgets none.
+  # Without the rows it starts quickly, however many there are, and can remove none.
   INFLUXDB_BIND_ADDRESS=127.0.0.1:0 INFLUXDB_HTTP_BIND_ADDRESS=127.0.0.1:0 \
     INFLUXDB_HTTP_UNIX_SOCKET_ENABLED=true INFLUXDB_HTTP_BIND_SOCKET=$scratch/influxd.sock \
     INFLUXDB_DATA_DIR=$scratch/data INFLUXDB_DATA_WAL_DIR=$scratch/wal \

@@ -1,4 +1,4 @@
-"""The verbs of the local mesh, called by the Makefile: `python -m deploy.local <verb>`."""
+"""The commands of the local mesh, for the Makefile: `python -m deploy.local <verb>`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deploy.local import parts
 from deploy.local.demo import demo
 from deploy.local.mesh import LocalMesh, MeshError, link_command
 from deploy.local.settings import LocalSettings
-from mesh.console import outlive_the_reader
+from mesh.console import ignore_output_errors
 
 
 def up(mesh: LocalMesh, _name: str) -> None:
@@ -55,9 +55,9 @@ def down(mesh: LocalMesh, _name: str) -> None:
 
 
 def status(mesh: LocalMesh, _name: str) -> None:
-    """Show each program's name, pid, uptime and health, and what it says besides.
+    """Show each program's name, pid, uptime, health and further remarks.
 
-    Exits 1 when one is not well.
+    Exits 1 when one is not healthy.
     """
     if not mesh.supervisor.running():
         sys.exit("Sluice is not up: make up")
@@ -85,7 +85,7 @@ def logs(mesh: LocalMesh, name: str) -> None:
 def clean(mesh: LocalMesh, _name: str) -> None:
     """Stop everything and delete all data, logs and reports, after naming them.
 
-    Deletes what the mesh has made and nothing else, wherever the settings point.
+    Deletes only what the mesh has made, whatever folders the settings name.
     """
     mesh.stop()
     state = mesh.settings.state
@@ -101,7 +101,7 @@ def clean(mesh: LocalMesh, _name: str) -> None:
 
 
 def tools(mesh: LocalMesh, _name: str) -> None:
-    """Bring the commands that the README types, for PATH."""
+    """Install the commands that the README uses, for PATH."""
     folder = mesh.settings.state / "bin"
     mesh.link_commands()
     link_command(folder, parts.GRPCURL.name, parts.go_program(parts.GRPCURL, print))
@@ -111,14 +111,14 @@ def tools(mesh: LocalMesh, _name: str) -> None:
 
 
 def scenes(mesh: LocalMesh, _name: str) -> None:
-    """Walk the four scenes."""
+    """Run the four scenes of the README."""
     demo(mesh)
 
 
 CLEANED = ("redis", "influxdb", "credentials", "logs", "config", "run", "bin", "envoy")
 REPORTS = (
     *("alert_*.txt", "edge/alert_*.txt", ".index.sqlite*", ".key"),
-    # Not finished when the service was killed; and what an earlier version knew its reports by.
+    # Left by a service that was killed; and what an earlier version identified reports by.
     *(".*.tmp", "edge/.*.tmp", ".ids"),
 )
 
@@ -134,7 +134,7 @@ VERBS = {
 
 
 def main() -> None:
-    """Do what the command line asks for; failures end with a line that says what to do."""
+    """Run the command of the command line. On failure, exits with a line that says what to do."""
     parser = argparse.ArgumentParser(prog="python -m deploy.local", description=__doc__)
     parser.add_argument("verb", choices=VERBS)
     parser.add_argument("name", nargs="?", default="", help="one program, for logs")
@@ -150,5 +150,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    outlive_the_reader()
+    ignore_output_errors()
     main()

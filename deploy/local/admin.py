@@ -1,4 +1,4 @@
-"""Envoy's admin interface on this machine: a socket that only its owner can use."""
+"""Envoy's admin interface on this machine: a Unix socket that only its owner can use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from deploy.local.sockets import SocketConnection
 
 MAX_PATH_BYTES = 107
-"""What the system takes for the path of a socket."""
+"""The longest path that the system takes for a socket."""
 
 
 class AdminError(RuntimeError):
@@ -21,10 +21,10 @@ class AdminError(RuntimeError):
 
 
 def socket_path(state: Path) -> Path:
-    """Return where the socket of the mesh that lives in `state` is.
+    """Return the path of the socket of the mesh with this state folder.
 
-    With the rest of its state, or, where that path is too long for a socket, in a folder of the
-    user's own among the temporary files. Raises AdminError when both are too long.
+    It is in the state folder or, where that path is too long for a socket, in a folder of the user
+    among the temporary files. Raises AdminError when both paths are too long.
     """
     short = hashlib.sha256(os.fsencode(state)).hexdigest()[:16]
     for path in (
@@ -40,14 +40,14 @@ def socket_path(state: Path) -> Path:
 
 
 def require_private(folder: Path) -> None:
-    """Check that nobody else can reach what lies in `folder`. Raises AdminError."""
+    """Check that no other user can enter `folder`. Raises AdminError."""
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise AdminError(f"{folder} is open to other users. Remove it, or make it yours alone.")
 
 
 def get(path: Path, target: str, seconds: float) -> bytes:
-    """Return what the interface at `path` answers to a GET. Raises OSError when it does not."""
+    """Return what the interface at `path` answers to a GET. Raises OSError if it does not."""
     with closing(SocketConnection(path, seconds)) as connection:
         connection.request("GET", target)
         answer = connection.getresponse()

@@ -1,7 +1,7 @@
 """Prepares a fresh clone: environments and generated stubs. Standard library only.
 
 Run by the system's own Python before anything is installed: `python3 -m deploy.local.bootstrap`.
-What is already there is left alone; a second run takes a moment.
+Idempotent: only what is missing or outdated is installed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mesh.console import outlive_the_reader
+from mesh.console import ignore_output_errors
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
@@ -32,16 +32,16 @@ NO_NETWORK = (
     "ProxyError",
     "Failed to establish a new connection",
 )
-"""What pip says when no package index answers."""
+"""What pip prints when no package index answers."""
 
 
 def tools_environment() -> Path:
-    """Return the environment of the command-line tools, shared by all clones that pin the same."""
+    """Return the environment of the command-line tools; clones with the same pins share it."""
     return CACHE / f"tools-{PYTHON}-{_digest(REQUIREMENTS / 'tools.txt')}"
 
 
 def main() -> None:
-    """Install what is missing. Exits with one line that says what to do when that is impossible."""
+    """Install what is missing. If that is impossible, exits with a line that says what to do."""
     if sys.version_info < OLDEST_PYTHON:
         sys.exit(
             f"Sluice needs Python 3.11 or later; this is {sys.version.split()[0]}. "
@@ -50,7 +50,7 @@ def main() -> None:
     if _ready():
         return
     CACHE.mkdir(parents=True, exist_ok=True)
-    # Two makes at once, in one clone or in two, do not install over each other.
+    # Two runs at once, in one clone or in two, must not install over each other.
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _install(VENV, REQUIREMENTS / "dev.txt", "Python packages")
@@ -66,7 +66,7 @@ def run_showing(
     On a terminal its latest line is shown while it works.
     """
     live = sys.stdout.isatty()
-    room = shutil.get_terminal_size().columns - 4
+    width = shutil.get_terminal_size().columns - 4
     printed = []
     with subprocess.Popen(
         command,
@@ -79,7 +79,7 @@ def run_showing(
         for line in process.stdout or ():
             printed.append(line.strip())
             if live:
-                print(f"\r\033[K  {printed[-1][:room]}", end="", flush=True)
+                print(f"\r\033[K  {printed[-1][:width]}", end="", flush=True)
     if live:
         print("\r\033[K", end="", flush=True)
     return process.returncode, printed
@@ -94,7 +94,7 @@ def _ready() -> bool:
 
 def _installed(environment: Path, requirements: Path) -> bool:
     stamp = environment / "installed"
-    # The interpreter is a link into the system and gone when the system's Python is replaced.
+    # The interpreter is a link, which breaks when the system's Python is replaced.
     return (
         (environment / "bin" / "python").exists()
         and stamp.exists()
@@ -115,7 +115,7 @@ def _install(environment: Path, requirements: Path, what: str) -> None:
     code, printed = run_showing([sys.executable, "-m", "venv", environment])
     if code == 0:
         pip = (environment / "bin" / "python", "-m", "pip", "install", "--progress-bar", "off")
-        # Without a wheel pip would compile, and fail late and at length where there is no compiler.
+        # Without a wheel pip would compile, which fails late and verbosely without a compiler.
         flags = ("--disable-pip-version-check", "--only-binary", ":all:", "--require-hashes")
         code, printed = run_showing((*pip, *flags, "-r", requirements))
     if code:
@@ -157,8 +157,8 @@ def _generate() -> None:
 def _contracts() -> str:
     protos = ROOT / "protos"
     sources = sorted([*protos.glob("sluice/**/*.proto"), protos / "generate.py"])
-    # The generator of a later Python may be a later one, whose stubs the earlier runtime refuses.
-    return f"{PYTHON} {_digest(*sources, REQUIREMENTS / 'dev.txt')}"
+    # Another Python may have a later generator, whose stubs the runtime of this one refuses.
+    return f"{PYTHON} {_digest(*sources, REQUIREMENTS / 'dev.txt', ROOT / 'pyproject.toml')}"
 
 
 def _digest(*paths: Path) -> str:
@@ -169,5 +169,5 @@ def _digest(*paths: Path) -> str:
 
 
 if __name__ == "__main__":
-    outlive_the_reader()
+    ignore_output_errors()
     main()

@@ -1,7 +1,7 @@
-"""Who may do what in InfluxDB: one file for each credential, readable by its owner only.
+"""The credentials for InfluxDB: a file for each role, readable by its owner only.
 
-The InfluxDB started here has three users whose passwords are made before it is started for the
-first time. For one that was named the files hold the tokens of the settings.
+The InfluxDB started here has three users whose passwords are generated before its first start. For
+an InfluxDB that the settings name, the files hold the tokens of the settings.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ OWN_ROLES: tuple[Role, ...] = ("admin", "writer", "reader")
 
 
 def credentials_folder(settings: LocalSettings) -> Path:
-    """Return where the credentials lie: a folder each for our own InfluxDB and for a named one."""
-    whose = "named-influxdb" if settings.influx_url else "influxdb"
-    return settings.state / "credentials" / whose
+    """Return the folder with the credentials: one for our own InfluxDB, another for a named one."""
+    name = "named-influxdb" if settings.influx_url else "influxdb"
+    return settings.state / "credentials" / name
 
 
 def credential_file(settings: LocalSettings, role: Role) -> Path:
-    """Return the file that holds a token, or `user:password`. A named 1.8 may ask for none."""
+    """Return the file with a token or `user:password`. A named InfluxDB 1.8 may need none."""
     return credentials_folder(settings) / role
 
 
 def keep_credentials(settings: LocalSettings) -> None:
-    """Make the passwords of our own InfluxDB once, or write down the tokens of a named one."""
+    """Generate the passwords of our own InfluxDB once, or store the tokens of a named one."""
     folder = credentials_folder(settings)
     for each in (settings.state, folder.parent, folder):
         each.mkdir(parents=True, exist_ok=True, mode=0o700)
     if settings.influx_url:
-        # The latest names count, or that there are none.
+        # Tokens of earlier settings no longer count.
         writing = settings.influx_token.get_secret_value()
         reading = settings.influx_read_token.get_secret_value() or writing
         for role, token in (("writer", writing), ("reader", reading)):
@@ -52,7 +52,7 @@ def keep_credentials(settings: LocalSettings) -> None:
 
 
 def authorization(settings: LocalSettings, role: Role) -> dict[str, str]:
-    """Return the HTTP header that lets one in as `role`, or none where nothing is asked for."""
+    """Return the HTTP header to authenticate as `role`, none where no credential is needed."""
     path = credential_file(settings, role)
     return {"Authorization": f"Token {path.read_text()}"} if path.exists() else {}
 

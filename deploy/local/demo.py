@@ -1,4 +1,4 @@
-"""Walks the four scenes of the README on the running mesh and prints what it sees."""
+"""Runs the four scenes of the README on the running mesh and prints the results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCENE_SECONDS = 20.0
 
 
 def demo(mesh: LocalMesh) -> None:
-    """Submit, look it up in InfluxDB, be refused, flood. Raises MeshError when a scene fails."""
+    """Run and print all scenes. Raises MeshError when one does not end as it should."""
     if not mesh.supervisor.running():
         sys.exit("Sluice is not up: make up")
 
@@ -29,7 +29,7 @@ def demo(mesh: LocalMesh) -> None:
     code, receipt = _post(mesh, {"data": "hello from make demo", "source": "demo"})
     _show(f"POST /submit -> {code}", receipt)
     _require(code == 200, "the submission was not accepted")
-    task = _until(lambda: _finished(mesh, receipt["task_id"]), "the task was not written")
+    task = _wait_for(lambda: _finished(mesh, receipt["task_id"]), "the task was not written")
     _show(f"GET /status/{receipt['task_id']}", task)
 
     print("\n2. The log in InfluxDB\n")
@@ -45,7 +45,7 @@ def demo(mesh: LocalMesh) -> None:
     code, refusal = _post(mesh, {"data": "my ssn is 123-45-6789", "source": "demo"})
     _show(f"POST /submit -> {code}", refusal)
     _require(code == 400, "personal data was not refused")
-    report = _until(lambda: next(iter(set(_reports(mesh)) - before), None), "no report came")
+    report = _wait_for(lambda: next(iter(set(_reports(mesh)) - before), None), "no report came")
     print(f"\n{report}\n{report.read_text()}")
 
     print("\n4. A flood of ten\n")
@@ -54,7 +54,7 @@ def demo(mesh: LocalMesh) -> None:
     accepted = sum(code == 200 for code, _ in answers)
     _require(accepted == 10, f"{accepted} of 10 were accepted")
     tasks = {answer["task_id"] for _, answer in answers}
-    _until(lambda: _received(mesh, tasks) == 10 or None, "the worker did not receive all ten")
+    _wait_for(lambda: _received(mesh, tasks) == 10 or None, "the worker did not receive all ten")
     print(f"accepted: {accepted}   `received` lines in the worker's log: {_received(mesh, tasks)}")
     print("\nAll four scenes went as they should.")
 
@@ -109,7 +109,7 @@ def _require(condition: bool, otherwise: str) -> None:
         raise MeshError(f"This scene failed: {otherwise}. See `make status` and `make logs`.")
 
 
-def _until(look: Callable[[], Seen | None], otherwise: str) -> Seen:
+def _wait_for(look: Callable[[], Seen | None], otherwise: str) -> Seen:
     deadline = time.monotonic() + SCENE_SECONDS
     while (seen := look()) is None:
         _require(time.monotonic() < deadline, otherwise)

@@ -10,7 +10,7 @@ from typing import Any
 HOST = "127.0.0.1"
 
 OWN_NAME = "api_gateway"
-"""The gateway's name in a container network; the names of SLUICE_HOSTS take its place."""
+"""The gateway's name in a container network, which the names of SLUICE_HOSTS replace."""
 
 TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
 
@@ -26,10 +26,9 @@ def render(
 ) -> Any:
     """Return `config` with everything on loopback, at the ports given by name.
 
-    `admin` is the socket of the admin interface, `hosts` are names that the gateway goes by beside
-    those of loopback. Changes these, addresses and the path of the descriptor set, and nothing
-    else. Raises KeyError when the configuration has a listener or a cluster that no port was given
-    for.
+    `admin` is the path of the admin socket, `hosts` are the host names of the gateway besides those
+    of loopback, `descriptors` is the path of the descriptor set. Nothing else changes. Raises
+    KeyError for a listener or a cluster without a port.
     """
     socket = {"pipe": config["admin"]["address"]["pipe"] | {"path": str(admin)}}
     addresses = {name: [_address(port) for port in ports] for name, ports in clusters.items()}
@@ -63,7 +62,7 @@ def _address(port: int) -> Any:
 
 
 def _rendered(node: Any, hosts: Sequence[str], descriptors: str) -> Any:
-    """Return `node` with every transcoder reading `descriptors`, and `hosts` among our names."""
+    """Return `node` with `descriptors` in every transcoder, and `hosts` for OWN_NAME."""
     if isinstance(node, list):
         return [_rendered(each, hosts, descriptors) for each in node]
     if not isinstance(node, dict):
@@ -73,7 +72,7 @@ def _rendered(node: Any, hosts: Sequence[str], descriptors: str) -> Any:
         changed["typed_config"] = changed["typed_config"] | {"proto_descriptor": descriptors}
     if OWN_NAME in changed.get("domains", ()):
         ours = [each for each in changed["domains"] if each != OWN_NAME]
-        # Envoy takes each once.
+        # Envoy refuses a name that is given twice.
         changed["domains"] = [*{each.lower(): each for each in (*ours, *hosts)}.values()]
     if f"|{OWN_NAME})" in str(changed.get("regex")):
         names = "".join(f"|{re.escape(host)}" for host in hosts)

@@ -1,12 +1,12 @@
-"""Becomes influxd, once its users are there. Standard library only.
+"""Creates the users of influxd and becomes influxd. Standard library only.
 
 `python -m deploy.local.influxd INFLUXD CONFIG DATA CREDENTIALS` makes the database and the users
 that the files in CREDENTIALS name, and becomes `INFLUXD -config CONFIG`, whose data lies in DATA.
 
-Whoever comes first to an InfluxDB without users may make its first admin, a web page in a browser
-included. So it is not opened before that is done: a first one runs on the users' part of the data
-alone, and is spoken to over a socket in a folder that nobody else can enter. Every step may be
-repeated, so being killed in between does no harm; a file beside them tells when all are done.
+While InfluxDB has no users, anyone who reaches it may create its first admin, even a web page in a
+browser. So it is not reachable before the users exist: a first influxd runs only on the folder with
+the users, and listens on a socket in a folder that nobody else can enter. Every step may be
+repeated, so being killed in between does no harm; a file beside the users says when all exist.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ import urllib.parse
 from pathlib import Path
 from typing import Any
 
+from deploy.local.sockets import SocketConnection
+
 DATABASE = "logs"
 PRIVILEGES = {"writer": "WRITE", "reader": "READ"}
 ADMIN = "admin"
@@ -44,7 +46,7 @@ UNKNOWN_ADMIN = (
 
 
 class Refused(Exception):
-    """InfluxDB did not do what was asked; the text is of its own and holds no password."""
+    """InfluxDB refused a statement. The exception holds no text, as that could hold a password."""
 
 
 def main(influxd: str, config: str, data: Path, credentials: Path) -> None:
@@ -55,12 +57,12 @@ def main(influxd: str, config: str, data: Path, credentials: Path) -> None:
         sys.exit(
             f"There is no {error.filename}: put it back, or make a new one: make down, make up"
         )
-    # It goes where the users are, and with them.
+    # It lies beside the users, and is deleted with them.
     done = data / "meta" / DONE
     digest = hashlib.sha256("\n".join(users.values()).encode()).hexdigest()
     if not done.exists() or done.read_text() != digest:
         passwords = {role: text.partition(":")[2] for role, text in users.items()}
-        # Left behind by one that was killed.
+        # An earlier run that was killed may have left it.
         scratch = data / SCRATCH
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(mode=0o700, parents=True)
@@ -82,9 +84,9 @@ def main(influxd: str, config: str, data: Path, credentials: Path) -> None:
 
 
 def _make_users(command: list[str], passwords: dict[str, str]) -> None:
-    """Run influxd out of reach, in this folder, and make its users.
+    """Run influxd in this folder, where nobody else reaches it, and make its users.
 
-    Raises Refused when somebody else has.
+    Raises Refused when somebody else has made an admin.
     """
     path = Path("influxd.sock")
     environment = {
@@ -92,7 +94,7 @@ def _make_users(command: list[str], passwords: dict[str, str]) -> None:
         "INFLUXDB_HTTP_BIND_ADDRESS": "127.0.0.1:0",
         "INFLUXDB_HTTP_UNIX_SOCKET_ENABLED": "true",
         "INFLUXDB_HTTP_BIND_SOCKET": str(path),
-        # The rows stay out of it: it starts at once however many there are, and forgets none.
+        # Without the rows it starts quickly, however many there are, and can remove none.
         "INFLUXDB_DATA_DIR": "data",
         "INFLUXDB_DATA_WAL_DIR": "wal",
         "INFLUXDB_RETENTION_ENABLED": "false",
@@ -102,7 +104,7 @@ def _make_users(command: list[str], passwords: dict[str, str]) -> None:
 
     def end_with_us() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        # We may have ended before that was said.
+        # We may have ended before that call.
         if os.getppid() != us:
             os._exit(1)
 
@@ -113,7 +115,7 @@ def _make_users(command: list[str], passwords: dict[str, str]) -> None:
             try:
                 _query(path, f"CREATE USER {ADMIN} {_with(admin[1])} WITH ALL PRIVILEGES")
             except Refused:
-                # There is one: ours, unless its password is another.
+                # There is an admin already: ours, unless it has another password.
                 _query(path, "SHOW USERS", admin)
             _query(path, f'CREATE DATABASE "{DATABASE}"', admin)
             for role, privilege in PRIVILEGES.items():
@@ -147,19 +149,14 @@ def _await_socket(path: Path, child: subprocess.Popen[bytes]) -> None:
 
 
 def _query(path: Path, text: str, user: tuple[str, str] | None = None) -> Any:
-    """Ask InfluxDB one thing. Raises Refused."""
+    """Send InfluxDB a statement and return its answer. Raises Refused."""
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     if user:
         headers["Authorization"] = "Basic " + base64.b64encode(":".join(user).encode()).decode()
-    connection = http.client.HTTPConnection("localhost", timeout=START_SECONDS)
-    connection.sock = socket.socket(socket.AF_UNIX)
-    try:
-        connection.sock.connect(str(path))
+    with contextlib.closing(SocketConnection(path, START_SECONDS)) as connection:
         connection.request("POST", "/query", urllib.parse.urlencode({"q": text}), headers)
         answer = connection.getresponse()
         content = json.loads(answer.read())
-    finally:
-        connection.close()
     if answer.status != 200 or any("error" in each for each in content.get("results", [])):
         raise Refused
     return content

@@ -1,4 +1,4 @@
-"""The local mesh as one thing: start it, ask it, stop it. `make up` and the tests use the same."""
+"""Starts, checks and stops a local mesh, for `make up` as for the tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Self
 import grpc
 from pydantic import SecretStr
 
-from deploy.local import admin, parts, ports, programs
+from deploy.local import admin, parts, ports, probes, programs
 from deploy.local.bootstrap import ROOT
 from deploy.local.credentials import Role, authorization, credential_file, keep_credentials
 from deploy.local.settings import HOST, LocalSettings
@@ -24,7 +24,11 @@ HEALTHY_SECONDS = 60.0
 PORT_SECONDS = 1.0
 CHECK_SECONDS = 0.1
 
-ROOMS = ("alert_service", "api_gateway", "deploy", "ingest_service", "mesh", "protos", "worker")
+ROOMS = (
+    *("alert_service", "api_gateway", "deploy", "detection", "ingest_service", "job_store", "mesh"),
+    *("protos", "worker"),
+)
+"""The folders whose content is the version of the mesh."""
 VERSION = "version"
 PROGRAM_TEXTS = ("*.py", "*.lua", "envoy.yaml", "*.proto")
 
@@ -36,8 +40,8 @@ class MeshError(Exception):
 class LocalMesh:
     """One mesh with its settings.
 
-    `environment` is added to that of every Python process. `attached` makes the mesh end with the
-    thread that starts it.
+    `environment` is added to that of every Python process; `say` is called with progress messages.
+    `attached` makes the mesh end with the thread that starts it.
     """
 
     def __init__(
@@ -60,10 +64,10 @@ class LocalMesh:
         environment: Mapping[str, str] | None = None,
         **changes: int | str | SecretStr,
     ) -> Self:
-        """Return a mesh beside all others, with its data, logs and reports under `state`.
+        """Return a mesh on ports that are free, with its data, logs and reports under `state`.
 
-        `changes` are settings by name, for example `worker_processes=2`. The mesh ends with the
-        thread that starts it, should that not stop it.
+        `changes` are settings by name, for example `worker_processes=2`. If the thread that starts
+        the mesh ends without stopping it, the mesh ends too.
         """
         none = {"redis_url": "", "influx_url": "", "hosts": ""}
         settings = LocalSettings().model_copy(update={**none, **changes})
@@ -71,12 +75,12 @@ class LocalMesh:
         for room in ("ingest", "worker"):
             count = getattr(settings, f"{room}_processes")
             lengths |= {f"{room}_grpc_port": count, f"{room}_metrics_port": count}
-        own = settings.at(state, ports.free_rows(lengths))
+        own = settings.at(state, ports.free_ranges(lengths))
         return cls(own, environment, attached=True)
 
     @classmethod
     def that_runs(cls, state: Path) -> Self | None:
-        """Return the mesh that runs in `state`, with the settings it was started with."""
+        """Return the mesh that runs in `state`, if any, with the settings it was started with."""
         path = cls._settings_file(state)
         if not Supervisor(state).running() or not path.exists():
             return None
@@ -85,7 +89,7 @@ class LocalMesh:
         return cls(LocalSettings(**known))
 
     def is_of_this_version(self) -> bool:
-        """Tell whether what was started last in this state is what lies here now."""
+        """Tell whether the programs have not changed since the mesh was started last."""
         path = self._settings_file(self.settings.state)
         return bool(json.loads(path.read_text()).get(VERSION) == _version())
 
@@ -101,30 +105,30 @@ class LocalMesh:
 
     @property
     def redis_url(self) -> str:
-        """Where Redis is."""
+        """The URL of Redis."""
         return programs.redis_url(self.settings)
 
     @property
     def influx_url(self) -> str:
-        """Where InfluxDB is."""
+        """The URL of InfluxDB."""
         return programs.influx_url(self.settings)
 
     @property
     def admin_socket(self) -> Path:
-        """Envoy's admin interface."""
+        """The Unix socket of Envoy's admin interface."""
         return admin.socket_path(self.settings.state)
 
     def influx_headers(self, role: Role = "reader") -> dict[str, str]:
-        """Return the HTTP headers that let one into InfluxDB as `role`."""
+        """Return the HTTP headers to authenticate with InfluxDB as `role`."""
         return authorization(self.settings, role)
 
     def influx_environment(self, role: Role = "reader") -> dict[str, str]:
-        """Return the variables that lead a process of ours to InfluxDB as `role`."""
+        """Return the variables with which our processes use InfluxDB as `role`."""
         return programs.influx_environment(self.settings, role)
 
     def warning(self) -> str | None:
-        """Return what its owner should know of the mesh although it works, None if nothing."""
-        if self.settings.influx_url and programs.influx_is_open(self.settings):
+        """Return a warning about a mesh that works, None when there is none."""
+        if self.settings.influx_url and probes.influx_is_open(self.influx_url):
             return (
                 "Warning: the InfluxDB that SLUICE_INFLUX_URL names lets everybody in, a web page "
                 "in a browser too. Make users there, set auth-enabled, and name one who may write "
@@ -134,22 +138,22 @@ class LocalMesh:
         return None
 
     def start(self) -> None:
-        """Start everything and wait until all of it is healthy; on failure, nothing stays.
+        """Start everything and wait until all of it is healthy; after a failure nothing runs.
 
         Raises MeshError when a port is taken, a named server does not answer or a program does not
         become healthy, parts.PartMissing when a part can be neither found nor built, and
         admin.AdminError when there is no safe place for Envoy's admin socket.
         """
         if not self.supervisor.running():
-            # An earlier stop may still be at work.
+            # An earlier stop may not have ended yet.
             self.supervisor.wait_gone()
-        # The programs of a supervisor that was killed end with it, and take a moment to do so.
+        # The programs of a supervisor that was killed end with it, but not at the same instant.
         deadline = time.monotonic() + PORT_SECONDS
-        while complaint := ports.complaint(self.settings.ports()):
+        while conflict := ports.conflict(self.settings.ports()):
             if time.monotonic() > deadline:
-                raise MeshError(complaint)
+                raise MeshError(conflict)
             time.sleep(CHECK_SECONDS)
-        for variable, probe in programs.named_servers(self.settings).items():
+        for variable, probe in probes.named_servers(self.settings).items():
             try:
                 probe()
             except Exception as error:
@@ -161,7 +165,7 @@ class LocalMesh:
         self._write_files()
         self.link_commands()
         self._say("Starting ...")
-        self.supervisor.start(self._described())
+        self.supervisor.start(self._describe())
         try:
             self.wait_healthy()
         except BaseException:
@@ -174,16 +178,16 @@ class LocalMesh:
 
     def health(self) -> dict[str, str]:
         """Return for each program `healthy`, or what is wrong with it."""
-        return self._asked(_state)
+        return self._ask_all(_state)
 
     def remarks(self) -> dict[str, str]:
-        """Return for each program what it says of itself besides being healthy."""
-        return self._asked(_remark)
+        """Return for each program its further remark, mostly none."""
+        return self._ask_all(_remark)
 
     def wait_healthy(self, seconds: float = HEALTHY_SECONDS) -> None:
         """Wait until every program is healthy and reached through the gateway.
 
-        Raises MeshError, with the last words of one that is not.
+        Raises MeshError, with the last lines that a program logged which is not.
         """
         deadline = time.monotonic() + seconds
         while missing := self._missing():
@@ -201,20 +205,20 @@ class LocalMesh:
             return "(no log)"
         return "\n".join(path.read_text(errors="replace").splitlines()[-count:])
 
-    def _described(self) -> list[programs.Program]:
+    def _describe(self) -> list[programs.Program]:
         if self._programs is None:
             self._programs = programs.all_programs(self.settings, self._say, self._environment)
         return self._programs
 
-    def _asked(self, ask: Callable[[programs.Program], str]) -> dict[str, str]:
-        described = self._described()
+    def _ask_all(self, ask: Callable[[programs.Program], str]) -> dict[str, str]:
+        described = self._describe()
         with ThreadPoolExecutor(len(described)) as pool:
             answers = pool.map(ask, described)
         return {program.name: answer for program, answer in zip(described, answers, strict=True)}
 
     def _missing(self) -> list[str]:
         unhealthy = [name for name, state in self.health().items() if state != "healthy"]
-        if unhealthy or programs.gateway_sees_services(self.settings):
+        if unhealthy or probes.gateway_sees_services(self.settings):
             return unhealthy
         return ["api_gateway"]
 
@@ -222,7 +226,7 @@ class LocalMesh:
         started = self.settings.model_dump(mode="json") | {VERSION: _version()}
         files = {self._settings_file(self.settings.state): json.dumps(started, indent=1)}
         folders = {self.settings.state}
-        for program in self._described():
+        for program in self._describe():
             files |= program.files
             folders |= {*program.folders}
         for folder in sorted(folders | {path.parent for path in files}):
@@ -236,7 +240,7 @@ class LocalMesh:
         return state / "config" / "settings.json"
 
     def link_commands(self) -> None:
-        """Put the commands that talk to the stores of this mesh into one folder for PATH."""
+        """Put the command `influx`, for the InfluxDB of this mesh, into a folder for PATH."""
         folder = self.settings.state / "bin"
         influx = parts.go_program(parts.INFLUX, self._say)
         options = "\t".join(_influx_options(self.influx_url))
@@ -248,11 +252,11 @@ class LocalMesh:
 
 
 def _influx_options(url: str) -> list[str]:
-    """Return the options that lead the command `influx` to a URL."""
+    """Return the options of the command `influx` for a URL."""
     where = urllib.parse.urlsplit(url)
     is_secure = where.scheme == "https"
     host = where.hostname or ""
-    # It takes an IPv6 address for a name and a port, but for the brackets.
+    # Without brackets it takes an IPv6 address for a name and a port.
     options = ["-host", f"[{host}]" if ":" in host else host]
     options += ["-port", str(where.port or (443 if is_secure else 80))]
     options += ["-ssl"] if is_secure else []
@@ -261,9 +265,9 @@ def _influx_options(url: str) -> list[str]:
 
 
 def link_command(folder: Path, name: str, target: Path) -> None:
-    """Make `name` in `folder` stand for `target`."""
+    """Make `name` in `folder` a link to `target`."""
     if target == folder / name:
-        # PATH leads here, to the machine's own command.
+        # PATH contains this folder, so that the command was found here.
         return
     folder.mkdir(parents=True, exist_ok=True)
     fresh = folder / f".{name}"
@@ -273,7 +277,7 @@ def link_command(folder: Path, name: str, target: Path) -> None:
 
 
 def _version() -> str:
-    """Return what stands for the programs as they lie here."""
+    """Return a digest of the programs in this clone."""
     digest = hashlib.sha256()
     for room in ROOMS:
         for path in sorted(each for text in PROGRAM_TEXTS for each in (ROOT / room).rglob(text)):
@@ -293,5 +297,5 @@ def _remark(program: programs.Program) -> str:
     try:
         return program.remark()
     except grpc.RpcError:
-        # That it does not answer its health tells.
+        # Its health says already that it does not answer.
         return ""

@@ -1,4 +1,4 @@
-"""The binaries that the mesh stands on: found on PATH, in the tools, or built once and kept."""
+"""The binaries that the mesh runs: found on PATH or in the tools, or built once and cached."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from deploy.local.bootstrap import CACHE, run_showing, tools_environment
 BINARIES = CACHE / "bin"
 
 NO_NETWORK = ("dial tcp", "dial udp", "i/o timeout")
-"""What Go says when no module proxy answers."""
-
+"""What Go prints when no module proxy answers."""
 
 OLDEST_REDIS = 7
-"""The first major version that knows all of our configuration. Valkey begins with 7.2."""
+"""The first major version that has all options of our configuration. Valkey begins with 7.2."""
 
 
 class PartMissing(Exception):
@@ -31,7 +30,7 @@ class PartMissing(Exception):
 class GoProgram:
     """A program that is built from its Go module when the machine has none.
 
-    `matches` tells from what `command` prints whether a program found on PATH will do.
+    A program found on PATH is used when what `command` prints contains the pattern `matches`.
     """
 
     name: str
@@ -105,7 +104,7 @@ def packaged_redis_server() -> Path:
 def go_program(program: GoProgram, say: Callable[[str], None]) -> Path:
     """Return a Go program, built first when neither PATH nor the cache has it.
 
-    `say` is told of a build, which takes a while. Safe to call from several processes. Raises
+    `say` is called before a build, which takes a while. Safe in several processes at once. Raises
     PartMissing.
     """
     found = _on_path(program.name)
@@ -124,8 +123,8 @@ def go_program(program: GoProgram, say: Callable[[str], None]) -> Path:
 
 
 def _build(program: GoProgram, target: Path) -> None:
-    # Module and build caches take over a gigabyte, so they go when the build ends. The place is
-    # always the same: what a build that was killed left behind goes too.
+    # Module and build caches take over a gigabyte, so they are removed when the build ends. The
+    # folder is always the same, so that what a killed build has left is removed too.
     scratch = BINARIES / "building"
     environment = os.environ | {
         "CGO_ENABLED": "0",
@@ -160,13 +159,13 @@ def _build(program: GoProgram, target: Path) -> None:
 
 
 def go_toolchains() -> list[Path]:
-    """Return the machine's own Go, if any, and the packaged one, should that be too old."""
+    """Return the machine's own Go, if any, and the packaged one, in case that is too old."""
     found = _on_path("go")
     return [*([found] if found else []), _packaged("go/bin/go")]
 
 
 def _on_path(name: str) -> Path | None:
-    """Return the machine's own command: PATH may also lead to one that we brought."""
+    """Return the machine's own command, and not one of ours that PATH may also contain."""
     found = shutil.which(name)
     ours = (CACHE.resolve(), Path(__file__).parent)
     if found is None or any(Path(found).resolve().is_relative_to(each) for each in ours):

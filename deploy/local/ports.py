@@ -1,4 +1,4 @@
-"""Which ports are free, and who has those that are not."""
+"""Finds free ports, and who uses those that are taken."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 from deploy.local.settings import HOST
 
 TEST_PORTS = range(20_000, 32_000)
-"""Below the ports that systems hand out by themselves."""
+"""Below the range from which systems choose ports themselves."""
 HIGHEST_PORT = 65_535
 
 
-def complaint(ports: Mapping[str, tuple[int, str]]) -> str | None:
-    """Return one line on the first port that cannot be listened on, None when all can be.
+def conflict(ports: Mapping[str, tuple[int, str]]) -> str | None:
+    """Return a line about the first port that cannot be used, None when all can be.
 
     `ports` gives for each use the port and the variable that changes it.
     """
@@ -36,23 +36,23 @@ def complaint(ports: Mapping[str, tuple[int, str]]) -> str | None:
     return None
 
 
-def free_rows(lengths: Mapping[str, int]) -> dict[str, int]:
+def free_ranges(lengths: Mapping[str, int]) -> dict[str, int]:
     """Return for each name a free port with `lengths[name] - 1` free ones after it."""
     found: dict[str, int] = {}
     taken: set[int] = set()
     for name, length in lengths.items():
         while name not in found:
             start = random.choice(TEST_PORTS)  # noqa: S311
-            row = range(start, start + length)
-            if taken.isdisjoint(row) and all(map(_free, row)):
+            ports = range(start, start + length)
+            if taken.isdisjoint(ports) and all(map(_free, ports)):
                 found[name] = start
-                taken.update(row)
+                taken.update(ports)
     return found
 
 
 def _free(port: int) -> bool:
     with socket.socket() as probe:
-        # What is left of closed connections is no obstacle to a server.
+        # Closed connections that linger do not keep a server from listening.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -62,7 +62,7 @@ def _free(port: int) -> bool:
 
 
 def _holder(port: int) -> str:
-    """Return who listens on `port`, as far as this user may know: ` by NAME (pid PID)`."""
+    """Return who listens on `port`, as far as this user may see: ` by NAME (pid PID)`."""
     listening = "0A"
     sockets = set()
     for table in ("tcp", "tcp6"):
@@ -78,9 +78,9 @@ def _holder(port: int) -> str:
 
 
 def _handles(process: Path) -> set[str]:
-    """Return what a process has open, as far as this user may know."""
+    """Return what a process has open, as far as this user may see."""
     held = set()
-    # Handles, and processes, come and go meanwhile.
+    # Processes and their handles may disappear meanwhile.
     with suppress(OSError):
         for handle in (process / "fd").iterdir():
             with suppress(OSError):

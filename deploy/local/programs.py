@@ -1,48 +1,22 @@
-"""The programs of the local mesh: how each is started and how it is known to be well."""
+"""The programs of the local mesh: how each is configured, started and probed."""
 
 from __future__ import annotations
 
 import json
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-import grpc
-import redis
 import yaml
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from deploy.local import admin, gateway, parts
+from deploy.local import admin, gateway, parts, probes
 from deploy.local.bootstrap import ROOT
 from deploy.local.credentials import Role, credential_file, credentials_folder
 from deploy.local.influxd import DATABASE
+from deploy.local.probes import Probe
 from deploy.local.settings import HOST, LocalSettings
-
-PROBE_SECONDS = 2.0
-
-
-Probe = Callable[[], None]
-"""Returns when the program is well, raises when it is not."""
-
-REDIS_CONF = """\
-bind {host}
-port {port}
-protected-mode yes
-dir "{folder}"
-appendonly yes
-appendfsync {fsync}
-save ""
-maxmemory {memory}
-maxmemory-policy noeviction
-# The states of a second's jobs lie in one small hash, packed as long as it keeps within these.
-hash-max-listpack-entries 1000
-hash-max-listpack-value 128
-# A slow command would be kept with its arguments, and those hold payloads.
-slowlog-max-len 0
-"""
 
 INFLUX_CONF = """\
 reporting-disabled = true
@@ -71,7 +45,7 @@ store-enabled = false
 bind-address = "{host}:{port}"
 log-enabled = false
 auth-enabled = {auth}
-# Together these two keep all of /debug, the counters included, to the admin.
+# With both, all of /debug, including the counters, is only for the admin.
 pprof-enabled = {auth}
 pprof-auth-enabled = true
 """
@@ -81,7 +55,7 @@ pprof-auth-enabled = true
 class Program:
     """One supervised program. Started in the order of `rank`, stopped in the reverse.
 
-    `files` and `folders` have to be there before it starts: texts by path, and where its data lies.
+    `files` (texts by path) and `folders` (for its data) must exist before it starts.
     """
 
     name: str
@@ -92,7 +66,7 @@ class Program:
     files: Mapping[Path, str] = field(default_factory=dict)
     folders: tuple[Path, ...] = ()
     remark: Callable[[], str] = str
-    """Returns what a healthy program says of itself besides, mostly nothing. Raises RpcError."""
+    """Returns a remark about a healthy program, mostly an empty one. Raises grpc.RpcError."""
 
 
 def all_programs(
@@ -102,8 +76,8 @@ def all_programs(
 ) -> list[Program]:
     """Return every program of the mesh that `settings` describe.
 
-    `say` is told of parts that have to be built; `environment` is added to that of every Python
-    process. Raises parts.PartMissing.
+    `say` is called for each part that has to be built; `environment` is added to that of every
+    Python process. Raises parts.PartMissing.
     """
     extra = dict(environment or {})
     return [
@@ -117,17 +91,17 @@ def all_programs(
 
 
 def redis_url(settings: LocalSettings) -> str:
-    """Return where Redis is: the one started here, or the one that was named."""
+    """Return the URL of Redis: the one started here, or the one that the settings name."""
     return settings.redis_url or f"redis://{HOST}:{settings.redis_port}/0"
 
 
 def influx_url(settings: LocalSettings) -> str:
-    """Return where InfluxDB is: the one started here, or the one that was named."""
+    """Return the URL of InfluxDB: the one started here, or the one that the settings name."""
     return settings.influx_url or f"http://{HOST}:{settings.influx_port}"
 
 
 def influx_environment(settings: LocalSettings, role: Role) -> dict[str, str]:
-    """Return the variables that lead a process to InfluxDB; secrets stay in their file."""
+    """Return the variables with which a process uses InfluxDB; secrets stay in their file."""
     path = credential_file(settings, role)
     return {
         "SLUICE_INFLUX_URL": influx_url(settings),
@@ -138,37 +112,31 @@ def influx_environment(settings: LocalSettings, role: Role) -> dict[str, str]:
     }
 
 
-def influx_is_open(settings: LocalSettings) -> bool:
-    """Tell whether InfluxDB answers queries of anyone, web pages in a browser included."""
-    url = f"{influx_url(settings).rstrip('/')}/query?q=SHOW+DATABASES"
-    try:
-        _get(url)
-    except OSError:
-        return False
-    return True
+def redis_conf(settings: LocalSettings, folder: Path) -> str:
+    """Return the configuration of a Redis whose data lies in `folder`."""
+    # Of an option that is given twice, the last one counts.
+    return (ROOT / "deploy" / "redis.conf").read_text() + (
+        f"bind {HOST}\n"
+        f"port {settings.redis_port}\n"
+        "protected-mode yes\n"
+        f'dir "{folder}"\n'
+        f"appendfsync {settings.redis_fsync}\n"
+        f"maxmemory {settings.redis_memory}\n"
+    )
 
 
-def named_servers(settings: LocalSettings) -> dict[str, Probe]:
-    """Return how to probe the servers that are used instead of ones of our own, by variable."""
-    named: dict[str, Probe] = {}
-    if settings.redis_url:
-        named["SLUICE_REDIS_URL"] = _redis_probe(settings.redis_url)
-    if settings.influx_url:
-        named["SLUICE_INFLUX_URL"] = _http_probe(f"{settings.influx_url.rstrip('/')}/ping")
-    return named
+def influx_conf(settings: LocalSettings, folder: Path, has_users: bool = True) -> str:
+    """Return the configuration of an InfluxDB whose data lies in `folder`.
 
-
-def gateway_sees_services(settings: LocalSettings) -> bool:
-    """Tell whether the gateway has found every service behind it to be healthy.
-
-    It looks for itself, every half second, and answers 503 until then.
+    One that has no users lets everybody in.
     """
-    try:
-        told = admin.get(admin.socket_path(settings.state), "/clusters", PROBE_SECONDS)
-    except OSError:
-        return False
-    lines = told.decode().splitlines()
-    return all(line.endswith("::healthy") for line in lines if "::health_flags::" in line)
+    return INFLUX_CONF.format(
+        host=HOST,
+        port=settings.influx_port,
+        rpc_port=settings.influx_rpc_port,
+        folder=folder,
+        auth=str(has_users).lower(),
+    )
 
 
 def _redis(settings: LocalSettings) -> list[Program]:
@@ -176,20 +144,13 @@ def _redis(settings: LocalSettings) -> list[Program]:
         return []
     folder = settings.state / "redis"
     path = settings.state / "config" / "redis.conf"
-    text = REDIS_CONF.format(
-        host=HOST,
-        port=settings.redis_port,
-        folder=folder,
-        fsync=settings.redis_fsync,
-        memory=settings.redis_memory,
-    )
     return [
         Program(
             "redis",
             10,
             [str(parts.redis_server()), str(path)],
-            _redis_probe(redis_url(settings)),
-            files={path: text},
+            partial(probes.check_redis, redis_url(settings)),
+            files={path: redis_conf(settings, folder)},
             folders=(folder,),
         )
     ]
@@ -200,13 +161,6 @@ def _influxdb(settings: LocalSettings, say: Callable[[str], None]) -> list[Progr
         return []
     folder = settings.state / "influxdb"
     path = settings.state / "config" / "influxdb.conf"
-    text = INFLUX_CONF.format(
-        host=HOST,
-        port=settings.influx_port,
-        rpc_port=settings.influx_rpc_port,
-        folder=folder,
-        auth="true",
-    )
     influxd = str(parts.go_program(parts.INFLUXD, say))
     credentials = str(credentials_folder(settings))
     start = [sys.executable, "-m", "deploy.local.influxd"]
@@ -215,8 +169,8 @@ def _influxdb(settings: LocalSettings, say: Callable[[str], None]) -> list[Progr
             "influxdb",
             20,
             [*start, influxd, str(path), str(folder), credentials],
-            _http_probe(f"{influx_url(settings)}/ping"),
-            files={path: text},
+            partial(probes.check_http, f"{influx_url(settings)}/ping"),
+            files={path: influx_conf(settings, folder)},
             folders=(folder,),
         )
     ]
@@ -226,7 +180,7 @@ def _workers(settings: LocalSettings, extra: Mapping[str, str]) -> list[Program]
     return [
         _python(
             "worker",
-            "worker" if settings.worker_processes == 1 else f"worker-{number + 1}",
+            name,
             30,
             settings.worker_grpc_port + number,
             settings.worker_metrics_port + number,
@@ -237,7 +191,7 @@ def _workers(settings: LocalSettings, extra: Mapping[str, str]) -> list[Program]
                 **extra,
             },
         )
-        for number in range(settings.worker_processes)
+        for number, name in enumerate(_names("worker", settings.worker_processes))
     ]
 
 
@@ -257,7 +211,7 @@ def _ingest_services(settings: LocalSettings, extra: Mapping[str, str]) -> list[
     return [
         _python(
             "ingest_service",
-            "ingest_service" if settings.ingest_processes == 1 else f"ingest_service-{number + 1}",
+            name,
             50,
             settings.ingest_grpc_port + number,
             settings.ingest_metrics_port + number,
@@ -268,8 +222,12 @@ def _ingest_services(settings: LocalSettings, extra: Mapping[str, str]) -> list[
             },
             {"sluice.policy": "the policy file is not taken"},
         )
-        for number in range(settings.ingest_processes)
+        for number, name in enumerate(_names("ingest_service", settings.ingest_processes))
     ]
+
+
+def _names(room: str, count: int) -> list[str]:
+    return [room] if count == 1 else [f"{room}-{number + 1}" for number in range(count)]
 
 
 def _python(
@@ -281,11 +239,15 @@ def _python(
     environment: dict[str, str],
     remarks: Mapping[str, str] | None = None,
 ) -> Program:
-    """`remarks` are what it means when one of its further health services does not serve."""
+    """Return a process of ours; `remarks` say what it means when a health service of it is bad."""
 
     def remark() -> str:
         return "; ".join(
-            [each for service, each in (remarks or {}).items() if not _serves(port, service)]
+            [
+                each
+                for service, each in (remarks or {}).items()
+                if not probes.is_serving(port, service)
+            ]
         )
 
     own = {
@@ -297,7 +259,7 @@ def _python(
         name,
         rank,
         [sys.executable, "-m", room],
-        _grpc_probe(port),
+        partial(probes.check_grpc, port),
         own | environment,
         remark=remark,
     )
@@ -332,7 +294,7 @@ def _gateway(settings: LocalSettings) -> Program:
         *("--log-level", "warning"),
         "--disable-hot-restart",
     ]
-    probe = _http_probe(f"http://{HOST}:{settings.admin_port}/ready")
+    probe = partial(probes.check_http, f"http://{HOST}:{settings.admin_port}/ready")
     return Program(
         "api_gateway",
         60,
@@ -341,44 +303,3 @@ def _gateway(settings: LocalSettings) -> Program:
         files={path: json.dumps(rendered, indent=1)},
         folders=(admin_socket.parent,),
     )
-
-
-def _redis_probe(url: str) -> Probe:
-    def probe() -> None:
-        with redis.Redis.from_url(url, socket_timeout=PROBE_SECONDS) as client:
-            client.ping()
-
-    return probe
-
-
-def _http_probe(url: str) -> Probe:
-    def probe() -> None:
-        _get(url)
-
-    return probe
-
-
-def _get(url: str) -> None:
-    """Do nothing when all is well there. Raises OSError."""
-    try:
-        with urllib.request.urlopen(url, timeout=PROBE_SECONDS):
-            pass
-    except urllib.error.HTTPError as error:
-        # It is an answer with a connection, and Python 3.14 warns when that stays open.
-        error.close()
-        raise
-
-
-def _grpc_probe(port: int) -> Probe:
-    def probe() -> None:
-        if not _serves(port):
-            raise ConnectionError("not serving")
-
-    return probe
-
-
-def _serves(port: int, service: str = "") -> bool:
-    with grpc.insecure_channel(f"{HOST}:{port}") as channel:
-        request = health_pb2.HealthCheckRequest(service=service)
-        answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=PROBE_SECONDS)
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

@@ -1,34 +1,31 @@
-"""Settings of the local mesh: which ports, how many processes, where its data lies."""
+"""Settings of the local mesh: ports, numbers of processes, folders and named servers."""
 
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, Field, SecretStr
+from pydantic_settings import SettingsConfigDict
 
 from deploy.local.bootstrap import ROOT
+from mesh.settings import LOOPBACK_NAMES, Settings
 
 HOST = "127.0.0.1"
 
-_OWN_HOSTS = ("localhost", HOST, "[::1]")
-"""What the gateway goes by in any case."""
-
-# They mean something in the configuration of the supervisor, Redis or InfluxDB.
-_UNFIT = re.compile(r'[%;#"\\\x00-\x1f\x7f\ud800-\udfff]')
+# These have a meaning in the configuration of the supervisor, Redis or InfluxDB.
+_UNSAFE = re.compile(r'[%;#"\\\x00-\x1f\x7f\ud800-\udfff]')
 
 
-def _fit(path: Path) -> Path:
-    if _UNFIT.search(str(path)):
+def _require_safe(path: Path) -> Path:
+    if _UNSAFE.search(str(path)):
         raise ValueError('Name a folder whose path is UTF-8 without any of %, ;, #, " and \\.')
     return path
 
 
 Folder = Annotated[Path, AfterValidator(Path.resolve)]
-StateFolder = Annotated[Folder, AfterValidator(_fit)]
+StateFolder = Annotated[Folder, AfterValidator(_require_safe)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -37,7 +34,7 @@ _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,251}[a-z0-9])?")
 
 def _host_names(text: str) -> str:
     names = [name.strip().lower() for name in text.split(",")]
-    names = [name for name in names if name and name not in _OWN_HOSTS]
+    names = [name for name in names if name and name not in LOOPBACK_NAMES]
     if not all(_HOST_NAME.fullmatch(name) for name in names):
         raise ValueError(
             "Send host names without ports, `*`, brackets or a dot at the end, separated by commas."
@@ -48,13 +45,13 @@ def _host_names(text: str) -> str:
 HostNames = Annotated[str, AfterValidator(_host_names)]
 
 
-class LocalSettings(BaseSettings):
-    """Read from the environment; every variable is prefixed with SLUICE_. All is on loopback."""
+class LocalSettings(Settings):
+    """Every variable is prefixed with SLUICE_. Everything listens on loopback."""
 
-    model_config = SettingsConfigDict(env_prefix="SLUICE_", frozen=True, validate_default=True)
+    model_config = SettingsConfigDict(validate_default=True)
 
     state: StateFolder = ROOT / ".sluice"
-    """Where data, logs and rendered configuration lie (SLUICE_STATE)."""
+    """Folder for data, logs and rendered configuration (SLUICE_STATE)."""
     reports_dir: Folder = ROOT / "alert_service" / "error_reports"
     """Where the alert service writes its reports (SLUICE_REPORTS_DIR)."""
 
@@ -84,8 +81,8 @@ class LocalSettings(BaseSettings):
     """First of the workers' metrics ports (SLUICE_WORKER_METRICS_PORT)."""
 
     hosts: HostNames = ""
-    """Names that the gateway goes by beside localhost, 127.0.0.1 and [::1], separated by commas, as
-    host of a call and of a page that calls (SLUICE_HOSTS)."""
+    """Host names of the gateway besides localhost, 127.0.0.1 and [::1], separated by commas. Calls
+    may be to these names, and from pages served under them (SLUICE_HOSTS)."""
 
     ingest_processes: Count = 1
     """Ingest processes behind the gateway (SLUICE_INGEST_PROCESSES)."""
@@ -106,7 +103,7 @@ class LocalSettings(BaseSettings):
     """What the named InfluxDB lets the worker write with: a token of 2.x, `user:password` of 1.8,
     or nothing (SLUICE_INFLUX_TOKEN)."""
     influx_read_token: SecretStr = Field(SecretStr(""), exclude=True)
-    """What it lets the audit, the demo and `influx` read with, should that be another
+    """What it lets the audit, the demo and `influx` read with, if that is another
     (SLUICE_INFLUX_READ_TOKEN)."""
     redis_fsync: Literal["always", "everysec"] = "always"
     """Redis' appendfsync: always, or everysec to risk the last second for less disk work
@@ -114,25 +111,8 @@ class LocalSettings(BaseSettings):
     redis_memory: Annotated[str, Field(pattern=r"^[1-9][0-9]*(mb|gb)$")] = "1gb"
     """Redis' maxmemory (SLUICE_REDIS_MEMORY)."""
 
-    @classmethod
-    def load(cls) -> Self:
-        """Read the settings from the environment.
-
-        Exits with a line for each variable that is wrong; a value, which may be a secret, is not
-        repeated.
-        """
-        try:
-            return cls()
-        except ValidationError as error:
-            sys.exit(
-                "\n".join(
-                    f"SLUICE_{'_'.join(map(str, each['loc'])).upper()}: {each['msg']}"
-                    for each in error.errors(include_input=False, include_url=False)
-                )
-            )
-
     def at(self, state: Path, ports: dict[str, int]) -> Self:
-        """Return these settings for another mesh, with state, reports and ports of its own."""
+        """Return these settings for another mesh, with its own state, reports and ports."""
         own = {"state": state, "reports_dir": state / "error_reports"}
         return self.model_copy(update=own | ports)
 

@@ -1,4 +1,4 @@
-"""HTTP over a socket in the file system, as the supervisor and Envoy's admin interface speak it."""
+"""HTTP over a Unix socket, as the supervisor and Envoy's admin interface serve it."""
 
 from __future__ import annotations
 

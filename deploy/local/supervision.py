@@ -23,7 +23,7 @@ from deploy.local.programs import Program
 from deploy.local.sockets import SocketConnection
 
 LONGEST_SOCKET_PATH = 100
-LEASH = (sys.executable, "-S", str(Path(__file__).with_name("leash.py")))
+RUN_SUPERVISED = (sys.executable, "-S", str(Path(__file__).with_name("run_supervised.py")))
 STOP_SECONDS = 20
 ANSWER_SECONDS = 60
 START_SECONDS = 10.0
@@ -46,8 +46,8 @@ chmod=0700
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 """
 
-# startsecs=0: an exit is answered by a start at once, for ever, however soon it comes; the leash
-# keeps that to once a second. startretries is for the leash itself, should it not start.
+# startsecs=0: a program that exits is started again at once, for ever, however soon it exits;
+# run_supervised.py limits that to once a second. startretries is for run_supervised.py itself.
 PROGRAM_CONF = """
 [program:{name}]
 command={command}
@@ -67,13 +67,13 @@ stdout_logfile_backups=3
 
 
 UNAVAILABLE = (OSError, http.client.HTTPException, xmlrpc.client.Error)
-"""What asking raises when there is no supervisor, or one that is about to end."""
+"""What a call raises when there is no supervisor, or one that is about to end."""
 
 
 class Supervisor:
     """One supervisord with its programs, in a state directory of its own.
 
-    `attached` makes it end, however that comes about, with the thread that starts it.
+    `attached` makes it end with the thread that starts it, however that thread ends.
     """
 
     def __init__(self, state: Path, attached: bool = False) -> None:
@@ -105,12 +105,12 @@ class Supervisor:
         config = self._state / "config" / "supervisord.conf"
         config.write_text(self._render(programs))
         for program in programs:
-            self._leash(program.name, program.command, program.environment)
+            self._write_command(program.name, program.command, program.environment)
         command = [str(tool("supervisord")), "-c", str(config)]
         if self._attached:
-            self._leash("supervisord", [*command, "--nodaemon"], {})
+            self._write_command("supervisord", [*command, "--nodaemon"], {})
             self._child = subprocess.Popen(
-                [*LEASH, self._run / "supervisord"],
+                [*RUN_SUPERVISED, self._run / "supervisord"],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -121,7 +121,7 @@ class Supervisor:
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
             if done.returncode:
                 raise RuntimeError(f"The supervisor did not start: {_reason(done.stderr)}")
-        self._until(self.running, "The supervisor does not answer")
+        self._wait_until(self.running, "The supervisor does not answer")
 
     def stop(self) -> None:
         """Stop every program, the last started first, and the supervisor. Waits until it is gone.
@@ -134,7 +134,7 @@ class Supervisor:
 
     def wait_gone(self) -> None:
         """Wait until a supervisor that is about to end is gone. Raises RuntimeError if it stays."""
-        self._until(self._gone, "The supervisor does not end", 6 * STOP_SECONDS)
+        self._wait_until(self._gone, "The supervisor does not end", 6 * STOP_SECONDS)
 
     def programs(self) -> dict[str, dict[str, Any]]:
         """Return what the supervisor knows of each program: statename, pid, start, now."""
@@ -145,7 +145,7 @@ class Supervisor:
         return int(self.programs()[name]["pid"])
 
     def restart(self, name: str) -> None:
-        """Stop a program as it likes to be stopped, and start it again."""
+        """Stop a program by its stop signal, and start it again."""
         self.stop_program(name)
         self.start_program(name)
 
@@ -168,7 +168,7 @@ class Supervisor:
         os.kill(pid, number)
 
     def _gone(self) -> bool:
-        # Asked anything, it looks at once for programs that have ended. Its socket goes last.
+        # A call makes it look at once for programs that have ended. Its socket goes last.
         try:
             self._call("getState")
         except OSError:
@@ -177,22 +177,24 @@ class Supervisor:
             pass
         return False
 
-    def _leash(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    def _write_command(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str]
+    ) -> None:
         start = {"command": command, "environment": dict(environment)}
         (self._run / f"{name}.json").write_text(json.dumps(start, indent=1))
 
     def _render(self, programs: Sequence[Program]) -> str:
-        places = {"logs": _escape(str(self.logs)), "run": _escape(str(self._run))}
+        paths = {"logs": _escape(str(self.logs)), "run": _escape(str(self._run))}
         text = SUPERVISOR_CONF.format(
-            root=_escape(str(ROOT)), socket=_escape(str(self._socket)), **places
+            root=_escape(str(ROOT)), socket=_escape(str(self._socket)), **paths
         )
         for program in programs:
             text += PROGRAM_CONF.format(
                 name=program.name,
-                command=_escape(shlex.join([*LEASH, str(self._run / program.name)])),
+                command=_escape(shlex.join([*RUN_SUPERVISED, str(self._run / program.name)])),
                 rank=program.rank,
                 stop_seconds=STOP_SECONDS,
-                **places,
+                **paths,
             )
         return text
 
@@ -201,7 +203,7 @@ class Supervisor:
         with xmlrpc.client.ServerProxy("http://supervisor", transport) as proxy:
             return getattr(proxy.supervisor, method)(*arguments)
 
-    def _until(self, condition: Any, otherwise: str, seconds: float = START_SECONDS) -> None:
+    def _wait_until(self, condition: Any, otherwise: str, seconds: float = START_SECONDS) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
@@ -210,7 +212,7 @@ class Supervisor:
 
 
 def _reason(printed: str) -> str:
-    """Return the line that tells an error; help follows it."""
+    """Return the line with the error; help follows it."""
     lines = printed.strip().splitlines()
     return next((line for line in lines if line.startswith("Error:")), " ".join(lines[-1:]))
 
@@ -228,6 +230,6 @@ class _SocketTransport(xmlrpc.client.Transport):
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
         connection = SocketConnection(self._path, ANSWER_SECONDS)
-        # Kept where the transport looks for what it is to close.
+        # The transport closes what it finds here.
         self._connection = (host, connection)
         return connection

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,12 @@ def test_a_wrong_use_does_not_type_check(python: Path, tmp_path: Path) -> None:
 def test_the_sample_client_runs(python: Path, mesh: LocalMesh) -> None:
     printed = run(python, SAMPLE, mesh.gateway).split()
     assert printed[-1] == "TASK_STATE_SUCCEEDED"
+
+
+def test_the_wheel_has_the_version_of_the_project(python: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (information,) = python.parents[1].glob("lib/python*/site-packages/sluice_protos-*.dist-info")
+    assert information.name == f"sluice_protos-{project['version']}.dist-info"
 
 
 def test_the_wheel_asks_for_runtimes_as_new_as_its_generator(python: Path) -> None:

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from deploy.local.bootstrap import CACHE, run_showing
 from deploy.local.parts import go_toolchains
-from deploy.local.ports import free_rows
+from deploy.local.ports import free_ranges
 from deploy.local.programs import Program
 from deploy.local.settings import HOST
 from deploy.local.supervision import Supervisor
@@ -110,7 +110,7 @@ class Influx2:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._url = f"http://{HOST}:{free_rows({'influx': 1})['influx']}"
+        self._url = f"http://{HOST}:{free_ranges({'influx': 1})['influx']}"
         self.supervisor = Supervisor(folder, attached=True)
         self.settings: dict[str, str | SecretStr] = {}
         """Settings that name it to a mesh."""

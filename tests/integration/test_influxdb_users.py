@@ -254,15 +254,7 @@ def test_a_state_folder_may_be_too_deep_for_a_socket(tmp_path: Path) -> None:
 def test_data_from_before_there_were_users_stays(database: Database) -> None:
     settings = database.settings
     config = settings.state / "open.conf"
-    config.write_text(
-        programs.INFLUX_CONF.format(
-            host="127.0.0.1",
-            port=settings.influx_port,
-            rpc_port=settings.influx_rpc_port,
-            folder=settings.state / "influxdb",
-            auth="false",
-        )
-    )
+    config.write_text(programs.influx_conf(settings, settings.state / "influxdb", has_users=False))
     influxd = parts.go_program(parts.INFLUXD, print)
     before = Process([str(influxd), "-config", str(config)], database.log, {})
     before.start()

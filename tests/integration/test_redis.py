@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from deploy.local import parts
-from deploy.local.programs import REDIS_CONF
+from deploy.local.programs import redis_conf
+from deploy.local.settings import LocalSettings
 from tests.kit.processes import ROOT, Process
 from tests.kit.servers import Redis
 
-LOCAL = REDIS_CONF.format(host="127.0.0.1", port=6379, folder="/data", fsync="always", memory="1gb")
-COMPOSE = (ROOT / "deploy" / "compose" / "redis.conf").read_text()
+LOCAL = redis_conf(LocalSettings(), Path("/data"))
+COMPOSE = (ROOT / "deploy" / "redis.conf").read_text() + "dir /data\n"
 
 
 @pytest.fixture(name="server")

@@ -20,7 +20,7 @@ import redis
 from job_store.errors import NotDurable
 from job_store.redis_client import connect
 from job_store.snapshot import SnapshotReader
-from mesh.console import outlive_the_reader
+from mesh.console import ignore_output_errors
 from worker.reconciliation.compare import Report, audit
 from worker.reconciliation.ledger import Ledger
 from worker.settings import WorkerSettings
@@ -110,5 +110,5 @@ def _ago(text: str) -> float:
 
 
 if __name__ == "__main__":
-    outlive_the_reader()
+    ignore_output_errors()
     sys.exit(main(sys.argv[1:]))

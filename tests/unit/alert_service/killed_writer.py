@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from alert_service.reports import Limits, Reports
+from alert_service.report_store import Limits, ReportStore
 from sluice.alert.v1.alert_service_pb2 import Alert, Report
 
 STEPS = ("open", "fsync", "link", "unlink", "replace")
@@ -35,18 +35,18 @@ def die_before(step: int) -> None:
         setattr(os, name, counted(getattr(os, name)))
 
 
-reports = Reports(Path(sys.argv[1]), Limits(10, 1_000_000, 0), Limits(10, 1_000_000, 0))
-reports.probe()
+store = ReportStore(Path(sys.argv[1]), Limits(10, 1_000_000, 0), Limits(10, 1_000_000, 0))
+store.probe()
 report = Report(alert=Alert(alert_id="alert-killed", event_type="PII"))
 report.alert.raise_time.FromJsonString("2025-05-12T14:30:05.123456Z")
 report.payload.string_value = "x" * 10_000
 is_rewriting = sys.argv[3:] == ["rewrite"]
 if is_rewriting:
-    reports.write(report)
+    store.write(report)
     report.alert.count = 2
 die_before(int(sys.argv[2]))
 if is_rewriting:
-    reports.rewrite(report.alert)
+    store.rewrite(report.alert)
 else:
-    reports.write(report)
+    store.write(report)
 print("written")

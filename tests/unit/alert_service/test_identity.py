@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from alert_service.identity import gateway_id, take_from_outside
+from alert_service.identity import restrict_external
 from alert_service.validation import is_alert_id
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
 
-KEY = bytes(range(32))
+HMAC_KEY = bytes(range(32))
 
 
-def derived(key: bytes = KEY, **fields: object) -> str:
+def derived(hmac_key: bytes = HMAC_KEY, **fields: object) -> str:
     request = RaiseAlertRequest(**({"alert_id": "backup-01", "event_type": "DRILL"} | fields))  # type: ignore[arg-type]
-    take_from_outside(request, key)
+    restrict_external(request, hmac_key)
     return request.alert_id
 
 
@@ -29,7 +29,7 @@ def test_a_repeated_call_has_the_same_identity() -> None:
         {"event_type": "PII"},
         {"message": "another"},
         {"source": "other"},
-        {"key": bytes(32)},
+        {"hmac_key": bytes(32)},
     ],
 )
 def test_another_call_under_the_same_id_has_another_identity(other: dict[str, object]) -> None:
@@ -54,12 +54,5 @@ def test_what_only_the_mesh_may_say_is_passed_over() -> None:
         cut=True,
         detectors=["us_ssn"],
     )
-    take_from_outside(request, KEY)
+    restrict_external(request, HMAC_KEY)
     assert request == RaiseAlertRequest(event_type="PII")
-
-
-def test_the_gateway_is_known_by_its_id() -> None:
-    assert gateway_id((("user-agent", "x"), ("x-request-id", "abc"))) == "abc"
-    assert gateway_id((("x-request-id", ""),)) == ""
-    assert gateway_id((("user-agent", "x"),)) is None
-    assert gateway_id(None) is None

@@ -6,16 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alert_service import names
-from alert_service.names import Place
+from alert_service.names import ReportKey
 
 
 def test_a_report_is_named_by_the_time_of_its_alert() -> None:
     time = Timestamp()
     time.FromJsonString("2025-05-12T14:30:05.123456789Z")
     moment = names.moment_of(time)
-    assert names.file_name(moment) == "alert_2025-05-12T14-30-05.123456.txt"
-    assert names.name_of(Place(moment, False)) == "alert_2025-05-12T14-30-05.123456.txt"
-    assert names.name_of(Place(moment, True)) == "edge/alert_2025-05-12T14-30-05.123456.txt"
+    assert ReportKey(moment, False).name == "alert_2025-05-12T14-30-05.123456.txt"
+    assert ReportKey(moment, True).name == "edge/alert_2025-05-12T14-30-05.123456.txt"
+    assert ReportKey(moment, True).file_name == "alert_2025-05-12T14-30-05.123456.txt"
 
 
 @given(
@@ -28,10 +28,10 @@ def test_a_report_is_named_by_the_time_of_its_alert() -> None:
 )
 def test_every_namable_time_comes_back_from_its_name(time: Timestamp, at_edge: bool) -> None:
     assert names.is_namable(time)
-    place = Place(names.moment_of(time), at_edge)
-    assert names.parse_name(names.name_of(place)) == place
-    assert names.parse_page_token(names.page_token(place)) == place
-    assert len(names.file_name(place.moment)) == len("alert_2025-05-12T14-30-05.123456.txt")
+    key = ReportKey(names.moment_of(time), at_edge)
+    assert names.parse_name(key.name) == key
+    assert names.parse_page_token(names.page_token(key)) == key
+    assert len(key.file_name) == len("alert_2025-05-12T14-30-05.123456.txt")
 
 
 @pytest.mark.parametrize(

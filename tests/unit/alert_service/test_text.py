@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from alert_service.text import (
     MAX_INDENTED_BYTES,
     PAYLOAD_LINE,
-    Unreadable,
+    UnreadableReport,
     parse_alert,
-    parse_whole,
     to_text,
 )
 from sluice.alert.v1.alert_service_pb2 import Alert, Report
@@ -62,14 +61,13 @@ def test_a_report_parses_as_the_message_that_it_prints(payload: Any) -> None:
     text = to_text(report)
     assert json_format.Parse(text, Report()) == report
     assert parse_alert(text) == ALERT
-    assert parse_whole(text) == ALERT
     assert parse_alert(text[: text.index(PAYLOAD_LINE) + len(PAYLOAD_LINE)]) == ALERT
 
 
 def test_a_report_without_payload_has_none() -> None:
     text = to_text(Report(alert=ALERT))
     assert set(json.loads(text)) == {"alert"}
-    assert parse_whole(text) == ALERT
+    assert parse_alert(text) == ALERT
 
 
 def test_a_null_payload_stays_null() -> None:
@@ -86,7 +84,7 @@ def test_numbers_that_json_has_not_are_kept_as_text() -> None:
         *("NaN", "Infinity", "-Infinity"),
         *(1e300, 0.5, 2**53, None),
     ]
-    assert parse_whole(text) == ALERT
+    assert parse_alert(text) == ALERT
 
 
 def test_a_large_payload_takes_one_line() -> None:
@@ -107,17 +105,15 @@ def test_what_a_terminal_would_obey_is_escaped() -> None:
     [b"", b"{", b"[1]", b'{"alert": 3}', b"\xff", b'{"alert": {"alert_id": 7}}', b"[" * 100_000],
 )
 def test_what_is_no_report_is_unreadable(text: bytes) -> None:
-    with pytest.raises(Unreadable):
-        parse_whole(text)
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableReport):
         parse_alert(text)
 
 
-def test_a_torn_report_is_not_whole() -> None:
+def test_an_alert_that_is_torn_is_unreadable() -> None:
     text = to_text(Report(alert=ALERT, payload=value_of({"a": [1, 2, 3]})))
-    for end in range(len(text) - 2):
-        with pytest.raises(Unreadable):
-            parse_whole(text[:end])
+    for end in range(text.index(PAYLOAD_LINE) + len(PAYLOAD_LINE) - 1):
+        with pytest.raises(UnreadableReport):
+            parse_alert(text[:end])
 
 
 def test_a_field_of_a_later_contract_is_passed_over() -> None:

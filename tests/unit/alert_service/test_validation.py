@@ -5,7 +5,7 @@ import time
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from alert_service.validation import to_plausible_time, violations_of
+from alert_service.validation import correct_time, violations_of
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
 
 
@@ -67,24 +67,24 @@ def test_no_description_repeats_what_was_sent() -> None:
     assert "CANARY" not in repr(found)
 
 
-def dated(seconds: int | None, from_outside: bool) -> float:
+def dated(seconds: int | None, is_external: bool) -> float:
     """Return how many seconds from now the alert is dated that says `seconds` from now."""
     request = RaiseAlertRequest()
     if seconds is not None:
         request.raise_time.seconds = int(time.time()) + seconds
-    to_plausible_time(request, from_outside)
+    correct_time(request, is_external)
     return request.raise_time.ToNanoseconds() / 1e9 - time.time()
 
 
-@pytest.mark.parametrize("from_outside", [True, False])
-def test_a_time_that_cannot_be_is_now(from_outside: bool) -> None:
-    assert abs(dated(None, from_outside)) < 2
-    assert abs(dated(30, from_outside)) < 2
-    assert abs(dated(8000 * 365 * 86400, from_outside)) < 2
-    assert abs(dated(-3600, from_outside) + 3600) < 2
+@pytest.mark.parametrize("is_external", [True, False])
+def test_a_time_that_cannot_be_is_now(is_external: bool) -> None:
+    assert abs(dated(None, is_external)) < 2
+    assert abs(dated(30, is_external)) < 2
+    assert abs(dated(8000 * 365 * 86400, is_external)) < 2
+    assert abs(dated(-3600, is_external) + 3600) < 2
 
 
 def test_only_the_mesh_tells_of_what_is_long_ago() -> None:
-    assert abs(dated(-3 * 86400, from_outside=False) + 3 * 86400) < 2
-    assert abs(dated(-3 * 86400, from_outside=True)) < 2
-    assert abs(dated(-2000 * 365 * 86400, from_outside=True)) < 2
+    assert abs(dated(-3 * 86400, is_external=False) + 3 * 86400) < 2
+    assert abs(dated(-3 * 86400, is_external=True)) < 2
+    assert abs(dated(-2000 * 365 * 86400, is_external=True)) < 2

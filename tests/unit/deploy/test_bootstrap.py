@@ -90,6 +90,7 @@ def test_stubs_of_another_python_are_generated_anew(
 ) -> None:
     (clone / "protos" / "gen").mkdir(parents=True)
     (clone / "protos" / "generate.py").touch()
+    (clone / "pyproject.toml").touch()
     (clone / "protos" / "gen" / "generated").write_text(bootstrap._contracts())
     assert bootstrap._generated()
     monkeypatch.setattr(bootstrap, "PYTHON", "python3.99")

@@ -1,12 +1,14 @@
 """The local mesh, as far as it can be told without starting it."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from deploy.local import __main__ as command
 from deploy.local import mesh as meshes
+from deploy.local.bootstrap import ROOT
 from deploy.local.mesh import LocalMesh
 from deploy.local.settings import LocalSettings
 
@@ -51,3 +53,13 @@ def test_a_file_of_another_kind_is_no_other_version(
         assert not mesh.is_of_this_version()
         (tmp_path / name).write_text("one")
         assert mesh.is_of_this_version()
+
+
+def test_every_package_that_runs_is_part_of_the_version_and_of_the_image() -> None:
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"bench", "tests"}
+    assert packages <= {*meshes.ROOMS}
+    container = (ROOT / "deploy/compose/Containerfile").read_text()
+    copied = set(re.findall(r"^COPY (\w+) /srv", container, re.MULTILINE))
+    assert packages - {"deploy"} == copied
+    taken = (ROOT / "deploy/compose/Containerfile.dockerignore").read_text().splitlines()
+    assert {f"!{name}" for name in copied} <= {*taken}

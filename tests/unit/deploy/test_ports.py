@@ -18,7 +18,7 @@ def _taken() -> Iterator[int]:
 
 
 def test_a_taken_port_is_named_with_its_setting_and_who_has_it(taken: int) -> None:
-    said = ports.complaint({"gateway": (taken, "SLUICE_GATEWAY_PORT")})
+    said = ports.conflict({"gateway": (taken, "SLUICE_GATEWAY_PORT")})
     assert said is not None
     assert f"Port {taken} (gateway) is taken by" in said
     assert f"(pid {os.getpid()})" in said
@@ -27,21 +27,21 @@ def test_a_taken_port_is_named_with_its_setting_and_who_has_it(taken: int) -> No
 
 
 def test_one_port_for_two_uses_is_refused() -> None:
-    (port,) = ports.free_rows({"any": 1}).values()
-    said = ports.complaint({"gateway": (port, "SLUICE_A"), "Redis": (port, "SLUICE_B")})
+    (port,) = ports.free_ranges({"any": 1}).values()
+    said = ports.conflict({"gateway": (port, "SLUICE_A"), "Redis": (port, "SLUICE_B")})
     assert said == f"Port {port} would serve both gateway and Redis: change SLUICE_B."
 
 
 def test_a_port_beyond_the_last_is_refused() -> None:
-    said = ports.complaint({"ingest 3": (65_536, "SLUICE_INGEST_GRPC_PORT")})
+    said = ports.conflict({"ingest 3": (65_536, "SLUICE_INGEST_GRPC_PORT")})
     assert said == "Port 65536 (ingest 3) does not exist: lower SLUICE_INGEST_GRPC_PORT."
 
 
-def test_free_rows_do_not_overlap_and_can_be_used() -> None:
+def test_free_ranges_do_not_overlap_and_can_be_used() -> None:
     lengths = {"one": 1, "three": 3, "ten": 10}
-    found = ports.free_rows(lengths)
+    found = ports.free_ranges(lengths)
     rows = [range(found[name], found[name] + length) for name, length in lengths.items()]
     every = [port for row in rows for port in row]
     assert len(set(every)) == 14
     uses = {str(port): (port, "SLUICE_ANY") for port in every}
-    assert ports.complaint(uses) is None
+    assert ports.conflict(uses) is None

@@ -9,7 +9,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from deploy.local import parts, programs
+from deploy.local import parts, probes, programs
 from deploy.local.mesh import LocalMesh
 from deploy.local.programs import Program
 from deploy.local.settings import LocalSettings
@@ -88,7 +88,7 @@ def test_named_servers_are_used_and_not_started(tmp_path: Path) -> None:
     assert every["worker"].environment["SLUICE_INFLUX_URL"] == far["influx_url"]
     assert every["ingest_service"].environment["SLUICE_REDIS_URL"] == far["redis_url"]
     settings = LocalSettings(**far)
-    assert set(programs.named_servers(settings)) == {"SLUICE_REDIS_URL", "SLUICE_INFLUX_URL"}
+    assert set(probes.named_servers(settings)) == {"SLUICE_REDIS_URL", "SLUICE_INFLUX_URL"}
 
 
 def test_several_processes_have_ports_of_their_own_and_are_all_behind_the_gateway(

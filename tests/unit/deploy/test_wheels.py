@@ -42,30 +42,30 @@ def _pinned(tmp_path: Path) -> Path:
 
 def test_a_wheel_that_fits_everywhere_will_do(shelf: Path, pinned: Path) -> None:
     wheel(shelf, "py3-none-any")
-    assert wheels.complaint(pinned, "3.14", "aarch64") == ""
+    assert wheels.missing_wheel(pinned, "3.14", "aarch64") == ""
 
 
 def test_a_wheel_for_one_python_is_missed_on_another(shelf: Path, pinned: Path) -> None:
     wheel(shelf, "cp313-cp313-manylinux_2_28_x86_64")
-    assert wheels.complaint(pinned, "3.13", "x86_64") == ""
-    assert "part" in wheels.complaint(pinned, "3.14", "x86_64")
+    assert wheels.missing_wheel(pinned, "3.13", "x86_64") == ""
+    assert "part" in wheels.missing_wheel(pinned, "3.14", "x86_64")
 
 
 def test_a_wheel_for_one_processor_is_missed_on_the_other(shelf: Path, pinned: Path) -> None:
     wheel(shelf, "py3-none-manylinux_2_28_x86_64")
-    assert wheels.complaint(pinned, "3.14", "x86_64") == ""
-    assert "part" in wheels.complaint(pinned, "3.14", "aarch64")
+    assert wheels.missing_wheel(pinned, "3.14", "x86_64") == ""
+    assert "part" in wheels.missing_wheel(pinned, "3.14", "aarch64")
 
 
 def test_a_wheel_for_a_newer_system_is_missed(shelf: Path, pinned: Path) -> None:
     wheel(shelf, "py3-none-manylinux_2_39_x86_64")
-    assert "part" in wheels.complaint(pinned, "3.14", "x86_64")
+    assert "part" in wheels.missing_wheel(pinned, "3.14", "x86_64")
 
 
 def test_a_marker_is_read_for_the_python_asked_about(shelf: Path, pinned: Path) -> None:
     wheel(shelf, "cp313-cp313-manylinux_2_28_x86_64")
     pinned.write_text("part==1.0 ; python_version < '3.14'")
-    assert wheels.complaint(pinned, "3.14", "x86_64") == ""
+    assert wheels.missing_wheel(pinned, "3.14", "x86_64") == ""
 
 
 def test_an_index_that_does_not_answer_is_no_missing_wheel(
@@ -74,5 +74,5 @@ def test_an_index_that_does_not_answer_is_no_missing_wheel(
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
-    with pytest.raises(wheels.NoIndex):
-        wheels.complaint(pinned, "3.14", "x86_64")
+    with pytest.raises(wheels.IndexUnavailable):
+        wheels.missing_wheel(pinned, "3.14", "x86_64")

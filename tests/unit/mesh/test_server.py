@@ -8,13 +8,13 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf import json_format
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mesh import server
 from mesh.errors import MAX_FIELDS, CallError, FieldError
-from mesh.health import Health, Unhealthy
+from mesh.handlers import Context, Service
+from mesh.health import Health
 from mesh.settings import ProcessSettings
 from sluice.ingest.v1 import ingest_service_pb2 as ingest
 from sluice.ingest.v1.ingest_service_pb2_grpc import (
@@ -38,7 +38,7 @@ class Misbehaving(IngestServiceServicer):
         self.work_seconds = 0.0
 
     async def Submit(
-        self, request: ingest.SubmitRequest, context: server.Context
+        self, request: ingest.SubmitRequest, context: Context
     ) -> ingest.SubmitResponse:
         await self.release.wait()
         if self.error is not None:
@@ -46,7 +46,7 @@ class Misbehaving(IngestServiceServicer):
         return ingest.SubmitResponse(message="taken")
 
     async def SubmitStream(
-        self, request_iterator: AsyncIterator[ingest.SubmitStreamRequest], context: server.Context
+        self, request_iterator: AsyncIterator[ingest.SubmitStreamRequest], context: Context
     ) -> AsyncIterator[ingest.SubmitStreamResponse]:
         async for _ in request_iterator:
             await asyncio.sleep(self.work_seconds)
@@ -54,7 +54,7 @@ class Misbehaving(IngestServiceServicer):
         if self.error is not None:
             raise self.error
 
-    async def note_undecodable(self, method: str, context: server.Context) -> None:
+    async def note_undecodable(self, method: str, context: Context) -> None:
         self.undecodable.append(method)
 
 
@@ -94,7 +94,7 @@ async def scene() -> AsyncIterator[Scene]:
         max_concurrent_watches=2,
         stream_idle_seconds=IDLE_SECONDS,
     )
-    service = server.Service(
+    service = Service(
         NAME,
         add_IngestServiceServicer_to_server,
         servicer,
@@ -189,28 +189,6 @@ async def test_an_error_with_long_paths_reaches_the_caller_as_itself(
     assert named[:-1] == detectors[: len(named) - 1]
     assert named[-1] == "…"
     assert found["BadRequest"].field_violations
-
-
-@pytest.mark.parametrize("room", [0, 100, 1000])
-def test_an_error_takes_no_more_room_than_it_has(room: int) -> None:
-    def made(fields: int, detectors: str) -> CallError:
-        return CallError(
-            grpc.StatusCode.INVALID_ARGUMENT,
-            "CONTENT_REFUSED",
-            "Remove it.",
-            metadata={"alert_id": "a" * 32, "detectors": detectors},
-            fields=[FieldError("/data/<é>", "KEYWORD", "Remove it.")] * fields,
-        )
-
-    bare = made(0, "").status("r-1", 4096)
-    full = made(900, "one,two,three").status("r-1", room)
-    # The list of fields and the count of them cost something, too, and have to fit beside.
-    assert full.ByteSize() - bare.ByteSize() <= room + 100
-    assert json_size(full) - json_size(bare) <= room + 150
-
-
-def json_size(status: status_pb2.Status) -> int:
-    return len(json_format.MessageToJson(status, indent=0, ensure_ascii=True))
 
 
 async def test_an_unexpected_error_shows_nothing_of_itself(scene: Scene) -> None:
@@ -364,33 +342,6 @@ async def test_health_is_told_however_many_calls_there_are(scene: Scene) -> None
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.Check(health_pb2.HealthCheckRequest(service="nope"))
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
-
-
-async def test_health_follows_its_components() -> None:
-    answers: dict[str, Exception | None] = {"redis": Unhealthy("no append-only file")}
-    probed = asyncio.Condition()
-
-    async def probe() -> None:
-        async with probed:
-            probed.notify_all()
-        error = answers["redis"]
-        if error is not None:
-            raise error
-
-    health = Health([NAME], probes={"redis": probe})
-    assert health.failing == {"redis": "not probed yet"}
-    watching = asyncio.create_task(health.watch())
-
-    async def until(failing: dict[str, str]) -> None:
-        async with asyncio.timeout(5), probed:
-            await probed.wait_for(lambda: dict(health.failing) == failing)
-
-    await until({"redis": "no append-only file"})
-    answers["redis"] = None
-    await until({})
-    answers["redis"] = ConnectionError("CANARY")
-    await until({"redis": "ConnectionError"})
-    watching.cancel()
 
 
 async def test_a_draining_process_does_not_serve(scene: Scene) -> None:

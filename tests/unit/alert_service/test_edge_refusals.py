@@ -4,7 +4,7 @@ import pytest
 from envoy.config.core.v3.base_pb2 import GET, POST
 from envoy.data.accesslog.v3.accesslog_pb2 import HTTPAccessLogEntry
 
-from alert_service.edge_log import alert_of
+from alert_service.edge_refusals import alert_of
 from alert_service.validation import violations_of
 
 REQUEST_ID = "4120b07c-6bcf-4344-aa64-2faea0eebb48"

@@ -1,4 +1,4 @@
-"""Keeps the reports within their bounds: removes what is too old, warns before there is no room."""
+"""Keeps the reports within their limits: removes old ones, and warns before space runs out."""
 
 from __future__ import annotations
 
@@ -6,48 +6,48 @@ import asyncio
 from concurrent.futures import Executor
 
 from alert_service.metrics import SWEPT
-from alert_service.reports import Reports, error_name
+from alert_service.report_store import ReportStore, error_name
 from mesh.health import Unhealthy
 from mesh.logs import logger
 
-log = logger("alert.keeping")
+log = logger("alert.retention")
 
 SWEEP_SECONDS = 60.0
 PAUSE_SECONDS = 0.1
-"""Between the steps of a sweep, so that alerts that come in meanwhile have the disk."""
+"""Between the steps of a sweep, so that alerts can be written meanwhile."""
 
-ROOM = "reports_room"
-"""The name under which health tells whether there is room for reports."""
-ALARM_SHARE = 0.8
+SPACE_SERVICE = "reports_room"
+"""The health service that serves while there is enough space for reports."""
+WARNING_SHARE = 0.8
 
 
-async def sweep(reports: Reports, threads: Executor) -> None:
-    """Remove reports that are older than they may be, over and over. Runs until cancelled."""
+async def sweep(store: ReportStore, threads: Executor) -> None:
+    """Remove reports that are older than their limit, over and over. Runs until cancelled."""
     while True:
         removed = 0
         try:
-            removed = await asyncio.get_running_loop().run_in_executor(threads, reports.sweep)
+            removed = await asyncio.get_running_loop().run_in_executor(threads, store.sweep)
         except OSError as error:
             log.warning("reports not swept", error=error_name(error))
         if removed:
             SWEPT.inc(removed)
             log.info("reports swept", reports=removed)
         # At the start the directory may not be open yet.
-        is_idle = not removed and reports.is_open
+        is_idle = not removed and store.is_open
         await asyncio.sleep(SWEEP_SECONDS if is_idle else PAUSE_SECONDS)
 
 
-class Room:
-    """Watches the room for reports. At 80 % somebody should see to it; at 100 % alerts wait."""
+class SpaceMonitor:
+    """Watches the space for reports. At 80 % an operator should act; at 100 % alerts wait."""
 
-    def __init__(self, reports: Reports) -> None:
-        self._reports = reports
+    def __init__(self, store: ReportStore) -> None:
+        self._store = store
         self._is_scarce = False
 
     async def probe(self) -> None:
-        """Check that there is plenty of room; the log tells when that changes. Raises Unhealthy."""
-        share = self._reports.share()
-        is_scarce = share >= ALARM_SHARE
+        """Check that there is enough space; log when that changes. Raises Unhealthy."""
+        share = self._store.share()
+        is_scarce = share >= WARNING_SHARE
         if is_scarce != self._is_scarce:
             self._is_scarce = is_scarce
             if is_scarce:

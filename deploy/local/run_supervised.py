@@ -1,8 +1,8 @@
-"""Runs a program so that it ends with its supervisor, and not more often than once a second.
+"""Starts a program so that it ends with its supervisor, and at most once a second.
 
-`python leash.py PROGRAM` becomes the `command` that PROGRAM.json names, with its `environment` on
-top; PROGRAM.started tells when that was last done. Standard library only, and quick to start: every
-program of the local mesh is started through it.
+`python run_supervised.py PROGRAM` becomes the `command` that PROGRAM.json names, with its
+`environment` added; PROGRAM.started is touched each time. Standard library only, and quick to
+start: every program of the local mesh is started by it.
 """
 
 import ctypes
@@ -21,10 +21,10 @@ program = sys.argv[1]
 stamp = f"{program}.started"
 with open(f"{program}.json") as file:
     start = json.load(file)
-# Were the supervisor killed, its programs would live on and hold their ports. Its death is a crash,
-# which every program bears: at once is better than a drain that the next start has to wait for.
+# If the supervisor is killed, its programs must not live on and keep their ports. They are killed
+# as well, which each of them tolerates; the next start need not wait until they have drained.
 ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-# A program that fails at once is tried once a second, for ever.
+# A program that keeps failing is started once a second, for ever.
 try:
     age = time.time() - os.stat(stamp).st_mtime
 except FileNotFoundError:

@@ -1,26 +1,27 @@
-"""Raises alerts: the report first, then everyone who has to know."""
+"""Records alerts: writes the report first, then tells the watchers."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import grpc
 from ulid import ULID
 
-from alert_service.folding import MAX_FOLDS, Folds
+from alert_service.aggregation import MAX_AGGREGATES, Aggregator
 from alert_service.metrics import ALERTS, FAILURES, event_type_label
-from alert_service.reports import Full, Reports, Written, error_name
-from alert_service.validation import completed, to_plausible_time
+from alert_service.report_store import ReportStore, StoreFull, WriteResult, error_name
+from alert_service.validation import correct_time, fill_defaults
 from alert_service.watching import Watchers
+from mesh.background import Background
 from mesh.errors import CallError
 from mesh.logs import logger
 from sluice.alert.v1.alert_service_pb2 import Alert, RaiseAlertRequest, RaiseAlertResponse, Report
 
-log = logger("alert.raising")
+log = logger("alert.recorder")
 
 NOT_WRITTEN = "REPORT_NOT_WRITTEN"
 FLUSH_SECONDS = 1.0
@@ -28,47 +29,47 @@ FLUSH_SECONDS = 1.0
 Result = TypeVar("Result")
 
 
-class Raiser:
-    """The one way to an alert, for a caller as for the gateway's log.
+class AlertRecorder:
+    """Records every alert, whether a caller raised it or the gateway's log told of it.
 
-    What the gateway refused by itself is folded and written by threads of its own, `edge_writing`,
-    so that alerts about what was sent never wait for it.
+    Alerts about requests that the gateway refused are aggregated, and written by threads of their
+    own, `edge_writing`, so that other alerts never wait for them.
     """
 
     def __init__(
-        self, reports: Reports, writing: Executor, edge_writing: Executor, watchers: Watchers
+        self, store: ReportStore, writing: Executor, edge_writing: Executor, watchers: Watchers
     ) -> None:
-        self._reports = reports
+        self._store = store
         self._writing = writing
         self._edge_writing = edge_writing
         self._watchers = watchers
-        self._folds = Folds(self._write_first, self._rewrite)
-        self._unfinished: set[asyncio.Task[Any]] = set()
+        self._aggregator = Aggregator(self._write_first, self._rewrite)
+        self._background = Background()
 
-    async def raise_alert(
-        self, request: RaiseAlertRequest, from_outside: bool = False
+    async def record(
+        self, request: RaiseAlertRequest, is_external: bool = False
     ) -> RaiseAlertResponse:
         """Return once the report of a valid request is on disk. Idempotent by `alert_id`.
 
         Assigns id and time when they are unset. A report that was begun is finished even when the
         caller goes away. Raises CallError when it cannot be written.
         """
-        to_plausible_time(request, from_outside)
+        correct_time(request, is_external)
         report = Report(alert=_alert(request))
         if request.HasField("payload"):
             report.payload.CopyFrom(request.payload)
         alert_id = report.alert.alert_id
         try:
             if request.at_edge:
-                standing = await self._finish(self._folds.take(report))
-                return RaiseAlertResponse(alert_id=standing.alert_id, report=standing.report)
-            written = await self._finish(self._write(report, self._writing))
-        except Full:
+                alert = await self._background.run(self._aggregator.add(report))
+                return RaiseAlertResponse(alert_id=alert.alert_id, report=alert.report)
+            written = await self._background.run(self._write(report, self._writing))
+        except StoreFull:
             raise CallError(
                 grpc.StatusCode.UNAVAILABLE,
                 "REPORTS_FULL",
-                "As many reports are kept as may be. Have the operator archive and remove old "
-                "report files, then repeat the call.",
+                "The store of reports is full. Have the operator archive and remove old report "
+                "files, then repeat the call.",
                 retry_after=60.0,
             ) from None
         except OSError:
@@ -81,53 +82,45 @@ class Raiser:
             ) from None
         return RaiseAlertResponse(alert_id=alert_id, report=written.name)
 
-    async def keep_counts(self) -> None:
-        """Bring the reports of folds up to date, about once a second. Runs until cancelled."""
+    async def flush_counts(self) -> None:
+        """Update the reports of aggregates, about once a second. Runs until cancelled."""
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
             try:
-                # The minute that has just ended may still get an alert that was under way.
-                await self._finish(self._folds.flush(_minute() - 1))
+                # The minute that has just ended may still get an alert that is on its way.
+                await self._background.run(self._aggregator.flush(_minute() - 1))
             except OSError as error:
                 log.error("counts not written", error=error_name(error))
 
     async def close(self) -> None:
         """Wait until every report that was begun is on disk or has failed, counts included."""
-        while self._unfinished:
-            await asyncio.wait(self._unfinished)
+        await self._background.close()
         try:
-            await self._folds.flush(_minute(), most=MAX_FOLDS)
+            await self._aggregator.flush(_minute(), most=MAX_AGGREGATES)
         except OSError as error:
             log.error("counts not written", error=error_name(error))
 
-    async def _finish(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Await work that goes on when the caller goes away."""
-        task = asyncio.create_task(work)
-        self._unfinished.add(task)
-        task.add_done_callback(self._unfinished.discard)
-        return await asyncio.shield(task)
-
     async def _write_first(self, report: Report) -> Alert:
-        """Write the report of a fold, and return the alert that stands there."""
+        """Write the first report of an aggregate, and return the alert that is on disk."""
         written = await self._write(report, self._edge_writing)
         if written.is_new:
             return report.alert
-        # This process was started anew since, or the fold's minute is over.
+        # This process was restarted since, or the aggregate's minute is over.
         alert_id = report.alert.alert_id
-        standing = await self._call(self._edge_writing, lambda: self._reports.read(alert_id))
-        if standing is None:
+        alert = await self._call(self._edge_writing, lambda: self._store.read(alert_id))
+        if alert is None:
             raise OSError("the report is not readable")
-        return standing
+        return alert
 
     async def _rewrite(self, alert: Alert) -> None:
-        await self._call(self._edge_writing, lambda: self._reports.rewrite(alert))
+        await self._call(self._edge_writing, lambda: self._store.rewrite(alert))
 
-    async def _write(self, report: Report, threads: Executor) -> Written:
+    async def _write(self, report: Report, threads: Executor) -> WriteResult:
         alert = report.alert
         at_edge = threads is self._edge_writing
         try:
-            written = await self._call(threads, lambda: self._reports.write(report, at_edge))
-        except Full:
+            written = await self._call(threads, lambda: self._store.write(report, at_edge))
+        except StoreFull:
             FAILURES.labels("FULL").inc()
             log.error("reports full", alert_id=alert.alert_id)
             raise
@@ -135,7 +128,7 @@ class Raiser:
             FAILURES.labels(NOT_WRITTEN).inc()
             log.error("report not written", alert_id=alert.alert_id, error=error_name(error))
             raise
-        self._folds.forget(written.removed)
+        self._aggregator.forget(written.removed)
         if written.is_new:
             ALERTS.labels(event_type_label(alert.event_type)).inc()
             log.info(
@@ -147,9 +140,9 @@ class Raiser:
                 violations=len(alert.violations),
             )
             alert.report = written.name
-            told = Alert()
-            told.CopyFrom(alert)
-            self._watchers.tell(told)
+            published = Alert()
+            published.CopyFrom(alert)
+            self._watchers.publish(published)
         return written
 
     async def _call(self, threads: Executor, work: Callable[[], Result]) -> Result:
@@ -173,7 +166,7 @@ def _alert(request: RaiseAlertRequest) -> Alert:
         cut=request.cut,
         detectors=request.detectors,
     )
-    return completed(alert)
+    return fill_defaults(alert)
 
 
 def _minute() -> int:

@@ -22,12 +22,12 @@ from typing import Any
 import pytest
 
 from alert_service import names
-from alert_service import reports as module
+from alert_service import report_store as module
 from alert_service.index import NAME as INDEX
-from alert_service.index import Conditions, Index, Row
-from alert_service.names import Place
-from alert_service.reports import Full, Limits, NotOpen, Reports
-from alert_service.text import Unreadable
+from alert_service.index import Filter, Index, Row
+from alert_service.names import ReportKey
+from alert_service.report_store import Limits, ReportStore, StoreClosed, StoreFull
+from alert_service.text import UnreadableReport
 from mesh.health import Unhealthy
 from sluice.alert.v1.alert_service_pb2 import Alert, Report
 
@@ -48,10 +48,10 @@ def report_of(alert_id: str, time: str = TIME, payload: str = SECRET) -> Report:
 EDGE_LIMITS = Limits(5, 10_000, 1)
 
 
-def opened(path: Path, most_reports: int = 1000, most_bytes: int = 10**9) -> Reports:
-    reports = Reports(path, Limits(most_reports, most_bytes, 0), EDGE_LIMITS)
-    reports.probe()
-    return reports
+def opened(path: Path, most_reports: int = 1000, most_bytes: int = 10**9) -> ReportStore:
+    store = ReportStore(path, Limits(most_reports, most_bytes, 0), EDGE_LIMITS)
+    store.probe()
+    return store
 
 
 def visible(path: Path) -> list[str]:
@@ -84,8 +84,8 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, int], No
 
 
 def test_a_report_is_whole_private_and_named_by_its_time(path: Path) -> None:
-    reports = opened(path)
-    written = reports.write(report_of("alert-01"))
+    store = opened(path)
+    written = store.write(report_of("alert-01"))
     assert written.name == NAME
     assert written.is_new
     assert visible(path) == [NAME]
@@ -114,9 +114,9 @@ def test_an_existing_directory_is_closed_to_others(path: Path) -> None:
 
 
 def test_repeating_an_alert_changes_nothing(path: Path) -> None:
-    reports = opened(path)
-    reports.write(report_of("alert-01"))
-    again = reports.write(report_of("alert-01", "2026-01-01T00:00:00Z", "other"))
+    store = opened(path)
+    store.write(report_of("alert-01"))
+    again = store.write(report_of("alert-01", "2026-01-01T00:00:00Z", "other"))
     assert (again.name, again.is_new) == (NAME, False)
     assert visible(path) == [NAME]
     assert SECRET in (path / NAME).read_text()
@@ -130,10 +130,10 @@ def test_repeating_an_alert_after_a_restart_changes_nothing(path: Path) -> None:
 
 
 def test_alerts_of_one_microsecond_have_a_report_each(path: Path) -> None:
-    reports = opened(path)
-    assert reports.write(report_of("alert-01")).name == NAME
-    assert reports.write(report_of("alert-02")).name == NEXT_NAME
-    alert = reports.read("alert-02")
+    store = opened(path)
+    assert store.write(report_of("alert-01")).name == NAME
+    assert store.write(report_of("alert-02")).name == NEXT_NAME
+    alert = store.read("alert-02")
     assert alert is not None
     assert alert.report == NEXT_NAME
     assert alert.raise_time.ToJsonString() == TIME
@@ -141,15 +141,15 @@ def test_alerts_of_one_microsecond_have_a_report_each(path: Path) -> None:
 
 
 def test_threads_agree_on_one_report_for_each_alert(path: Path) -> None:
-    reports = opened(path)
+    store = opened(path)
     ids = [f"alert-{number:02}" for number in range(10)] * 10
     with ThreadPoolExecutor(16) as pool:
-        written = list(pool.map(lambda alert_id: reports.write(report_of(alert_id)), ids))
+        written = list(pool.map(lambda alert_id: store.write(report_of(alert_id)), ids))
     assert len(visible(path)) == 10
     assert sum(each.is_new for each in written) == 10
     assert len({(alert_id, each.name) for alert_id, each in zip(ids, written, strict=True)}) == 10
     assert leftovers(path) == []
-    assert reports.count() == 10
+    assert store.count() == 10
 
 
 def test_a_killed_writer_leaves_one_whole_report_or_none(tmp_path: Path) -> None:
@@ -169,14 +169,14 @@ def test_a_killed_writer_leaves_one_whole_report_or_none(tmp_path: Path) -> None
         left.add((bool(visible(path)), bool(leftovers(path))))
         for name in visible(path):
             assert json.loads((path / name).read_text())["payload"] == "x" * 10_000
-        reports = opened(path)
+        store = opened(path)
         assert leftovers(path) == []
         before = visible(path)
-        again = reports.write(report_of("alert-killed", "2026-01-01T00:00:00Z"))
+        again = store.write(report_of("alert-killed", "2026-01-01T00:00:00Z"))
         assert again.is_new == (before == [])
         assert visible(path) == [again.name]
-        assert reports.read("alert-killed") is not None
-        assert len(reports.page(10).alerts) == 1
+        assert store.read("alert-killed") is not None
+        assert len(store.page(10).alerts) == 1
     else:
         pytest.fail("the writer never got through")
     # The kills really hit different places: nothing yet, half done, visible and done.
@@ -191,26 +191,26 @@ def test_what_an_interrupted_writer_left_goes_and_the_repeated_call_is_new(path:
     (path / ".alert-02.tmp").write_bytes(text[: len(text) // 2])
     (path / "edge" / ".alert-03.tmp").write_bytes(text)
     (path / ".tmp").write_bytes(b"")
-    reports = opened(path)
+    store = opened(path)
     assert visible(path) == []
     assert leftovers(path) == leftovers(path / "edge") == []
-    assert reports.write(report_of("alert-01")).is_new
+    assert store.write(report_of("alert-01")).is_new
 
 
 def test_a_report_that_is_there_under_both_names_stands(path: Path) -> None:
     write_and_close(path, "alert-01")
     os.link(path / NAME, path / ".alert-01.tmp")
-    reports = opened(path)
+    store = opened(path)
     assert visible(path) == [NAME]
     assert (path / NAME).stat().st_nlink == 1
-    assert not reports.write(report_of("alert-01")).is_new
+    assert not store.write(report_of("alert-01")).is_new
 
 
 def write_and_close(path: Path, *alert_ids: str) -> None:
     """Write some reports, a microsecond apart, as a process does that ends then."""
-    reports = opened(path)
+    store = opened(path)
     for number, alert_id in enumerate(alert_ids):
-        reports.write(report_of(alert_id, f"2025-05-12T14:30:05.{123456 + number}Z"))
+        store.write(report_of(alert_id, f"2025-05-12T14:30:05.{123456 + number}Z"))
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "noise", "torn", "version", "link", "log"])
@@ -236,57 +236,57 @@ def test_the_index_is_made_anew_from_the_reports(path: Path, tmp_path: Path, dam
         index.symlink_to(tmp_path / "elsewhere")
     else:
         (path / f"{INDEX}-wal").write_bytes(random.Random(1).randbytes(10_000))
-    reports = opened(path)
-    assert reports.count() == 49
-    assert [each.alert_id for each in reports.page(2).alerts] == ["alert-49", "alert-48"]
-    assert not reports.write(report_of("alert-07")).is_new
-    assert reports.write(report_of("alert-00")).is_new
+    store = opened(path)
+    assert store.count() == 49
+    assert [each.alert_id for each in store.page(2).alerts] == ["alert-49", "alert-48"]
+    assert not store.write(report_of("alert-07")).is_new
+    assert store.write(report_of("alert-00")).is_new
     assert not index.is_symlink()
     assert stat.S_IMODE(index.stat().st_mode) == 0o600
 
 
 def test_the_log_of_an_index_that_is_gone_counts_for_nothing(path: Path) -> None:
     """So it is when somebody removes the index after a kill."""
-    reports = opened(path)
+    store = opened(path)
     for number in range(20):
-        reports.write(report_of(f"alert-{number:02}", f"2025-05-12T14:30:{number:02}Z"))
+        store.write(report_of(f"alert-{number:02}", f"2025-05-12T14:30:{number:02}Z"))
     log = (path / f"{INDEX}-wal").read_bytes()
-    del reports
+    del store
     (path / INDEX).unlink()
     (path / f"{INDEX}-wal").write_bytes(log)
     (path / "alert_2025-05-12T14-30-07.000000.txt").unlink()
-    reports = opened(path)
-    assert reports.count() == 19
-    assert len(reports.page(50).alerts) == 19
+    store = opened(path)
+    assert store.count() == 19
+    assert len(store.page(50).alerts) == 19
 
 
 def test_an_index_that_fails_is_told_and_opened_anew(path: Path) -> None:
-    reports = opened(path)
-    reports.write(report_of("alert-01"))
+    store = opened(path)
+    store.write(report_of("alert-01"))
     with closing(sqlite3.connect(path / INDEX)) as database:
         database.executescript("DROP TABLE reports; PRAGMA user_version = 0;")
     errors = []
     for call in (
-        lambda: reports.write(report_of("alert-02")),
-        lambda: reports.read("alert-01"),
-        lambda: reports.page(10),
-        reports.sweep,
+        lambda: store.write(report_of("alert-02")),
+        lambda: store.read("alert-01"),
+        lambda: store.page(10),
+        store.sweep,
     ):
         with pytest.raises(OSError) as caught:
             call()
         errors.append(caught.value)
     # Whoever still has one of them keeps nobody waiting.
     assert all(error.__traceback__ for error in errors)
-    reports.probe()
-    assert not reports.write(report_of("alert-01")).is_new
-    assert reports.write(report_of("alert-02")).is_new
-    assert reports.count() == 2
+    store.probe()
+    assert not store.write(report_of("alert-01")).is_new
+    assert store.write(report_of("alert-02")).is_new
+    assert store.count() == 2
 
 
 def test_a_report_that_the_index_could_not_take_is_not_written_twice(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reports = opened(path)
+    store = opened(path)
 
     def fail(*_: Any) -> None:
         raise sqlite3.OperationalError("disk I/O error")
@@ -294,11 +294,11 @@ def test_a_report_that_the_index_could_not_take_is_not_written_twice(
     with monkeypatch.context() as patch:
         patch.setattr(Index, "add", fail)
         with pytest.raises(OSError):
-            reports.write(report_of("alert-01"))
+            store.write(report_of("alert-01"))
     assert visible(path) == [NAME]
-    assert reports.write(report_of("alert-01")).name == NAME
-    reports.probe()
-    assert not reports.write(report_of("alert-01")).is_new
+    assert store.write(report_of("alert-01")).name == NAME
+    store.probe()
+    assert not store.write(report_of("alert-01")).is_new
     assert visible(path) == [NAME]
 
 
@@ -310,30 +310,30 @@ def test_the_index_holds_nothing_of_a_payload(path: Path) -> None:
 
 
 def test_the_key_is_kept_and_made_anew_only_when_it_is_gone(path: Path, tmp_path: Path) -> None:
-    key = opened(path).key
-    assert opened(path).key == key
+    key = opened(path).hmac_key
+    assert opened(path).hmac_key == key
     assert len(set(key)) > 8
     (tmp_path / "planted").write_bytes(bytes(32))
     (path / ".key").unlink()
     (path / ".key").symlink_to(tmp_path / "planted")
-    other = opened(path).key
+    other = opened(path).hmac_key
     assert other not in {key, bytes(32)}
     assert (tmp_path / "planted").read_bytes() == bytes(32)
     (path / ".key").write_bytes(other[:-1])
-    assert len(opened(path).key) == 32
+    assert len(opened(path).hmac_key) == 32
 
 
 def test_removing_a_report_file_forgets_the_alert(path: Path) -> None:
-    reports = opened(path)
-    reports.write(report_of("alert-01"))
-    reports.write(report_of("alert-02"))
+    store = opened(path)
+    store.write(report_of("alert-01"))
+    store.write(report_of("alert-02"))
     (path / NAME).unlink()
-    assert reports.read("alert-01") is None
-    assert [alert.alert_id for alert in reports.page(10).alerts] == ["alert-02"]
-    assert reports.count() == 1
+    assert store.read("alert-01") is None
+    assert [alert.alert_id for alert in store.page(10).alerts] == ["alert-02"]
+    assert store.count() == 1
     files = [each for each in path.rglob("*") if each.is_file()]
     assert [each.name for each in files if SECRET.encode() in each.read_bytes()] == [NEXT_NAME]
-    assert reports.write(report_of("alert-01")).is_new
+    assert store.write(report_of("alert-01")).is_new
 
 
 @pytest.mark.parametrize("call", ["open", "fsync", "link", "unlink"])
@@ -341,19 +341,19 @@ def test_removing_a_report_file_forgets_the_alert(path: Path) -> None:
 def test_a_failing_disk_is_told_and_the_repeated_call_succeeds(
     path: Path, failing: Callable[[str, int], None], call: str, number: int
 ) -> None:
-    reports = opened(path)
-    reports.write(report_of("alert-00", "2020-01-01T00:00:00Z"))
+    store = opened(path)
+    store.write(report_of("alert-00", "2020-01-01T00:00:00Z"))
     failing(call, number)
     with pytest.raises(OSError) as caught:
-        reports.write(report_of("alert-01"))
+        store.write(report_of("alert-01"))
     assert caught.value.errno == number
     failing(call, 0)
-    written = reports.write(report_of("alert-01"))
+    written = store.write(report_of("alert-01"))
     assert written.is_new
-    assert reports.write(report_of("alert-01")).name == written.name
+    assert store.write(report_of("alert-01")).name == written.name
     assert visible(path) == ["alert_2020-01-01T00-00-00.000000.txt", written.name]
-    assert reports.count() == 2
-    assert [each.alert_id for each in reports.page(9).alerts] == ["alert-01", "alert-00"]
+    assert store.count() == 2
+    assert [each.alert_id for each in store.page(9).alerts] == ["alert-01", "alert-00"]
     assert leftovers(path) == []
 
 
@@ -361,7 +361,7 @@ def test_a_disk_that_fails_at_the_last_step_is_asked_again(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The report is visible by then, but may not be durable: the first call must not succeed."""
-    reports = opened(path)
+    store = opened(path)
     real = os.fsync
     synced: list[int] = []
 
@@ -373,9 +373,9 @@ def test_a_disk_that_fails_at_the_last_step_is_asked_again(
 
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(OSError):
-        reports.write(report_of("alert-01"))
+        store.write(report_of("alert-01"))
     assert visible(path) == [NAME]
-    again = reports.write(report_of("alert-01"))
+    again = store.write(report_of("alert-01"))
     assert (again.name, again.is_new) == (NAME, True)
     # Both directories are made durable before it counts.
     assert len(synced) == 4
@@ -383,18 +383,18 @@ def test_a_disk_that_fails_at_the_last_step_is_asked_again(
 
 
 def test_a_planted_link_is_neither_followed_nor_overwritten(path: Path, tmp_path: Path) -> None:
-    reports = opened(path)
+    store = opened(path)
     target = tmp_path / "target"
     target.write_text("mine")
     (path / NAME).symlink_to(target)
     (path / ".alert-01.tmp").symlink_to(target)
-    assert reports.write(report_of("alert-01")).name == NEXT_NAME
+    assert store.write(report_of("alert-01")).name == NEXT_NAME
     assert target.read_text() == "mine"
     assert (path / NAME).is_symlink()
-    assert reports.count() == 1
-    assert len(reports.page(10).alerts) == 1
+    assert store.count() == 1
+    assert len(store.page(10).alerts) == 1
     (path / ".alert-09.tmp").symlink_to(target)
-    del reports
+    del store
     assert opened(path).count() == 1
     assert leftovers(path) == []
     assert target.read_text() == "mine"
@@ -424,30 +424,30 @@ def test_what_earlier_versions_kept_of_identities_goes(path: Path, tmp_path: Pat
 
 
 def test_a_pipe_named_like_a_report_holds_nobody_up(path: Path) -> None:
-    reports = opened(path)
-    reports.write(report_of("alert-01"))
+    store = opened(path)
+    store.write(report_of("alert-01"))
     (path / NAME).unlink()
     os.mkfifo(path / NAME)
     with pytest.raises(OSError):
-        reports.read("alert-01")
+        store.read("alert-01")
 
 
 def test_a_changed_report_is_told_and_passed_over(path: Path) -> None:
-    reports = opened(path)
-    reports.write(report_of("alert-01"))
-    reports.write(report_of("alert-02"))
+    store = opened(path)
+    store.write(report_of("alert-01"))
+    store.write(report_of("alert-02"))
     (path / NAME).write_text("changed")
-    with pytest.raises(Unreadable):
-        reports.read("alert-01")
-    assert [alert.alert_id for alert in reports.page(10).alerts] == ["alert-02"]
+    with pytest.raises(UnreadableReport):
+        store.read("alert-01")
+    assert [alert.alert_id for alert in store.page(10).alerts] == ["alert-02"]
 
 
 def test_pages_go_from_new_to_old_and_read_only_themselves(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reports = opened(path)
+    store = opened(path)
     for number in range(7):
-        reports.write(report_of(f"alert-{number:02}", f"2025-01-01T00:00:0{number}Z"))
+        store.write(report_of(f"alert-{number:02}", f"2025-01-01T00:00:0{number}Z"))
     opens: list[str] = []
     real = os.open
 
@@ -458,7 +458,7 @@ def test_pages_go_from_new_to_old_and_read_only_themselves(
     monkeypatch.setattr(os, "open", note)
     seen, stamp = [], None
     for size in (3, 3, 1):
-        page = reports.page(3, stamp)
+        page = store.page(3, stamp)
         assert len(page.alerts) == size == len(opens)
         opens.clear()
         stamp = page.next
@@ -468,24 +468,24 @@ def test_pages_go_from_new_to_old_and_read_only_themselves(
 
 
 def test_a_page_that_is_exactly_full_is_the_last(path: Path) -> None:
-    reports = opened(path)
+    store = opened(path)
     for number in range(4):
-        reports.write(report_of(f"alert-{number:02}"))
-    first = reports.page(2)
+        store.write(report_of(f"alert-{number:02}"))
+    first = store.page(2)
     assert first.next
-    assert not reports.page(2, first.next).next
+    assert not store.page(2, first.next).next
 
 
 def test_a_page_of_large_alerts_is_cut_to_fit_a_message(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_PAGE_BYTES", 150)
-    reports = opened(path)
+    store = opened(path)
     for number in range(4):
-        reports.write(report_of(f"alert-{number:02}"))
+        store.write(report_of(f"alert-{number:02}"))
     seen, stamp, pages = [], None, 0
     while pages == 0 or stamp:
-        page = reports.page(500, stamp)
+        page = store.page(500, stamp)
         seen += [alert.alert_id for alert in page.alerts]
         stamp, pages = page.next, pages + 1
     assert seen == ["alert-03", "alert-02", "alert-01", "alert-00"]
@@ -493,60 +493,60 @@ def test_a_page_of_large_alerts_is_cut_to_fit_a_message(
 
 
 def test_alerts_are_read_without_their_payload(path: Path) -> None:
-    reports = opened(path)
-    reports.write(report_of("alert-01", payload=SECRET * 100_000))
-    alert = reports.read("alert-01")
+    store = opened(path)
+    store.write(report_of("alert-01", payload=SECRET * 100_000))
+    alert = store.read("alert-01")
     assert alert is not None
     assert SECRET not in str(alert)
-    assert reports.page(1).alerts == [alert]
+    assert store.page(1).alerts == [alert]
 
 
 def test_the_number_of_reports_is_bounded(path: Path) -> None:
-    reports = opened(path, most_reports=2)
-    reports.write(report_of("alert-01"))
-    reports.write(report_of("alert-02"))
-    with pytest.raises(Full):
-        reports.write(report_of("alert-03"))
-    assert not reports.write(report_of("alert-01")).is_new
+    store = opened(path, most_reports=2)
+    store.write(report_of("alert-01"))
+    store.write(report_of("alert-02"))
+    with pytest.raises(StoreFull):
+        store.write(report_of("alert-03"))
+    assert not store.write(report_of("alert-01")).is_new
     assert leftovers(path) == []
 
 
 def test_their_size_is_bounded(path: Path) -> None:
-    reports = opened(path, most_bytes=2000)
-    reports.write(report_of("alert-01"))
-    with pytest.raises(Full):
-        reports.write(report_of("alert-02", payload="x" * 2000))
-    assert reports.write(report_of("alert-03")).is_new
-    assert reports.total_bytes() == sum((path / name).stat().st_size for name in visible(path))
+    store = opened(path, most_bytes=2000)
+    store.write(report_of("alert-01"))
+    with pytest.raises(StoreFull):
+        store.write(report_of("alert-02", payload="x" * 2000))
+    assert store.write(report_of("alert-03")).is_new
+    assert store.total_bytes() == sum((path / name).stat().st_size for name in visible(path))
 
 
 def test_room_that_somebody_made_is_found(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RECOUNT_SECONDS", 0)
-    reports = opened(path, most_reports=1)
-    reports.write(report_of("alert-01"))
+    store = opened(path, most_reports=1)
+    store.write(report_of("alert-01"))
     (path / NAME).unlink()
-    assert reports.write(report_of("alert-02")).is_new
+    assert store.write(report_of("alert-02")).is_new
 
 
 def test_a_directory_that_vanished_is_made_again(path: Path) -> None:
-    reports = opened(path)
-    reports.write(report_of("alert-01"))
+    store = opened(path)
+    store.write(report_of("alert-01"))
     shutil.rmtree(path)
     with pytest.raises(OSError):
-        reports.write(report_of("alert-02"))
-    reports.probe()
-    assert reports.count() == 0
-    assert reports.write(report_of("alert-02")).is_new
+        store.write(report_of("alert-02"))
+    store.probe()
+    assert store.count() == 0
+    assert store.write(report_of("alert-02")).is_new
     assert visible(path) == [NAME]
 
 
 def test_a_directory_has_one_keeper(path: Path) -> None:
     first = opened(path)
     first.probe()
-    second = Reports(path, Limits(10, 1000, 0), EDGE_LIMITS)
+    second = ReportStore(path, Limits(10, 1000, 0), EDGE_LIMITS)
     with pytest.raises(Unhealthy, match="another process"):
         second.probe()
-    with pytest.raises(NotOpen):
+    with pytest.raises(StoreClosed):
         second.write(report_of("alert-01"))
     del first
     second.probe()
@@ -555,21 +555,21 @@ def test_a_directory_has_one_keeper(path: Path) -> None:
 
 def test_a_place_where_no_directory_can_be_is_told_until_it_can(path: Path) -> None:
     path.write_text("a file")
-    reports = Reports(path, Limits(10, 10_000, 0), EDGE_LIMITS)
+    store = ReportStore(path, Limits(10, 10_000, 0), EDGE_LIMITS)
     with pytest.raises(Unhealthy, match="ENOTDIR"):
-        reports.probe()
+        store.probe()
     path.unlink()
-    reports.probe()
-    assert reports.write(report_of("alert-01")).is_new
+    store.probe()
+    assert store.write(report_of("alert-01")).is_new
 
 
 def test_a_full_disk_is_told_by_the_probe(path: Path, failing: Callable[[str, int], None]) -> None:
-    reports = opened(path)
+    store = opened(path)
     failing("open", errno.ENOSPC)
     with pytest.raises(Unhealthy, match="ENOSPC"):
-        reports.probe()
+        store.probe()
     failing("open", 0)
-    reports.probe()
+    store.probe()
     assert leftovers(path) == []
 
 
@@ -580,20 +580,20 @@ def edge_report(number: int, time: str = TIME) -> Report:
 
 
 def test_reports_of_the_gateway_lie_apart_and_are_listed_with_the_others(path: Path) -> None:
-    reports = opened(path)
-    reports.write(report_of("alert-01"))
-    assert reports.write(edge_report(1), at_edge=True).name == f"edge/{NAME}"
-    reports.write(report_of("alert-02", "2025-05-12T14:30:04Z"))
+    store = opened(path)
+    store.write(report_of("alert-01"))
+    assert store.write(edge_report(1), at_edge=True).name == f"edge/{NAME}"
+    store.write(report_of("alert-02", "2025-05-12T14:30:04Z"))
     assert (path / "edge" / NAME).is_file()
     assert stat.S_IMODE((path / "edge" / NAME).stat().st_mode) == 0o600
-    assert (reports.count(), reports.count(at_edge=True)) == (2, 1)
-    alert = reports.read("edge-0001")
+    assert (store.count(), store.count(at_edge=True)) == (2, 1)
+    alert = store.read("edge-0001")
     assert alert is not None
     assert alert.report == f"edge/{NAME}"
     # Both have one time: page by page, each is listed once.
     seen, before = [], None
     for _ in range(3):
-        page = reports.page(1, before)
+        page = store.page(1, before)
         seen += [each.alert_id for each in page.alerts]
         before = page.next
     assert before is None
@@ -603,44 +603,44 @@ def test_reports_of_the_gateway_lie_apart_and_are_listed_with_the_others(path: P
 def test_the_oldest_reports_of_the_gateway_make_room_and_take_none_from_the_others(
     path: Path,
 ) -> None:
-    reports = opened(path, most_reports=2)
-    reports.write(report_of("alert-01", "2020-01-01T00:00:00Z"))
+    store = opened(path, most_reports=2)
+    store.write(report_of("alert-01", "2020-01-01T00:00:00Z"))
     for number in range(20):
         report = edge_report(number, f"2025-01-01T00:00:{number:02}Z")
-        assert reports.write(report, at_edge=True).is_new
-    assert reports.count(at_edge=True) == 5
+        assert store.write(report, at_edge=True).is_new
+    assert store.count(at_edge=True) == 5
     assert len(list((path / "edge").glob("alert_*"))) == 5
-    assert reports.read("edge-0019") is not None
-    assert reports.read("edge-0001") is None
-    assert reports.share(at_edge=True) == 1
-    assert reports.share() == 0.5
-    assert reports.write(report_of("alert-02")).is_new
-    with pytest.raises(Full):
-        reports.write(report_of("alert-03"))
-    reports.write(edge_report(77), at_edge=True)
+    assert store.read("edge-0019") is not None
+    assert store.read("edge-0001") is None
+    assert store.share(at_edge=True) == 1
+    assert store.share() == 0.5
+    assert store.write(report_of("alert-02")).is_new
+    with pytest.raises(StoreFull):
+        store.write(report_of("alert-03"))
+    store.write(edge_report(77), at_edge=True)
     large = edge_report(99)
     large.payload.string_value = "x" * 20_000
-    with pytest.raises(Full):
-        reports.write(large, at_edge=True)
+    with pytest.raises(StoreFull):
+        store.write(large, at_edge=True)
 
 
 def test_a_report_is_rewritten_with_its_payload(path: Path) -> None:
-    reports = opened(path)
-    written = reports.write(edge_report(1), at_edge=True)
-    alert = reports.read("edge-0001")
+    store = opened(path)
+    written = store.write(edge_report(1), at_edge=True)
+    alert = store.read("edge-0001")
     assert alert is not None
     alert.count = 1234
     alert.last_time.FromJsonString("2025-05-12T14:31:00Z")
-    reports.rewrite(alert)
+    store.rewrite(alert)
     file = json.loads((path / written.name).read_text())
     assert file["alert"]["count"] == 1234
     assert file["payload"] == SECRET
-    assert reports.read("edge-0001") == alert
-    assert reports.total_bytes(at_edge=True) == (path / written.name).stat().st_size
+    assert store.read("edge-0001") == alert
+    assert store.total_bytes(at_edge=True) == (path / written.name).stat().st_size
     assert leftovers(path / "edge") == []
     (path / written.name).unlink()
     with pytest.raises(FileNotFoundError):
-        reports.rewrite(alert)
+        store.rewrite(alert)
 
 
 def test_a_killed_rewriter_leaves_the_old_count_or_the_new_one(tmp_path: Path) -> None:
@@ -654,8 +654,8 @@ def test_a_killed_rewriter_leaves_the_old_count_or_the_new_one(tmp_path: Path) -
             env=environment,
             capture_output=True,
         )
-        reports = opened(path)
-        alert = reports.read("alert-killed")
+        store = opened(path)
+        alert = store.read("alert-killed")
         assert alert is not None
         assert leftovers(path) == []
         assert json.loads((path / alert.report).read_text())["payload"] == "x" * 10_000
@@ -669,29 +669,29 @@ def test_a_killed_rewriter_leaves_the_old_count_or_the_new_one(tmp_path: Path) -
 
 
 def test_old_reports_are_swept_in_small_steps(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "STEP", 2)
+    monkeypatch.setattr(module, "SWEEP_STEP", 2)
     now = datetime.now(UTC)
-    reports = Reports(path, Limits(100, 10**6, 30), Limits(100, 10**6, 2))
-    reports.probe()
+    store = ReportStore(path, Limits(100, 10**6, 30), Limits(100, 10**6, 2))
+    store.probe()
     for days in (0, 1, 29, 31, 32, 400):
         time = (now - timedelta(days=days)).isoformat().replace("+00:00", "Z")
         for at_edge, alert_id in ((False, f"alert-{days:02}"), (True, f"edge-00{days}")):
-            written = reports.write(report_of(alert_id, time), at_edge)
+            written = store.write(report_of(alert_id, time), at_edge)
             age(path / written.name, days)
     (path / "alert_2020-01-01T00-00-00.000000.txt").write_text("changed")
     age(path / "alert_2020-01-01T00-00-00.000000.txt", 400)
     (path / "notes.txt").write_text("mine")
-    del reports
+    del store
     remove_index(path)
-    reports = Reports(path, Limits(100, 10**6, 30), Limits(100, 10**6, 2))
-    reports.probe()
-    assert [reports.sweep() for _ in range(4)] == [4, 4, 0, 0]
-    assert [each.alert_id for each in reports.page(10).alerts] == [
+    store = ReportStore(path, Limits(100, 10**6, 30), Limits(100, 10**6, 2))
+    store.probe()
+    assert [store.sweep() for _ in range(4)] == [4, 4, 0, 0]
+    assert [each.alert_id for each in store.page(10).alerts] == [
         *("edge-000", "alert-00", "edge-001", "alert-01", "alert-29"),
     ]
     assert (path / "notes.txt").exists()
-    assert (reports.count(), reports.count(at_edge=True)) == (3, 2)
-    assert reports.read("alert-31") is None
+    assert (store.count(), store.count(at_edge=True)) == (3, 2)
+    assert store.read("alert-31") is None
 
 
 def age(path: Path, days: int) -> None:
@@ -708,40 +708,40 @@ def remove_index(path: Path) -> None:
 
 def test_an_alert_that_comes_late_is_kept_as_long_as_others(path: Path) -> None:
     """It waited in the queue while the service was away."""
-    reports = Reports(path, Limits(100, 10**6, 1), EDGE_LIMITS)
-    reports.probe()
-    written = reports.write(report_of("alert-01", "2020-01-01T00:00:00Z"))
-    assert reports.sweep() == 0
-    assert reports.read("alert-01") is not None
+    store = ReportStore(path, Limits(100, 10**6, 1), EDGE_LIMITS)
+    store.probe()
+    written = store.write(report_of("alert-01", "2020-01-01T00:00:00Z"))
+    assert store.sweep() == 0
+    assert store.read("alert-01") is not None
     age(path / written.name, 2)
-    del reports
+    del store
     remove_index(path)
-    reports = Reports(path, Limits(100, 10**6, 1), EDGE_LIMITS)
-    reports.probe()
-    assert reports.sweep() == 1
+    store = ReportStore(path, Limits(100, 10**6, 1), EDGE_LIMITS)
+    store.probe()
+    assert store.sweep() == 1
 
 
 def test_what_was_written_first_makes_room_whenever_it_happened(path: Path) -> None:
-    reports = opened(path)
+    store = opened(path)
     removed: list[str] = []
     for number in range(7):
         report = edge_report(number, f"2025-01-01T00:00:{59 - number}Z")
-        removed += reports.write(report, at_edge=True).removed
-    assert [reports.read(f"edge-000{number}") is not None for number in range(7)] == [
+        removed += store.write(report, at_edge=True).removed
+    assert [store.read(f"edge-000{number}") is not None for number in range(7)] == [
         *(False, False, True, True, True, True, True),
     ]
     assert removed == [f"edge/alert_2025-01-01T00-00-{second}.000000.txt" for second in (59, 58)]
 
 
 def test_reports_may_be_kept_for_ever(path: Path) -> None:
-    reports = opened(path)
-    reports.write(report_of("alert-01", "0001-01-01T00:00:00Z"))
-    assert reports.sweep() == 0
-    assert reports.read("alert-01") is not None
+    store = opened(path)
+    store.write(report_of("alert-01", "0001-01-01T00:00:00Z"))
+    assert store.sweep() == 0
+    assert store.read("alert-01") is not None
 
 
 def test_alerts_are_listed_by_what_they_are(path: Path) -> None:
-    reports = opened(path)
+    store = opened(path)
     for number in range(6):
         report = report_of(f"alert-{number:02}", f"2025-01-01T00:00:0{number}Z")
         report.alert.event_type = ("PII", "DRILL")[number % 2]
@@ -751,10 +751,10 @@ def test_alerts_are_listed_by_what_they_are(path: Path) -> None:
         if number == 3:
             # Of which no finding is listed.
             report.alert.detectors.append("mail")
-        reports.write(report)
+        store.write(report)
 
     def listed(**conditions: Any) -> list[int]:
-        page = reports.page(10, None, Conditions(**conditions))
+        page = store.page(10, None, Filter(**conditions))
         return [int(each.alert_id[-1]) for each in page.alerts]
 
     second = 1_000_000
@@ -768,25 +768,25 @@ def test_alerts_are_listed_by_what_they_are(path: Path) -> None:
     assert listed(start=start, end=start + 2 * second) == [3, 2]
     assert listed(event_type="PII", source="batch", detector="us_ssn", start=start) == [4]
     assert listed(source="' OR 1=1 --") == []
-    first = reports.page(1, None, Conditions(event_type="PII"))
+    first = store.page(1, None, Filter(event_type="PII"))
     assert first.next is not None
-    assert [each.alert_id for each in reports.page(1, first.next).alerts] == ["alert-03"]
+    assert [each.alert_id for each in store.page(1, first.next).alerts] == ["alert-03"]
 
 
 def test_an_odd_alert_breaks_no_list(path: Path) -> None:
     """Among reports of earlier versions there may be any."""
-    reports = opened(path)
+    store = opened(path)
     for number, time in enumerate(("0001-01-01T00:00:00Z", TIME, "9998-12-31T23:59:59.999999Z")):
         report = report_of(f"alert-{number:02}", time)
         report.alert.message = "\0\x1b[2J\U0001f4a9\u202e"
         for _ in range(5_000):
             report.alert.findings.add(detector="us_ssn", path="/data/" + "x" * 200)
-        reports.write(report)
-    del reports
-    reports = opened(path)
+        store.write(report)
+    del store
+    store = opened(path)
     seen, before, pages = [], None, 0
     while before is not None or pages == 0:
-        page = reports.page(500, before)
+        page = store.page(500, before)
         assert sum(each.ByteSize() for each in page.alerts) <= module.MAX_PAGE_BYTES
         seen += page.alerts
         before, pages = page.next, pages + 1
@@ -799,24 +799,24 @@ def test_an_odd_alert_breaks_no_list(path: Path) -> None:
         assert alert.last_time == alert.raise_time
 
 
-def test_very_many_alerts_of_one_microsecond_find_their_places(path: Path) -> None:
-    """Each looks for a free place; that may not take longer and longer."""
-    reports = opened(path, most_reports=100_000)
-    looked: list[Place] = []
+def test_very_many_alerts_of_one_microsecond_find_their_keys(path: Path) -> None:
+    """Each looks for a free key; that may not take longer and longer."""
+    store = opened(path, most_reports=100_000)
+    looked: list[ReportKey] = []
     real = Index.has
 
-    def has(index: Index, place: Place) -> bool:
-        looked.append(place)
-        return real(index, place)
+    def has(index: Index, key: ReportKey) -> bool:
+        looked.append(key)
+        return real(index, key)
 
     moment = names.moment_of(report_of("x").alert.raise_time)
-    assert reports._open is not None
-    reports._open.index.add(
-        Row(Place(moment + number, False), 1, 0, Alert(alert_id=f"filled-{number}"))
+    assert store._files is not None
+    store._files.index.add(
+        Row(ReportKey(moment + number, False), 1, 0, Alert(alert_id=f"filled-{number}"))
         for number in range(50_000)
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Index, "has", has)
-        written = reports.write(report_of("alert-01"))
+        written = store.write(report_of("alert-01"))
     assert written.is_new
     assert len(looked) < 100

@@ -1,4 +1,4 @@
-"""Raising on real directories: what is folded, what is not, and what callers are told."""
+"""Recording in real directories: what is aggregated, what is not, and what callers are told."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 import grpc
 import pytest
 
-from alert_service.folding import MAX_CLIENTS
-from alert_service.raising import Raiser
-from alert_service.reports import Limits, Reports
+from alert_service.aggregation import MAX_CLIENTS
+from alert_service.recorder import AlertRecorder
+from alert_service.report_store import Limits, ReportStore
 from alert_service.servicer import AlertServicer
 from alert_service.watching import Watchers
 from mesh.errors import CallError
@@ -24,18 +24,18 @@ from sluice.verdict.v1.verdict_pb2 import Violation
 
 
 class Service:
-    """A raiser with one thread for each kind of alert."""
+    """A recorder with one thread for each kind of alert."""
 
     def __init__(self, path: Path) -> None:
         self.watchers = Watchers(10)
         self.writing = ThreadPoolExecutor(1)
         self.edge_writing = ThreadPoolExecutor(1)
-        self.reports = Reports(path, Limits(3, 10**6, 0), Limits(10, 10**6, 0))
-        self.reports.probe()
+        self.store = ReportStore(path, Limits(3, 10**6, 0), Limits(10, 10**6, 0))
+        self.store.probe()
         self.start()
 
     def start(self) -> None:
-        self.raiser = Raiser(self.reports, self.writing, self.edge_writing, self.watchers)
+        self.recorder = AlertRecorder(self.store, self.writing, self.edge_writing, self.watchers)
 
     async def at_edge(
         self, number: int, client: str = "192.0.2.7", **fields: Any
@@ -50,11 +50,11 @@ class Service:
             **fields,
         )
         request.raise_time.seconds = 1_700_000_000
-        answer = await self.raiser.raise_alert(request)
+        answer = await self.recorder.record(request)
         return answer.alert_id, answer.report
 
     def count(self) -> int:
-        return sum(each.count for each in self.reports.page(500).alerts)
+        return sum(each.count for each in self.store.page(500).alerts)
 
 
 @pytest.fixture
@@ -65,34 +65,34 @@ def service(tmp_path: Path) -> Iterator[Service]:
     service.edge_writing.shutdown()
 
 
-async def test_a_fold_goes_on_after_a_restart(service: Service) -> None:
+async def test_an_aggregate_goes_on_after_a_restart(service: Service) -> None:
     first = await service.at_edge(0)
     for number in range(1, 10):
         assert await service.at_edge(number) == first
-    await service.raiser.close()
+    await service.recorder.close()
     service.start()
     # The call that began it is repeated, since its caller saw it fail.
     assert await service.at_edge(0) == first
     for number in range(10, 20):
         assert await service.at_edge(number) == first
-    await service.raiser.close()
+    await service.recorder.close()
     assert service.count() == 20
-    assert service.reports.count(at_edge=True) == 1
+    assert service.store.count(at_edge=True) == 1
 
 
 async def test_an_alert_that_was_told_before_it_was_delivered_is_found(service: Service) -> None:
     """As ingest tells it while this service is away, and with more clients than are told apart."""
     edge = Limits(MAX_CLIENTS + 10, 10**6, 0)
-    reports = service.reports = Reports(service.reports._path.with_name("more"), edge, edge)
-    reports.probe()
+    store = service.store = ReportStore(service.store._path.with_name("more"), edge, edge)
+    store.probe()
     service.start()
-    reader = AlertServicer(service.raiser, reports, service.writing, service.watchers)
+    reader = AlertServicer(service.recorder, store, service.writing, service.watchers)
     told = {}
     for number in range(MAX_CLIENTS + 20):
         client = f"192.0.{number // 256}.{number % 256}"
         told[client] = Fingerprint.of("MALFORMED_JSON", client, 1_700_000_000).identity
         await service.at_edge(number, client=client)
-    await service.raiser.close()
+    await service.recorder.close()
     for client, alert_id in told.items():
         request = GetAlertRequest(alert_id=alert_id)
         alert = (await reader.GetAlert(request, Any)).alert  # type: ignore[arg-type]
@@ -103,23 +103,23 @@ async def test_an_alert_that_was_told_before_it_was_delivered_is_found(service: 
         await reader.GetAlert(GetAlertRequest(alert_id=unknown), Any)  # type: ignore[arg-type]
 
 
-async def test_a_fold_whose_report_made_room_for_others_begins_anew(service: Service) -> None:
+async def test_an_aggregate_whose_report_made_room_for_others_begins_anew(service: Service) -> None:
     """The reports of eleven clients, of which ten are kept."""
     for number in range(11):
         await service.at_edge(number, client=f"192.0.2.{number}")
     for number in (0, 10):
         alert_id, _ = await service.at_edge(20 + number, client=f"192.0.2.{number}")
-        alert = service.reports.read(alert_id)
+        alert = service.store.read(alert_id)
         assert alert is not None
         assert alert.client == f"192.0.2.{number}"
 
 
-async def test_an_alert_that_is_not_of_the_gateway_is_never_folded(service: Service) -> None:
+async def test_an_alert_that_is_not_of_the_gateway_is_never_aggregated(service: Service) -> None:
     request = RaiseAlertRequest(event_type="PII", violations=[Violation(rule="MALFORMED_JSON")])
-    answers = [await service.raiser.raise_alert(request) for _ in range(3)]
+    answers = [await service.recorder.record(request) for _ in range(3)]
     assert len({each.report for each in answers}) == 3
     with pytest.raises(CallError) as caught:
-        await service.raiser.raise_alert(request)
+        await service.recorder.record(request)
     assert caught.value.code is grpc.StatusCode.UNAVAILABLE
     assert caught.value.reason == "REPORTS_FULL"
     assert caught.value.retry_after == 60
@@ -132,14 +132,14 @@ async def test_alerts_do_not_wait_for_what_the_gateway_refused(service: Service)
     service.edge_writing.submit(is_free.wait)
     waiting = asyncio.create_task(service.at_edge(1))
     request = RaiseAlertRequest(event_type="PII")
-    assert (await service.raiser.raise_alert(request)).report
+    assert (await service.recorder.record(request)).report
     assert not waiting.done()
     is_free.set()
     assert (await waiting)[1].startswith("edge/")
 
 
-async def test_watchers_are_told_once_of_a_fold(service: Service) -> None:
-    with service.watchers.join() as alerts:
+async def test_watchers_are_told_once_of_an_aggregate(service: Service) -> None:
+    with service.watchers.subscribe() as alerts:
         for number in range(5):
             await service.at_edge(number)
         service.watchers.close()
@@ -155,9 +155,9 @@ async def test_a_caller_that_goes_away_stops_no_report(service: Service) -> None
     is_free = threading.Event()
     service.writing.submit(is_free.wait)
     request = RaiseAlertRequest(alert_id="alert-01", event_type="PII")
-    call = asyncio.create_task(service.raiser.raise_alert(request))
+    call = asyncio.create_task(service.recorder.record(request))
     await asyncio.sleep(0)
     call.cancel()
     is_free.set()
-    await service.raiser.close()
-    assert service.reports.read("alert-01") is not None
+    await service.recorder.close()
+    assert service.store.read("alert-01") is not None
