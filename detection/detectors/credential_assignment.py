@@ -31,8 +31,8 @@ _ASSIGNMENT = (
     rf"|(?i:identified by)[ \t]+(?:{_QUOTED})"
 )
 _PREFILTER = (
-    rf"{_NAMES}[0-9]?[\"'\])]{{0,2}}(?: (?i:is|was|es|ist|est|e))?[ \t]{{0,3}}(?:[:=]|is\b)"
-    r"|(?i:bearer|basic)[ \t]+[A-Za-z0-9._~+/-]{8}|(?:-u|-p|--[a-z]{4,8})[ =]|(?i:identified by)"
+    rf"{_NAMES}[0-9]?[\"'\])]{{0,2}}(?: (?i:is|was|es|ist|est|e))?[ \t]{{0,3}}(?:[:=]|(?i:is)\b)"
+    r"|(?i:bearer|basic)[ \t]+[A-Za-z0-9._~+/-]{8}|(?i:-u|-p|--[a-z]{4,8})[ =]|(?i:identified by)"
 )
 _NAMED_KEY = rf"{_NAMES}[0-9]?\x1f"
 

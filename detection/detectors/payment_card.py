@@ -79,13 +79,13 @@ _FOURS_PREFILTER = rf"[0-9]{{4}}{_SEPARATOR}[0-9]{{4}}{_SEPARATOR}[0-9]{{4}}"
 _GROUPS_PREFILTER = (
     rf"[0-9]{{4}}{_SEPARATOR}[0-9]{{5}}|[0-9]{{6}}{_SEPARATOR}[0-9]{{8}}"
     rf"|[0-9]{{2}}{_SEPARATOR}[0-9]{{2}}{_SEPARATOR}[0-9]{{2}}{_SEPARATOR}[0-9]{{2}}{_SEPARATOR}[0-9]{{2}}"
-    rf"|\b[0-9]{_SEPARATOR}[0-9]{_SEPARATOR}[0-9]{_SEPARATOR}[0-9]{_SEPARATOR}[0-9]{_SEPARATOR}[0-9]\b"
+    rf"|(?:\b|_)(?:[0-9]{_SEPARATOR}){{5}}[0-9](?:\b|_)"
 )
 _LISTED_PREFILTER = "|".join(
     rf"[0-9]{joint}[0-9]{{4}}|\b[0-9]{joint}[0-9]{joint}[0-9]{joint}[0-9]{joint}[0-9]\b"
     for joint in (IN_A_LIST, r"\+")
 )
-_BROKEN_PREFILTER = rf"[0-9]{{2}}{_WRAP}[0-9]{{2}}"
+_BROKEN_PREFILTER = rf"[0-9]{{2}}{_WRAP}[0-9]"
 
 _BREAK = re.compile(rb"[^0-9]{0,8}\n[^0-9]{0,32}")
 _DAY = re.compile(rb"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])")

@@ -65,7 +65,7 @@ _MOBILE = (
     r"|8[ -]\(?[3-9][0-9]{2}\)?[ -][0-9]{3}[ -][0-9]{2}[ -]?[0-9]{2})\b"  # Russia
 )
 _NAMED = rf"\(?[0-9](?:{_GAP}[0-9]){{6,14}}"
-_TRUNK_PREFILTER = r"\b0[1-9][0-9]{0,4}\)?[ ./-]{1,3}[0-9]{2,8}[ .-]?[0-9]{2}|\(0\)"
+_TRUNK_PREFILTER = r"\b0[1-9][0-9]{0,4}\)?[ ./-]{1,3}[0-9]{2,8}[ .-]?[0-9]{2}|\(0[0-9]{0,5}\)"
 
 # ITU E.164 country codes, by the shortest and longest national number in use. Very short numbers
 # of large countries are left out: they are as often something else.
@@ -309,7 +309,7 @@ DETECTOR = Detector(
         Rule(_EXIT_CODE, exit_code, prefilter=r"\b0(?:0|11)[ -]?[ (]?[1-9]"),
         Rule(_NORTH_AMERICAN, north_american, prefilter=_NORTH_AMERICAN),
         Rule(_TRUNK, trunk, prefilter=_TRUNK_PREFILTER),
-        Rule(_AREA_IN_BRACKETS, area_in_brackets, prefilter=r"\([1-9][0-9]{1,4}\) ?[0-9]"),
+        Rule(_AREA_IN_BRACKETS, area_in_brackets, prefilter=r"\([1-9][0-9]{1,4}\) {0,2}[0-9]"),
         Rule(_MOBILE, mobile),
         Rule(_NAMED, named, prefilter=PHONE_WORDS.source),
     ),
