@@ -18,7 +18,8 @@ from detection.engine import EngineError
 from detection.findings import Action, Confidence, Finding, Kind, Verdict
 from detection.policy import Policy, PolicyError, load_policy, parse_policy
 from detection.reload import PolicyFile
-from detection.scanner import Scan, Scanner
+from detection.scan import Scan
+from detection.scanner import Scanner
 
 __all__ = [
     "Action",

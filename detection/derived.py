@@ -18,15 +18,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import unescape
 
-from detection import context
-from detection.cards import is_card
-from detection.context import Words
+from detection.card_numbers import is_card
+from detection.detectors.payment_card import CARD_WORDS
+from detection.detectors.us_ssn import plausible_ssn
 from detection.document import Document, says
 from detection.edges import counted
 from detection.engine import Pattern
 from detection.fields import ROOT, Fields, may_be_one
-from detection.identities import plausible_ssn
 from detection.normalize import fold
+from detection.three_two_four import SSN_WORDS
+from detection.words import QUANTITY, Words
 
 _SHORTEST_WHOLE = 9
 _LONGEST_WHOLE = 34
@@ -51,7 +52,7 @@ ENCODED = (
     rf"[0-9][ .-]?(?:{_PERCENT}){{1,4}}[ .-]?[0-9]|(?:{_PERCENT})[0-9]{{3}}|{_DIGIT}"
     r"|[0-9]=(?:20|2D)[0-9]"
 )
-"""The gate: something encoded stands where it matters, next to digits or as one."""
+"""The prefilter: something encoded stands where it matters, next to digits or as one."""
 
 _ENCODED = Pattern(ENCODED)
 _TOKEN = re.compile(rf"{_PERCENT}|(?<=[0-9])=(?:20|2D)(?=[0-9])")
@@ -76,11 +77,11 @@ class Derived:
 
 @dataclass(frozen=True, slots=True)
 class Decoded(Derived):
-    """A text decoded in some places, each kept as where it begins and ends in either text."""
+    """A text decoded in some places, each with its ends in this text and in the original."""
 
     begins: list[int]
     ends: list[int]
-    places: list[tuple[int, int]]
+    originals: list[tuple[int, int]]
 
     def spans(self, start: int, end: int) -> Sequence[tuple[int, int, int]]:
         """Return what ``start`` to ``end`` of the text was decoded from."""
@@ -92,9 +93,37 @@ class Decoded(Derived):
         if number < 0:
             return position, position + 1
         if position < self.ends[number]:
-            return self.places[number]
-        place = self.places[number][1] + position - self.ends[number]
-        return place, place + 1
+            return self.originals[number]
+        original = self.originals[number][1] + position - self.ends[number]
+        return original, original + 1
+
+
+class Locator:
+    """Leads from the joined bytes back to the caller's own texts, also through derived ones."""
+
+    __slots__ = ("_derived", "_doc")
+
+    def __init__(self, doc: Document, derived: Sequence[Derived]) -> None:
+        self._doc = doc
+        self._derived = derived
+
+    def indices(self, start: int) -> list[int]:
+        """Return the numbers of the caller's own texts that a candidate lies in."""
+        doc = self._doc
+        index = doc.index_at(start)
+        if index > doc.source_index:
+            return [part[0] for part in self._derived[index - doc.source_index - 1].parts]
+        return [index]
+
+    def spans(self, start: int, end: int) -> list[tuple[int, int, int]]:
+        """Return the spans of the caller's own texts that a span of the joined bytes is of: the
+        number of the text, start and end in code points."""
+        doc = self._doc
+        index = doc.index_at(start)
+        first, last = doc.span(index, start, end)
+        if index > doc.source_index:
+            return list(self._derived[index - doc.source_index - 1].spans(first, last))
+        return [(index, first, last)]
 
 
 def decoded_texts(doc: Document) -> list[Decoded]:
@@ -114,7 +143,7 @@ def _decode(text: str, index: int) -> Decoded:
     pieces: list[str] = []
     begins: list[int] = []
     ends: list[int] = []
-    places: list[tuple[int, int]] = []
+    originals: list[tuple[int, int]] = []
     copied = size = 0
     for match in _TOKEN.finditer(text):
         first, last = match.span()
@@ -124,10 +153,10 @@ def _decode(text: str, index: int) -> Decoded:
         begins.append(size)
         size += len(meaning)
         ends.append(size)
-        places.append((first, last))
+        originals.append((first, last))
         copied = last
     pieces.append(text[copied:])
-    return Decoded("".join(pieces), ((index, 0, len(text)),), begins, ends, places)
+    return Decoded("".join(pieces), ((index, 0, len(text)),), begins, ends, originals)
 
 
 def _meaning(token: str) -> str:
@@ -219,11 +248,11 @@ def _card_groups(lengths: list[int]) -> bool:
 
 def _whole_number(fields: Fields, container: int, parts: list[str]) -> str | None:
     joined = _grouped(parts)
-    if joined is None or _named(fields, container, context.CARD, context.SSN):
+    if joined is None or _named(fields, container, CARD_WORDS, SSN_WORDS):
         return joined
     if isinstance(fields.containers[container][1], int) or counted([int(part) for part in parts]):
         return None  # a row of a table, or made by counting
-    return None if _named(fields, container, context.QUANTITY) else joined
+    return None if _named(fields, container, QUANTITY) else joined
 
 
 def _padded(fields: Fields, container: int, parts: list[str]) -> str | None:
@@ -236,11 +265,11 @@ def _padded(fields: Fields, container: int, parts: list[str]) -> str | None:
     def filled(widths: tuple[int, ...]) -> str:
         return "".join(part.zfill(size) for part, size in zip(parts, widths, strict=True))
 
-    if _named(fields, container, context.SSN):
+    if _named(fields, container, SSN_WORDS):
         for widths in _SSN_WIDTHS:
             if fits(widths) and plausible_ssn(fold(filled(widths)).encode()):
                 return filled(widths)
-    if _named(fields, container, context.CARD):
+    if _named(fields, container, CARD_WORDS):
         for widths in _CARD_WIDTHS:
             if fits(widths) and is_card(fold(filled(widths)).encode()):
                 return filled(widths)

@@ -7,10 +7,10 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 
-from detection.context import Words
 from detection.engine import SENTINEL, Pattern, every
 from detection.fields import ROOT, Fields, Place
 from detection.normalize import Trace, fold
+from detection.words import Words
 
 SEPARATOR = b"\x1f"
 """Stands before, between and after the texts. Folding removes it from the texts themselves, and no
@@ -34,7 +34,7 @@ _LABEL_LENGTH = 32
 
 
 class Document:
-    """The joined texts, with the way back from a place in them to a text and a span.
+    """The joined texts, with the way back from a position in them to a text and a span.
 
     ``raw`` is what patterns match: folded where a text was not plain ASCII. The texts of `Fields`
     come first, then ``source``, then any derived texts (see `derived.py`).
@@ -141,7 +141,7 @@ class Document:
         return counts[block] + _code_points(raw[base + block * _BLOCK : position])
 
     def near(self, words: Words, start: int, end: int) -> bool:
-        """Tell whether ``words`` stand close to a span, in its own text, or name its place."""
+        """Tell whether ``words`` stand close to a span, in its own text, or name the value."""
         if words in self.absent:
             return False
         raw = self.raw
@@ -156,7 +156,7 @@ class Document:
         )
 
     def before(self, words: Words, start: int, reach: int = _BEFORE) -> bool:
-        """Tell whether ``words`` stand in the ``reach`` bytes before a place, in its own line."""
+        """Tell whether ``words`` stand in the ``reach`` bytes before a position, in its line."""
         if words in self.absent:
             return False
         raw, earliest = self.raw, max(0, start - reach)

@@ -78,3 +78,10 @@ def only_items(raw: bytes, start: int, end: int) -> bool:
 
 
 _JOINS = b",;+-*/"
+
+
+def in_number(raw: bytes, start: int, end: int) -> bool:
+    """Tell whether a run of digits is a part of a decimal or a dotted or dashed chain."""
+    return (raw[start - 1] in b".-" and raw[start - 2] in DIGITS) or (
+        raw[end] in b".-" and raw[end + 1] in DIGITS
+    )

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from detection.patterns import KINDS
+from detection.detectors import DETECTORS
 from tests.scorecard.measure import HELD_OUT, TUNED, Score, corpus, default_scanner, measure, speed
 
 BASELINE = Path(__file__).with_name("baseline.json")
@@ -39,7 +39,7 @@ def main() -> None:
 def print_table(tuned: Score, held_out: Score) -> None:
     print("| detector | cases | recall | precision | recall, held out | precision, held out |")
     print("|---|---:|---:|---:|---:|---:|")
-    for detector in (*KINDS, "keyword"):
+    for detector in (*(each.name for each in DETECTORS), "keyword"):
         if not tuned.expected[detector]:
             continue
         print(
