@@ -23,7 +23,9 @@ CODE = (
 )
 FOLDERS = (*CODE, "api_gateway", "docs", "requirements")
 PAGES = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "tests").rglob("*.md")]
+    page
+    for pattern in ("*.md", "docs/**/*.md", "tests/**/*.md", "worker/**/*.md")
+    for page in ROOT.glob(pattern)
 )
 SETTINGS: list[type[BaseSettings]] = [LocalSettings, IngestSettings, AlertSettings, WorkerSettings]
 
