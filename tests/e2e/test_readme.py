@@ -1,4 +1,4 @@
-"""Every command that the README types, typed. On a mesh that `make up` starts, ports aside."""
+"""Every command that README and docs type, typed. On a mesh that `make up` starts, ports aside."""
 
 import os
 import re
@@ -15,7 +15,19 @@ from tests.e2e.meshes import mesh_with_database
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+
+
+def blocks(language: str, text: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+BLOCKS = blocks("sh", README)
+PAGE_BLOCKS = [
+    pytest.param(block, id=f"{page.stem}-{number}")
+    for page in PAGES
+    for number, block in enumerate(blocks("sh", page.read_text()))
+]
 
 START = "make up\n"
 TESTS = "make test\n"
@@ -83,7 +95,7 @@ def test_the_two_commands_come_first() -> None:
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
 
-@pytest.mark.parametrize("commands", BLOCKS[2:-1])
+@pytest.mark.parametrize("commands", [*BLOCKS[2:-1], *PAGE_BLOCKS])
 def test_a_block_of_commands_works_as_typed(reader: Reader, commands: str) -> None:
     printed = reader.type(commands)
     assert printed
@@ -105,7 +117,7 @@ def test_stop_and_clean_up(reader: Reader) -> None:
 
 
 def test_the_python_example_runs(mesh: LocalMesh) -> None:
-    (example,) = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    (example,) = blocks("python", README)
     done = subprocess.run(
         [sys.executable, "-c", example.replace("localhost:8001", mesh.gateway)],
         env=os.environ | {"PYTHONPATH": str(ROOT / "protos" / "gen")},
@@ -117,7 +129,7 @@ def test_the_python_example_runs(mesh: LocalMesh) -> None:
 
 
 def test_the_policy_example_is_a_policy() -> None:
-    (example,) = re.findall(r"^```yaml\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    (example,) = blocks("yaml", (ROOT / "docs" / "detection.md").read_text())
     policy = parse_policy(example)
     Scanner(policy)
     assert [keyword.word for keyword in policy.keywords] == ["project nightjar"]
