@@ -2,7 +2,7 @@
 
 A `Scanner` is made once from a `Policy` and asked with the `Fields` of each submission::
 
-    scanner = Scanner(Policy.default())
+    scanner = Scanner(packaged_policy())
     scan = scanner.scan(walk(submission.data, max_depth=32), submission.source)
     if scan.verdict is Verdict.REJECT:
         kept = scan.mask(submission.data)
@@ -16,8 +16,8 @@ A team adds what it needs as ``keywords`` and ``patterns`` of its policy.
 
 from detection.engine import EngineError
 from detection.findings import Action, Confidence, Finding, Kind, Verdict
-from detection.policy import Policy, PolicyError, load_policy, parse_policy
-from detection.reload import PolicyFile
+from detection.policy import Policy, PolicyError, parse_policy
+from detection.policy_file import PolicyFile, load_policy, packaged_policy
 from detection.scan import Scan
 from detection.scanner import Scanner
 
@@ -34,5 +34,6 @@ __all__ = [
     "Scanner",
     "Verdict",
     "load_policy",
+    "packaged_policy",
     "parse_policy",
 ]

@@ -20,7 +20,6 @@ from google.protobuf import json_format, struct_pb2
 
 from detection import (
     Finding,
-    Policy,
     PolicyError,
     Scan,
     Scanner,
@@ -28,6 +27,7 @@ from detection import (
     load_policy,
 )
 from detection.fields import walk
+from detection.policy_file import packaged_policy
 
 _DEEPEST = 32
 
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        scanner = Scanner(load_policy(options.policy) if options.policy else Policy.default())
+        scanner = Scanner(load_policy(options.policy) if options.policy else packaged_policy())
     except PolicyError as error:
         print(f"sluice-scan: {error}", file=sys.stderr)
         return 2

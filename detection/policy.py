@@ -1,15 +1,11 @@
 """What a team decides: which findings stop a submission, and which do not matter.
 
-A policy is one YAML file. `load_policy` checks it whole, patterns included, so that a policy in
+A policy is one YAML text. `parse_policy` checks it whole, patterns included, so that a policy in
 use cannot fail; errors name the line and the reason and never quote a value.
 """
 
 from __future__ import annotations
 
-import os
-import stat
-from functools import cache
-from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
@@ -30,10 +26,6 @@ from detection.keywords import keyword_pattern
 from detection.normalize import fold
 from detection.own_patterns import usable_pattern
 from detection.strict_yaml import YamlError, locate, parse
-
-PACKAGED_POLICY = Path(__file__).with_name("policy.yaml")
-
-MAX_POLICY_BYTES = 1024 * 1024
 
 _DETECTOR_NAMES = frozenset(detector.name for detector in DETECTORS)
 
@@ -172,36 +164,6 @@ class Policy(_Strict):
         """Return where pattern ``number`` stands, for a message."""
         name = f"patterns.{number}"
         return f"line {self._lines[number]}: {name}" if number in self._lines else name
-
-    @classmethod
-    def default(cls) -> Policy:
-        """Return the packaged policy."""
-        return _packaged()
-
-
-@cache
-def _packaged() -> Policy:
-    return load_policy(PACKAGED_POLICY)
-
-
-def load_policy(path: Path | str) -> Policy:
-    """Read and check a policy file. Raises PolicyError."""
-    return decode_policy(read_policy(path))
-
-
-def read_policy(path: Path | str) -> bytes:
-    """Return the content of a policy file. Raises PolicyError."""
-    try:
-        # A pipe would keep whoever opens it waiting for a writer.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise PolicyError("the policy is no regular file")
-            content = file.read(MAX_POLICY_BYTES + 1)
-    except OSError as error:
-        raise PolicyError(f"cannot read the policy file: {type(error).__name__}") from None
-    if len(content) > MAX_POLICY_BYTES:
-        raise PolicyError("the policy file is too long: more than 1 MiB")
-    return content
 
 
 def decode_policy(content: bytes) -> Policy:

@@ -36,7 +36,7 @@ class Gate:
 
     def __init__(self, policy_file: Path | None) -> None:
         self._file = detection.PolicyFile(policy_file) if policy_file else None
-        self._packaged = detection.Scanner(detection.Policy.default())
+        self._packaged = detection.Scanner(detection.packaged_policy())
 
     def are_clean(self, submissions: Sequence[SubmitRequest]) -> bool:
         """Tell, at a fraction of the cost, whether `judge` would find nothing in any of them.

@@ -16,7 +16,7 @@ from google.rpc import error_details_pb2
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from deploy.local.mesh import LocalMesh
-from detection.policy import PACKAGED_POLICY
+from detection.policy_file import PACKAGED_POLICY
 from sluice.ingest.v1.ingest_service_pb2 import (
     ScanRequest,
     ScanResponse,

@@ -10,8 +10,9 @@ from random import Random
 
 from google.protobuf import struct_pb2
 
-from detection import Policy, Scanner, Verdict
+from detection import Scanner, Verdict
 from detection.fields import walk
+from detection.policy_file import packaged_policy
 from tests.scorecard.case import Case
 from tests.scorecard.harmless import PROSE, harmless
 from tests.scorecard.notations import look_alikes, notations
@@ -118,4 +119,4 @@ def speed(scanner: Scanner, kilobytes: int = 1) -> dict[str, float]:
 
 
 def default_scanner() -> Scanner:
-    return Scanner(Policy.default())
+    return Scanner(packaged_policy())

@@ -14,12 +14,13 @@ import pytest
 from google.protobuf import struct_pb2
 
 import detection
-from detection import Policy, Scan, Scanner
+from detection import Scan, Scanner
 from detection.detector import Rule
 from detection.detectors import DETECTORS
 from detection.engine import SENTINEL, Pattern
 from detection.fields import walk
 from detection.policy import parse_policy
+from detection.policy_file import packaged_policy
 from tests.scorecard.measure import to_value
 from tests.security.hostile import SHAPES, near_misses, opened
 from tests.security.siblings import units
@@ -37,7 +38,7 @@ MOST_GROWTH = 32
 """For 16 times the size; what is quadratic grows 256 times."""
 
 POLICIES = {
-    "packaged": Policy.default(),
+    "packaged": packaged_policy(),
     "redact": parse_policy("version: 1\naction: redact\n"),
     "base64": parse_policy("version: 1\ndecode_base64: true\n"),
 }

@@ -25,8 +25,8 @@ ROOMS = {
 NO_ROOMS = {"bench", "tests", "protos"}
 """These serve the making of Sluice. They may import any room, and no room imports them."""
 
-READS_FILES = {"__main__.py", "policy.py", "reload.py"}
-"""Modules of detection that do; all others there are pure."""
+READS_FILES = {"__main__.py", "__init__.py", "policy_file.py"}
+"""Modules of detection that do, the package itself by way of one; all others there are pure."""
 PURE = [
     *(
         str(path.relative_to(ROOT))

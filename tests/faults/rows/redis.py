@@ -66,7 +66,7 @@ def kill_redis_while_jobs_wait(scene: Scene) -> None:
 ROWS.append(
     Row(
         "redis-kill-jobs-waiting",
-        "kill -9 of Redis while jobs wait for InfluxDB (E2)",
+        "kill -9 of Redis while jobs wait for InfluxDB",
         REDELIVERED,
         kill_redis_while_jobs_wait,
     )

@@ -117,7 +117,7 @@ def lose_fetch_reply(scene: Scene) -> None:
 ROWS.append(
     Row(
         "fetch-reply-lost",
-        "the reply to a fetch is lost, by reset and in silence (E3d)",
+        "the reply to a fetch is lost, by reset and in silence",
         REDELIVERED,
         lose_fetch_reply,
         kind=ONE_OF_EACH,

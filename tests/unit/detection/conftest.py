@@ -6,8 +6,9 @@ from collections.abc import Callable
 import pytest
 from google.protobuf import json_format, struct_pb2
 
-from detection import Policy, Scan, Scanner
+from detection import Scan, Scanner
 from detection.fields import walk
+from detection.policy_file import packaged_policy
 
 Find = Callable[..., list[str]]
 
@@ -20,7 +21,7 @@ def to_value(content: object) -> struct_pb2.Value:
 
 @pytest.fixture(scope="session")
 def scanner() -> Scanner:
-    return Scanner(Policy.default())
+    return Scanner(packaged_policy())
 
 
 @pytest.fixture(scope="session")

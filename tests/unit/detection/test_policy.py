@@ -21,7 +21,7 @@ from detection import (
     parse_policy,
 )
 from detection.fields import ROOT, Fields, walk
-from detection.policy import PACKAGED_POLICY
+from detection.policy_file import PACKAGED_POLICY, packaged_policy
 
 ToValue = Callable[[object], struct_pb2.Value]
 
@@ -35,7 +35,7 @@ def detectors(result: Scan) -> list[str]:
 
 
 def test_the_packaged_policy_refuses_by_default() -> None:
-    assert Policy.default().action == "reject"
+    assert packaged_policy().action == "reject"
     assert parse_policy("") == Policy()
 
 

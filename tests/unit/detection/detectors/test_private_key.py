@@ -5,9 +5,10 @@ from collections.abc import Callable
 import pytest
 from google.protobuf import json_format, struct_pb2
 
-from detection import Policy, Scanner
+from detection import Scanner
 from detection.fields import walk
 from detection.policy import parse_policy
+from detection.policy_file import packaged_policy
 from tests.unit.detection.detectors.made_up import HEX, LETTERS_AND_DIGITS, some
 
 Find = Callable[[str], list[str]]
@@ -65,7 +66,7 @@ def test_a_key_in_a_list_of_lines_is_hidden_whole(
     scanner: Scanner, to_value: Callable[[object], struct_pb2.Value]
 ) -> None:
     data = to_value({"key": RSA.split("\n"), "note": "kept"})
-    for policy in (Policy.default(), parse_policy("version: 1\naction: redact\n")):
+    for policy in (packaged_policy(), parse_policy("version: 1\naction: redact\n")):
         scan = Scanner(policy).scan(walk(data, 8), "")
         kept = json_format.MessageToJson(scan.mask(data))
         assert scan.detectors == ("private_key",)

@@ -1,16 +1,44 @@
-"""A policy file that may change while it is in use."""
+"""Reading policy files: the packaged one, and one that may change while it is in use."""
 
 from __future__ import annotations
 
+import os
+import stat
+from functools import cache
 from pathlib import Path
 
-from detection.policy import (
-    Policy,
-    PolicyError,
-    decode_policy,
-    read_policy,
-)
+from detection.policy import Policy, PolicyError, decode_policy
 from detection.scanner import Scanner
+
+PACKAGED_POLICY = Path(__file__).with_name("policy.yaml")
+
+MAX_POLICY_BYTES = 1024 * 1024
+
+
+@cache
+def packaged_policy() -> Policy:
+    """Return the policy that holds where no other is named."""
+    return load_policy(PACKAGED_POLICY)
+
+
+def load_policy(path: Path | str) -> Policy:
+    """Read and check a policy file. Raises PolicyError."""
+    return decode_policy(read_policy(path))
+
+
+def read_policy(path: Path | str) -> bytes:
+    """Return the content of a policy file. Raises PolicyError."""
+    try:
+        # A pipe would keep whoever opens it waiting for a writer.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise PolicyError("the policy is no regular file")
+            content = file.read(MAX_POLICY_BYTES + 1)
+    except OSError as error:
+        raise PolicyError(f"cannot read the policy file: {type(error).__name__}") from None
+    if len(content) > MAX_POLICY_BYTES:
+        raise PolicyError("the policy file is too long: more than 1 MiB")
+    return content
 
 
 class PolicyFile:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from detection import PolicyError, PolicyFile, Scanner
-from detection import reload as reloading
+from detection import policy_file as reloading
 from detection.fields import ROOT, Fields
-from detection.policy import PACKAGED_POLICY
+from detection.policy_file import PACKAGED_POLICY
 
 NIGHTJAR = "version: 1\nkeywords:\n  - nightjar\n"
 FALCON = "version: 1\nkeywords:\n  - falconry\n"
