@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from deploy.local import parts
 from deploy.local.programs import redis_conf
@@ -14,7 +15,10 @@ from tests.kit.processes import ROOT, Process
 from tests.kit.servers import Redis
 
 LOCAL = redis_conf(LocalSettings(), Path("/data"))
-COMPOSE = (ROOT / "deploy" / "redis.conf").read_text() + "dir /data\n"
+COMPOSE = (ROOT / "deploy" / "redis.conf").read_text()
+SERVICE = yaml.safe_load((ROOT / "deploy" / "compose" / "compose.yaml").read_text())["services"]
+# But for the last option and its value, which only a late version has.
+COMPOSE_OPTIONS = SERVICE["redis"]["command"][2:-2]
 
 
 @pytest.fixture(name="server")
@@ -24,12 +28,20 @@ def _server(tmp_path: Path) -> Iterator[Redis]:
     server.process.stop()
 
 
-@pytest.mark.parametrize("configuration", [LOCAL, COMPOSE], ids=["local", "compose"])
-def test_our_configuration_is_understood(server: Redis, tmp_path: Path, configuration: str) -> None:
+@pytest.mark.parametrize(
+    ("configuration", "options"),
+    [(LOCAL, []), (COMPOSE, COMPOSE_OPTIONS)],
+    ids=["local", "compose"],
+)
+def test_our_configuration_is_understood(
+    server: Redis, tmp_path: Path, configuration: str, options: list[str]
+) -> None:
     path = tmp_path / "redis.conf"
-    path.write_text(configuration.replace("/data", str(tmp_path / "redis")))
+    data = str(tmp_path / "redis")
+    path.write_text(configuration.replace("/data", data))
     # Later options win.
-    own = ["--port", str(server.port), "--bind", "127.0.0.1"]
+    own = [*options, "--port", str(server.port), "--bind", "127.0.0.1"]
+    own = [option.replace("/data", data) for option in own]
     server.process = Process([str(parts.redis_server()), str(path), *own], tmp_path / "log", {})
     server.start()
     asked = server.client.config_get("appendfsync", "maxmemory*", "save", "slowlog-max-len")
