@@ -27,7 +27,7 @@ from detection.engine import Pattern
 from detection.fields import ROOT, Fields, may_be_one
 from detection.normalize import fold
 from detection.three_two_four import SSN_WORDS
-from detection.words import QUANTITY, Words
+from detection.words import QUANTITY_WORDS, Words
 
 _SHORTEST_WHOLE = 9
 _LONGEST_WHOLE = 34
@@ -77,7 +77,7 @@ class Derived:
 
 @dataclass(frozen=True, slots=True)
 class Decoded(Derived):
-    """A text decoded in some places, each with its ends in this text and in the original."""
+    """A text parts of which were decoded, each with its ends in this text and in the original."""
 
     begins: list[int]
     ends: list[int]
@@ -252,7 +252,7 @@ def _whole_number(fields: Fields, container: int, parts: list[str]) -> str | Non
         return joined
     if isinstance(fields.containers[container][1], int) or counted([int(part) for part in parts]):
         return None  # a row of a table, or made by counting
-    return None if _named(fields, container, QUANTITY) else joined
+    return None if _named(fields, container, QUANTITY_WORDS) else joined
 
 
 def _padded(fields: Fields, container: int, parts: list[str]) -> str | None:

@@ -1,7 +1,7 @@
 """The typed seam to google-re2, the only module that knows its Python wrapper.
 
 RE2 matches in time linear in the text, whatever the pattern, which is why a policy may bring its
-own patterns: a hostile text or a careless pattern cannot stop the gate.
+own patterns: a hostile text or a careless pattern cannot stop a scan.
 """
 
 from __future__ import annotations
@@ -40,14 +40,13 @@ class _Matcher(Protocol):
 class Pattern:
     """One compiled pattern over UTF-8 bytes."""
 
-    __slots__ = ("_match", "group", "source")
+    __slots__ = ("_match", "group")
 
     def __init__(self, source: str) -> None:
         try:
             compiled = re2.compile(source.encode(), _options())
         except re2.error as error:
             raise PatternError(_reason(error)) from None
-        self.source = source
         self.group = 1 if compiled.groups else 0
         # The wrapper's finditer costs twice as much a match as the matcher under it, and the
         # cost of a match is what bounds a hostile text full of candidates.

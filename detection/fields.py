@@ -91,12 +91,6 @@ class Fields:
         """
         return self.place_pointer(self.places[index], renamed)
 
-    def container_pointer(self, container: int, renamed: Mapping[Place, str] | None = None) -> str:
-        """Return the RFC 6901 pointer of a container."""
-        if container == ROOT:
-            return DATA_POINTER
-        return self.place_pointer(self.containers[container], renamed)
-
     def with_nul(self) -> list[int]:
         """Return the indices of the texts that hold a NUL character."""
         if "\0" not in "".join(self.texts):

@@ -33,12 +33,12 @@ def mask_text(text: str, spans: Iterable[Span]) -> str:
     done = {False: 0, True: 0}
     for start, end, everything in sorted(spans):
         start, done[everything] = max(start, done[everything]), max(end, done[everything])
-        for place in range(start, min(end, len(text))):
-            character = text[place]
+        for position in range(start, min(end, len(text))):
+            character = text[position]
             if everything:
-                hidden[place] |= character not in "\r\n"
+                hidden[position] |= character not in "\r\n"
             else:
-                hidden[place] |= not (character.isascii() and not character.isalnum())
+                hidden[position] |= not (character.isascii() and not character.isalnum())
     kept: list[str] = []
     run = 0
     for character, hide in zip(text, hidden, strict=True):

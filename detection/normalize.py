@@ -1,7 +1,7 @@
 """Undo the ways of writing a value so that a pattern misses it.
 
 Applied only to texts that are not plain ASCII. Each character is folded on its own, so that a
-place in the folded text can be traced back: compatibility forms (full-width and mathematical
+position in the folded text can be traced back: compatibility forms (full-width and mathematical
 letters and digits), every script's decimal digits, accents, look-alike dashes, dots and spaces,
 and characters that show nothing (zero-width, soft hyphen, direction marks, combining marks).
 """
@@ -72,7 +72,7 @@ def fold(text: str) -> str:
 
 
 class Trace:
-    """Leads from places in a folded text back to places in the text it was made from."""
+    """Leads from positions in a folded text back to those in the text it was made from."""
 
     __slots__ = ("_ends",)
 

@@ -35,7 +35,7 @@ class PlannedRule:
     name: str
     kind: Kind
     rank: int
-    """The place of its detector in the registry, -1 for what a team brings."""
+    """The position of its detector in the registry, -1 for what a team brings."""
     detector: Detector | None
     prefilter: int
     """The number of its prefilter."""

@@ -45,7 +45,7 @@ def _whole_words(alternatives: tuple[str, ...]) -> str:
     return "|".join(forms)
 
 
-QUANTITY = Words(
+QUANTITY_WORDS = Words(
     "count", "size", "dim", "dims", "dimension", "shape", "range", "bounds", "price", "cost",
     "amount", "total", "score", "point", "year", "port", "offset", "rgb", "color", "bin", "bucket",
     "stat", "metric", "histogram", "matrix", "vector", "column", "duration", "latency", "width",

@@ -11,7 +11,7 @@ from detection.findings import Confidence, Kind
 from detection.normalize import fold
 from detection.words import Words
 
-BIRTH = Words(
+BIRTH_WORDS = Words(
     "dob", "d o b", "birth", "birthdate", "birthday", "birth date", "born", "date of birth",
     "dateofbirth", "geburtsdatum", "geburtstag", "geboren", "geb", "geb am", "naissance", "ne le",
     "nee le", "nacimiento", "nacido", "nacida", "fecha nac", "fecha de nac", "nascita", "nato il",
@@ -48,7 +48,7 @@ def check(doc: Document, start: int, end: int) -> Hit | None:
     raw = doc.raw
     if raw[end] in DIGITS or (raw[end] in LETTERS and raw[end] not in b"T"):
         return None
-    if not _is_a_day(raw[start:end]) or not doc.near(BIRTH, start, end):
+    if not _is_a_day(raw[start:end]) or not doc.near(BIRTH_WORDS, start, end):
         return None
     return Hit(start, end, Confidence.LOW)
 
@@ -64,8 +64,8 @@ def _is_a_day(text: bytes) -> bool:
 DETECTOR = Detector(
     "date_of_birth",
     Kind.PII,
-    (Rule(_PATTERN, check, prefilter=BIRTH.source),),
-    words=(BIRTH,),
+    (Rule(_PATTERN, check, prefilter=BIRTH_WORDS.source),),
+    words=(BIRTH_WORDS,),
     hits=("DOB: 05/21/1990", "fecha de nacimiento: 21 de mayo de 1990", "生年月日：1990年5月21日"),
     misses=("the meeting is on 05/21/1990", "born to be wild", "DOB: 45/33/1990"),
 )

@@ -18,7 +18,7 @@ from detection.ip_addresses import (
 )
 from detection.words import Words
 
-NETWORK = Words(
+NETWORK_WORDS = Words(
     "ip", "ips", "ipv4", "addr", "address", "host", "client", "server", "from", "peer", "remote",
     "src", "dst", "source", "destination", "ping", "gateway", "dns", "nameserver", "subnet", "port",
     "proxy", "endpoint", "login", "connection", "adresse", "direccion", "indirizzo", "adres",
@@ -44,8 +44,8 @@ def small_ipv4(doc: Document, start: int, end: int) -> Hit | None:
     """Judge a dotted quad of small numbers: it needs a port, or a word that says address."""
     named = (
         PORT.match(doc.raw, end)
-        or doc.before(NETWORK, start)
-        or doc.named(NETWORK, doc.index_at(start))
+        or doc.before(NETWORK_WORDS, start)
+        or doc.named(NETWORK_WORDS, doc.index_at(start))
     )
     return judge_ipv4(doc, start, end, private=False) if named else None
 
@@ -65,7 +65,7 @@ DETECTOR = Detector(
         Rule(IPV6, ipv6, prefilter=IPV6_PREFILTER),
         Rule(_SMALL_IPV4, small_ipv4, prefilter=r"\b1?[0-9]\.1?[0-9]\.1?[0-9]\.1?[0-9]\b"),
     ),
-    words=(NETWORK, NOT_AN_ADDRESS),
+    words=(NETWORK_WORDS, NOT_AN_ADDRESS),
     hits=("from 203.0.113.42 at noon", "login from 1.2.3.4", "http://[2001:db8::1]:80/"),
     misses=("version 8.8.8.8", "section 4.3.2.1", "10.1.2.3", "127.0.0.1", "std::vector"),
 )

@@ -8,7 +8,9 @@ from detection.edges import ALPHANUMERIC, DIGITS, clear
 from detection.findings import Confidence, Kind
 from detection.words import Words
 
-HARDWARE_ADDRESS = Words("mac", "mac address", "hwaddr", "bssid", "ether", "lladdr", "macaddr")
+HARDWARE_ADDRESS_WORDS = Words(
+    "mac", "mac address", "hwaddr", "bssid", "ether", "lladdr", "macaddr"
+)
 
 _HEX2 = r"[0-9A-Fa-f]{2}"
 _PATTERN = (
@@ -34,7 +36,7 @@ def check(doc: Document, start: int, end: int) -> Hit | None:
         return None
     lettered = any(byte in _HEX_LETTERS for byte in digits)
     mixed = lettered and any(byte in DIGITS for byte in digits)
-    if joint != 0x3A and not mixed and not doc.near(HARDWARE_ADDRESS, start, end):
+    if joint != 0x3A and not mixed and not doc.near(HARDWARE_ADDRESS_WORDS, start, end):
         return None
     return Hit(start, end, Confidence.MEDIUM)
 
@@ -49,7 +51,7 @@ DETECTOR = Detector(
             prefilter=rf"{_HEX2}[:-]{_HEX2}[:-]{_HEX2}[:-]|[0-9A-Fa-f]{{4}}\.[0-9A-Fa-f]{{4}}\.",
         ),
     ),
-    words=(HARDWARE_ADDRESS,),
+    words=(HARDWARE_ADDRESS_WORDS,),
     hits=("00:1A:2B:3C:4D:5E", "00-1a-2b-3c-4d-5e", "001a.2b3c.4d5e", "mac 12-34-56-78-90-12"),
     misses=("ff:ff:ff:ff:ff:ff", "12-34-56-78-90-12", "SHA1 aa:bb:cc:dd:ee:ff:00:11:22:33"),
 )

@@ -22,7 +22,7 @@ from detection.edges import (
 from detection.engine import Pattern
 from detection.fields import ROOT
 from detection.findings import Confidence, Kind
-from detection.words import QUANTITY, Words
+from detection.words import QUANTITY_WORDS, Words
 
 CARD_WORDS = Words(
     "card", "cards", "card number", "cc", "ccn", "cc num", "cc number", "credit", "debit", "visa",
@@ -35,7 +35,7 @@ NOT_A_CARD = Words(
     "imei", "isbn", "ean", "gtin", "upc", "barcode", "tracking", "awb", "iccid", "meid", "imsi",
     "timestamp", "epoch", "nonce", "snowflake", "tweet", "serial", "sku",
 )  # fmt: skip
-CARD_CODE = Words(
+CARD_CODE_WORDS = Words(
     "cvv", "cvv2", "cvc", "cvc2", "cav", "csc", "cid", "security code", "card code",
     "verification value", "card verification", "exp",
     "expiry", "expires", "expiration", "exp date", "exp month", "exp year", "expiry date",
@@ -148,8 +148,8 @@ def fours(doc: Document, start: int, end: int) -> Hit | None:
     """Look for a card number in a run of groups of four digits.
 
     A run can be longer than a card: a card and a year, two cards, or a table of numbers. Looked
-    at are every fourth group counted from either end of the run, and places where the separator
-    changes; inside a uniform table nothing else is, or tables would ring like alarms. A row of a
+    at are every fourth group counted from either end of the run, and groups where the separator
+    changes; inside a uniform table nothing else is, or every table would hold cards. A row of a
     table, set apart by blanks and not as long as one or two cards, needs a word as well.
     """
     raw = doc.raw
@@ -207,7 +207,7 @@ def listed(doc: Document, start: int, end: int) -> Hit | None:
     if not is_card(digits) or not _stands_alone(raw, start, end):
         return None
     if not doc.near(CARD_WORDS, start, end):
-        if not only_items(raw, start, end) or doc.before(QUANTITY, start):
+        if not only_items(raw, start, end) or doc.before(QUANTITY_WORDS, start):
             return None
         if counted([int(group) for group in _RUN.findall(raw[start:end])]):
             return None
@@ -316,7 +316,7 @@ def codes_beside(doc: Document, found: list[tuple[int, int]], refused: bool) -> 
     places = [fields.places[index] for index in cards if index < len(fields.texts)]
     lists = {owner for owner, token in places if isinstance(token, int)}
     items = [index for index, (owner, _) in enumerate(fields.places) if owner in lists]
-    return doc.members_named(CARD_CODE, None if refused else objects) + [
+    return doc.members_named(CARD_CODE_WORDS, None if refused else objects) + [
         index for index in items if _ITEM.fills(doc.raw[slice(*doc.bounds(index))])
     ]
 

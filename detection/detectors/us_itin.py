@@ -9,7 +9,7 @@ from detection.findings import Confidence, Kind
 from detection.three_two_four import SSN_WORDS, first_digit, grouped, stands_apart
 from detection.words import Words
 
-TAXPAYER = Words(
+TAXPAYER_WORDS = Words(
     "itin", "taxpayer", "tax id", "tax identification", "tax number", "tax no", "tin", "irs",
     "w 7", "individual tax",
 )  # fmt: skip
@@ -35,7 +35,7 @@ def check(doc: Document, start: int, end: int) -> Hit | None:
     if raw[end] in ALPHANUMERIC or not stands_apart(doc, start, end):
         return None
     digits = digits_of(raw, start, end)
-    if not plausible_itin(digits) or not doc.near(TAXPAYER, start, end):
+    if not plausible_itin(digits) or not doc.near(TAXPAYER_WORDS, start, end):
         return None
     return Hit(start, end, Confidence.MEDIUM if end - start > 9 else Confidence.LOW)
 
@@ -43,8 +43,8 @@ def check(doc: Document, start: int, end: int) -> Hit | None:
 DETECTOR = Detector(
     "us_itin",
     Kind.PII,
-    (Rule(_PATTERN, check, prefilter=TAXPAYER.source),),
-    words=(TAXPAYER, SSN_WORDS),
+    (Rule(_PATTERN, check, prefilter=TAXPAYER_WORDS.source),),
+    words=(TAXPAYER_WORDS, SSN_WORDS),
     hits=("my ITIN: 912-70-1237", "taxpayer id 912701237"),
     misses=("912-70-1237", "ITIN 912-69-1237", "ITIN 987-65-4321"),
 )

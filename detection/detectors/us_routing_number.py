@@ -8,7 +8,7 @@ from detection.edges import in_number
 from detection.findings import Confidence, Kind
 from detection.words import Words
 
-ROUTING = Words(
+ROUTING_WORDS = Words(
     "routing", "aba", "rtn", "routing number", "routing no", "transit number", "bank routing",
     "routing transit", "aba number", "fedwire", "ach", "routingnumber",
 )  # fmt: skip
@@ -30,14 +30,14 @@ def check(doc: Document, start: int, end: int) -> Hit | None:
         start += 1
     if in_number(raw, start, end) or not valid_routing(raw[start:end]):
         return None
-    return Hit(start, end, Confidence.HIGH) if doc.near(ROUTING, start, end) else None
+    return Hit(start, end, Confidence.HIGH) if doc.near(ROUTING_WORDS, start, end) else None
 
 
 DETECTOR = Detector(
     "us_routing_number",
     Kind.PII,
-    (Rule(r"\b[0-9]{9}\b|_[0-9]{9}\b", check, prefilter=ROUTING.source),),
-    words=(ROUTING,),
+    (Rule(r"\b[0-9]{9}\b|_[0-9]{9}\b", check, prefilter=ROUTING_WORDS.source),),
+    words=(ROUTING_WORDS,),
     hits=("routing number 021000021", "ABA 011401533"),
     misses=("routing number 021000022", "number 021000021"),
 )

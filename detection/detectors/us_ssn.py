@@ -20,7 +20,7 @@ from detection.edges import (
 )
 from detection.findings import Confidence, Kind
 from detection.three_two_four import LEFT, SSN_WORDS, first_digit, grouped, stands_apart
-from detection.words import QUANTITY
+from detection.words import QUANTITY_WORDS
 
 # Social Security Administration: no area 000, 666 or 9xx, no group 00 (serial 0000: see below).
 _PARTS = (
@@ -95,7 +95,7 @@ def listed(doc: Document, start: int, end: int) -> Hit | None:
             return None  # numbers at the ends of lines
         if _FOUR_DIGITS.fullmatch(value[-4:]) and _ENDS_IN_A_NUMBER.search(value[:-4]):
             return None  # a line that starts with a year
-        if not only_items(raw, start, end) or doc.before(QUANTITY, start):
+        if not only_items(raw, start, end) or doc.before(QUANTITY_WORDS, start):
             return None
         if counted([int(group) for group in _NUMBER.findall(value)]):
             return None

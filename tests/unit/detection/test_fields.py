@@ -8,7 +8,7 @@ from google.protobuf import json_format, struct_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detection.fields import Fields, number_text, walk
+from detection.fields import ROOT, Fields, number_text, walk
 
 
 def to_value(content: object) -> struct_pb2.Value:
@@ -62,12 +62,12 @@ def test_containers_beyond_the_depth_stay_shut() -> None:
     content = to_value({"a": [{"deep": "secret"}, "x"]})
     fields = walk(content, 2)
     assert fields.too_deep is not None
-    assert fields.container_pointer(fields.too_deep) == "/data/a/0"
+    assert fields.place_pointer(fields.containers[fields.too_deep]) == "/data/a/0"
     assert fields.depth == 2
     assert "secret" not in fields.texts and "x" in fields.texts
     assert walk(content, 3).too_deep is None
     assert walk(to_value([]), 0).too_deep == 0
-    assert walk(to_value([]), 0).container_pointer(0) == "/data"
+    assert walk(to_value([]), 0).containers == [(ROOT, "")]
 
 
 @pytest.mark.parametrize(

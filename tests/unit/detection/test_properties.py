@@ -4,14 +4,17 @@ import json
 from collections.abc import Callable
 
 from google.protobuf import json_format, struct_pb2
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from detection import Scan, Scanner
+from detection.document import says
 from detection.fields import walk
+from detection.ip_addresses import NOT_AN_ADDRESS
 
 ToValue = Callable[[object], struct_pb2.Value]
 
+ADDRESS = "203.0.113.42"
 VALUES = st.sampled_from(
     [
         "4539148803436467",
@@ -20,7 +23,7 @@ VALUES = st.sampled_from(
         "bob.smith@example.com",
         "+442079460958",
         "DE89370400440532013000",
-        "203.0.113.42",
+        ADDRESS,
         "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2",
     ]
 )
@@ -64,6 +67,8 @@ def test_a_value_among_any_text_is_found(
 def test_a_masked_copy_holds_no_value(
     scanner: Scanner, to_value: ToValue, content: object, value: str, where: str
 ) -> None:
+    # What a neighbour calls a version is no address.
+    assume(value != ADDRESS or not says(NOT_AN_ADDRESS, json.dumps(content)))
     whole: object = {
         "value": {"a": content, "b": value},
         "key": {value: content},
