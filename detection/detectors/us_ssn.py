@@ -31,7 +31,8 @@ _PARTS = (
 # Three numbers of a table look the same; the number after them gives it away.
 _SEPARATED = grouped(*_PARTS, r"(?:[ \t]?[^0-9 \t]|[ \t][^0-9])")
 _IN_TABLE = grouped(*_PARTS)
-_BROKEN_DASH = rf"(?:{WRAPPED})?[ \t]?-[ \t]?(?:{WRAPPED})?"
+_DASH = r"[ \t]?-[ \t]?"
+_BROKEN_DASH = rf"(?:{WRAPPED})?{_DASH}(?:{WRAPPED})?"
 _LISTED = "|".join(
     (
         *(rf"{LEFT}{joint.join(_PARTS)}" for joint in (IN_A_LIST, r"\+")),
@@ -41,10 +42,11 @@ _LISTED = "|".join(
         rf"{LEFT}{_PARTS[0]}{WRAPPED}{_PARTS[1]}[ -]{_PARTS[2]}",
     )
 )
-_JOINT = rf"(?:{IN_A_LIST}|\+|-?{WRAPPED}-?|[ -])"
+_WRAP = rf"(?:{_DASH})?{WRAPPED}(?:{_DASH}(?:{WRAPPED})?)?"
 _LISTED_PREFILTER = (
-    rf"[0-9]{{3}}(?:{IN_A_LIST}|\+|-?{WRAPPED}-?)[0-9]{{2}}{_JOINT}[0-9]{{4}}"
-    rf"|[0-9]{{3}}[ -][0-9]{{2}}-?{WRAPPED}-?[0-9]{{4}}"
+    rf"[0-9]{{3}}(?:{IN_A_LIST}|\+|{_WRAP})"
+    rf"[0-9]{{2}}(?:{IN_A_LIST}|\+|{_WRAP}|{_DASH}|[ ])[0-9]{{4}}"
+    rf"|[0-9]{{3}}(?:{_DASH}|[ ])[0-9]{{2}}{_WRAP}[0-9]{{4}}"
 )
 
 # Printed in advertisements and on specimen cards; never a person's.
@@ -138,6 +140,7 @@ DETECTOR = Detector(
         "my social security number: 536225587",
         "[536, 22, 5587]",
         "536-22-\n5587",
+        "536 -\n22 -\n5587",
     ),
     misses=("078-05-1120", "900-12-3456", "123-45-0000", "536225587", "1-123-45-6789"),
 )
