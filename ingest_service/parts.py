@@ -144,12 +144,17 @@ class Part:
         return [f"{job_id}-{first + index}" for index in range(len(self.submissions))]
 
 
+_ALONE = (CLEAN,)
+
+
 def single(submission: SubmitRequest, judgement: Judgement) -> Part:
     """Return a submission as a part of its own."""
     request, name = None, submission.request_id
     if name and REQUEST_ID.pattern.fullmatch(name):
         request = Request.of(name, submission.SerializeToString(deterministic=True))
-    return Part((submission,), (judgement,), request)
+    # A batch has thousands of parts: what they can share is one object less to collect.
+    judgements = _ALONE if judgement is CLEAN else (judgement,)
+    return Part((submission,), judgements, request)
 
 
 def alert_id(request: Request | None, secret: bytes, index: int = 0) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import signal
 from collections.abc import Awaitable, Callable, Sequence
@@ -92,6 +93,9 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     watching = asyncio.create_task(health.watch())
+    # Modules, patterns and contracts stay: each full collection would look through them anew.
+    gc.collect()
+    gc.freeze()
     await server.start()
     log.info("serving", address=settings.listen)
     stopped = asyncio.create_task(stop.wait())
