@@ -26,6 +26,9 @@ class Kept:
     def rows(self, since: int, count: int, seconds: float) -> list[dict[str, Any]]:
         """Return all rows from a time on (nanoseconds) as soon as there are so many, or whatever
         there is when they do not come.
+
+        InfluxDB shows the fields of a point one after the other while it takes it: a row is there
+        when it has the id by which its caller knows it.
         """
         rows: list[dict[str, Any]] = []
 
@@ -33,7 +36,10 @@ class Kept:
             nonlocal rows
             statement = f"SELECT * FROM interactions WHERE time >= {since}"
             rows = influxdb.query(self._mesh.influx_url, self._mesh.influx_headers(), statement)
-            return len(rows) >= count
+            return len(rows) >= count and all(
+                row.get("task_id") and (row["verdict"] == "accepted" or row.get("alert_id"))
+                for row in rows
+            )
 
         with suppress(ConditionTimeout):
             eventually(are_all_there, seconds, ignoring=())
