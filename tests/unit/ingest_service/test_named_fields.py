@@ -21,10 +21,10 @@ from sluice.job.v1.job_pb2 import Interaction
 from tests.unit.ingest_service.test_leaks import Scene
 
 SSN = "536-22-5587"
-RULES = SOURCE.pattern, "Send another tenant."
+RULES = SOURCE.pattern, "Send another nickname."
 
 
-def with_tenant(message: type[Message], name: str) -> Any:
+def with_nickname(message: type[Message], name: str) -> Any:
     """Return a message class like `message` that has a text field of that name besides."""
     pool, file = descriptor_pool.Default(), message.DESCRIPTOR.file
     made = FileDescriptorProto(
@@ -46,9 +46,9 @@ def with_tenant(message: type[Message], name: str) -> Any:
     )
 
 
-SubmitWithTenant = with_tenant(SubmitRequest, "tenant")
-AlertWithTenant = with_tenant(RaiseAlertRequest, "tenant")
-InteractionWithTenant = with_tenant(Interaction, "kept_tenant")
+SubmitWithTenant = with_nickname(SubmitRequest, "nickname")
+AlertWithTenant = with_nickname(RaiseAlertRequest, "nickname")
+InteractionWithTenant = with_nickname(Interaction, "kept_nickname")
 
 Added = Callable[[NamedField], None]
 
@@ -63,12 +63,12 @@ def add(monkeypatch: pytest.MonkeyPatch) -> Added:
     return add
 
 
-def tenant(*, is_masked: bool = True, in_alerts: bool = True) -> NamedField:
-    return NamedField("tenant", *RULES, is_masked, "kept_tenant", in_alerts)
+def nickname(*, is_masked: bool = True, in_alerts: bool = True) -> NamedField:
+    return NamedField("nickname", *RULES, is_masked, "kept_nickname", in_alerts)
 
 
 def submission(name: str, text: str = "fine") -> Any:
-    made = SubmitWithTenant(source="web", tenant=name)
+    made = SubmitWithTenant(source="web", nickname=name)
     made.data.string_value = text
     return made
 
@@ -87,51 +87,51 @@ async def take(scene: Scene, made: Any) -> tuple[str | CallError, Any]:
 
 
 async def test_it_is_stored(add: Added) -> None:
-    add(tenant())
+    add(nickname())
     scene = Scene()
     assert scene.intake._judge._gate.are_clean([submission("acme")])
     outcome, stored = await take(scene, submission("acme"))
     assert isinstance(outcome, str)
-    assert (stored.kept_tenant, stored.source) == ("acme", "web")
+    assert (stored.kept_nickname, stored.source) == ("acme", "web")
 
 
 @pytest.mark.parametrize("in_alerts", [True, False])
 async def test_an_alert_about_something_else_shows_it_where_the_table_says_so(
     add: Added, in_alerts: bool
 ) -> None:
-    add(tenant(in_alerts=in_alerts))
+    add(nickname(in_alerts=in_alerts))
     scene = Scene()
     _, stored = await take(scene, submission("acme", SSN))
     (alert,) = scene.alerts.raised
-    assert alert.tenant == ("acme" if in_alerts else "")  # type: ignore[attr-defined]
-    assert stored.kept_tenant == "acme"
+    assert alert.nickname == ("acme" if in_alerts else "")  # type: ignore[attr-defined]
+    assert stored.kept_nickname == "acme"
 
 
 async def test_its_shape_is_checked(add: Added) -> None:
-    add(tenant())
+    add(nickname())
     scene = Scene()
     assert not scene.intake._judge._gate.are_clean([submission("not valid")])
     outcome, stored = await take(scene, submission("not valid"))
     assert isinstance(outcome, CallError)
     assert [(each.path, each.reason, each.description) for each in outcome.fields] == [
-        ("/tenant", "BAD_NAME", RULES[1])
+        ("/nickname", "BAD_NAME", RULES[1])
     ]
-    assert stored.kept_tenant == scene.alerts.raised[0].tenant == ""  # type: ignore[attr-defined]
+    assert stored.kept_nickname == scene.alerts.raised[0].nickname == ""  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("text", ["fine", "and jane.roe@example.com"])
 async def test_it_is_scanned_and_refused_with_what_was_sent(add: Added, text: str) -> None:
-    add(tenant())
+    add(nickname())
     scene = Scene()
     outcome, stored = await take(scene, submission(SSN, text))
     assert isinstance(outcome, CallError)
     assert outcome.reason == "CONTENT_REFUSED"
-    assert ("/tenant", "US_SSN") in [(each.path, each.reason) for each in outcome.fields]
+    assert ("/nickname", "US_SSN") in [(each.path, each.reason) for each in outcome.fields]
     (alert,) = scene.alerts.raised
-    assert ("/tenant", "us_ssn") in [(each.path, each.detector) for each in alert.findings]
-    assert alert.tenant == ""  # type: ignore[attr-defined]
+    assert ("/nickname", "us_ssn") in [(each.path, each.detector) for each in alert.findings]
+    assert alert.nickname == ""  # type: ignore[attr-defined]
     assert "us_ssn" in stored.detectors
-    assert stored.kept_tenant == "*" * len(SSN)
+    assert stored.kept_nickname == "*" * len(SSN)
     assert "jane" not in str(stored)
 
 
@@ -139,17 +139,17 @@ async def test_it_is_scanned_and_refused_with_what_was_sent(add: Added, text: st
 async def test_it_is_masked_where_the_policy_says_so(
     add: Added, tmp_path: Path, action: str, kept: str
 ) -> None:
-    add(tenant())
+    add(nickname())
     scene = Scene(gate(tmp_path, action))
     outcome, stored = await take(scene, submission(SSN))
     assert isinstance(outcome, str)
-    assert (stored.kept_tenant, list(stored.detectors)) == (kept, ["us_ssn"])
+    assert (stored.kept_nickname, list(stored.detectors)) == (kept, ["us_ssn"])
 
 
 async def test_where_it_cannot_be_masked_a_finding_refuses_the_submission(add: Added) -> None:
-    add(tenant(is_masked=False))
+    add(nickname(is_masked=False))
     scene = Scene()
     outcome, stored = await take(scene, submission(SSN))
     assert isinstance(outcome, CallError)
-    assert [(each.path, each.reason) for each in outcome.fields] == [("/tenant", "SENSITIVE")]
-    assert stored.kept_tenant == scene.alerts.raised[0].tenant == ""  # type: ignore[attr-defined]
+    assert [(each.path, each.reason) for each in outcome.fields] == [("/nickname", "SENSITIVE")]
+    assert stored.kept_nickname == scene.alerts.raised[0].nickname == ""  # type: ignore[attr-defined]
