@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Value
 
 from ingest_service.group_commit import GroupCommit
@@ -16,6 +15,7 @@ from ingest_service.named_fields import NamedField
 from job_store.errors import QueueFull, QueueUnavailable
 from job_store.request_ids import Request
 from job_store.store import Entry, JobStore, Receipt
+from mesh.messages import length_delimited_field
 from sluice.job.v1.job_pb2 import Interaction, LogInteractions, RequestRecord
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED
 
@@ -159,13 +159,8 @@ class Recorder:
         return batches
 
 
-def _tag(message: type[Message], field: str) -> bytes:
-    """Return what comes before a field that holds a message, as protobuf serializes it."""
-    return bytes((message.DESCRIPTOR.fields_by_name[field].number << 3 | 2,))
-
-
-_INTERACTIONS = _tag(LogInteractions, "interactions")
-_DATA = _tag(Interaction, "data")
+_INTERACTIONS = LogInteractions.DESCRIPTOR.fields_by_name["interactions"].number
+_DATA = Interaction.DESCRIPTOR.fields_by_name["data"].number
 
 
 def entry(decisions: Sequence[Decision], request: Request | None = None) -> Entry:
@@ -179,10 +174,8 @@ def _piece(decision: Decision) -> bytes:
     rest = _without_data(
         tuple(decision.fields), decision.alert_id, tuple(decision.detectors), decision.masked_widely
     )
-    data = decision.data.SerializeToString()
-    length = _varint(len(data))
-    size = _varint(len(rest) + len(_DATA) + len(length) + len(data))
-    return b"".join((_INTERACTIONS, size, rest, _DATA, length, data))
+    data = length_delimited_field(_DATA, decision.data.SerializeToString())
+    return length_delimited_field(_INTERACTIONS, rest + data)
 
 
 @lru_cache(maxsize=1024)
@@ -205,13 +198,3 @@ def _without_data(
     if masked_widely:
         interaction.masked_widely = True
     return interaction.SerializeToString()
-
-
-def _varint(number: int) -> bytes:
-    """Return a length as protobuf serializes it."""
-    if number < len(_SHORT):
-        return _SHORT[number]
-    return bytes((number & 0x7F | 0x80,)) + _varint(number >> 7)
-
-
-_SHORT = [bytes((number,)) for number in range(0x80)]

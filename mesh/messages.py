@@ -33,10 +33,13 @@ def cut_lists(message: Message, counts: Mapping[str, str], most_bytes: int) -> b
 
 def length_delimited_field(number: int, content: bytes) -> bytes:
     """Return a field that holds bytes, a text or a message, as protobuf serializes it."""
-    head = bytearray()
-    for varint in (number << 3 | LENGTH_DELIMITED, len(content)):
-        while varint > 0x7F:
-            head.append(varint & 0x7F | 0x80)
-            varint >>= 7
-        head.append(varint)
-    return bytes(head) + content
+    return b"".join((_varint(number << 3 | LENGTH_DELIMITED), _varint(len(content)), content))
+
+
+def _varint(number: int) -> bytes:
+    if number < len(_SHORT):
+        return _SHORT[number]
+    return bytes((number & 0x7F | 0x80,)) + _varint(number >> 7)
+
+
+_SHORT = [bytes((number,)) for number in range(0x80)]
