@@ -11,8 +11,6 @@ from mesh.messages import cut_lists
 from sluice.alert.v1.alert_service_pb2 import Alert, RaiseAlertRequest
 
 MAX_MESSAGE_CHARACTERS = 1000
-MAX_LIST_BYTES = 256 * 1024
-"""Size of all findings and violations of one alert, so that a page can hold any alert."""
 MAX_AGE_SECONDS = 24 * 3600
 """How far in the past a caller from outside may date an alert."""
 
@@ -43,8 +41,7 @@ def fill_defaults(alert: Alert) -> Alert:
 
     Reports of earlier versions lack these fields, and may have longer lists.
     """
-    lists = {"findings": "finding_count", "violations": "violation_count"}
-    if cut_lists(alert, lists, MAX_LIST_BYTES):
+    if cut_lists(alert):
         alert.cut = True
     alert.count = alert.count or 1
     if not alert.HasField("last_time"):

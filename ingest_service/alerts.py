@@ -32,8 +32,6 @@ MAX_CALLS = 100
 """In flight. A batch has up to 5,000 alerts: sent all at once, most calls would be too late."""
 _SIGNS_OF_AN_OUTAGE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
-MAX_LIST_BYTES = 256 * 1024
-"""Of findings and violations of an alert: as much as the alert service lists."""
 MAX_PAYLOAD_BYTES = 1536 * 1024
 """Of a payload that is sent along. A submission that may be taken is smaller; with its lists the
 alert stays below 2 MiB, half of what a message may have."""
@@ -130,8 +128,7 @@ def deliverable(alert: RaiseAlertRequest) -> RaiseAlertRequest:
     """
     cut = RaiseAlertRequest()
     cut.CopyFrom(alert)
-    lists = {"findings": "finding_count", "violations": "violation_count"}
-    if cut_lists(cut, lists, MAX_LIST_BYTES):
+    if cut_lists(cut):
         cut.cut = True
     try:
         # In the queue it lies one level deeper than in a call.

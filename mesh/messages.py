@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 
 from google.protobuf.message import Message
+
+MAX_LIST_BYTES = 256 * 1024
+"""Of the lists of one message together, so that whoever lists such messages can send any of them.
+"""
 
 LENGTH_DELIMITED = 2
 """The wire type of a field that holds bytes, a text or a message."""
 
 
-def cut_lists(message: Message, counts: Mapping[str, str], most_bytes: int) -> bool:
-    """Keep only as many elements of repeated fields as fit; return whether any were removed.
+def cut_lists(message: Message, most_bytes: int = MAX_LIST_BYTES) -> bool:
+    """Keep only as many elements of counted lists as fit; return whether any were removed.
 
-    `counts` maps each repeated field to the field for the number of elements that there were.
-    Together the lists take up to `most_bytes`, each an equal share.
+    A counted list is a repeated field `things` beside a field `thing_count`, which gets the number
+    of elements that there were. Together the lists take up to `most_bytes`, each an equal share.
     """
     is_cut = False
-    for field, count in counts.items():
+    counts = list(_counted_lists(message))
+    for field, count in counts:
         elements = getattr(message, field)
         setattr(message, count, max(getattr(message, count), len(elements)))
         left = most_bytes // len(counts)
@@ -29,6 +34,14 @@ def cut_lists(message: Message, counts: Mapping[str, str], most_bytes: int) -> b
                 is_cut = True
                 break
     return is_cut
+
+
+def _counted_lists(message: Message) -> Iterator[tuple[str, str]]:
+    """Give the name of each counted list, and that of its count."""
+    names = message.DESCRIPTOR.fields_by_name
+    for name in names:
+        if (count := f"{name.removesuffix('s')}_count") in names:
+            yield name, count
 
 
 def length_delimited_field(number: int, content: bytes) -> bytes:

@@ -21,7 +21,6 @@ from worker.waiting import Outage
 
 DEADLINE_SECONDS = 2.0
 
-MAX_LIST_BYTES = 256 * 1024
 MAX_ALERT_BYTES = 2 * 1024 * 1024
 
 # With these the service, or what stands for it, says that it takes no alert at the moment.
@@ -89,8 +88,7 @@ def parse_alert(payload: bytes) -> RaiseAlertRequest:
         alert = DeliverAlert.FromString(payload).alert
     except DecodeError:
         alert = _without_payload(payload)
-    lists = {"findings": "finding_count", "violations": "violation_count"}
-    if cut_lists(alert, lists, MAX_LIST_BYTES):
+    if cut_lists(alert):
         alert.cut = True
     if alert.ByteSize() > MAX_ALERT_BYTES:
         alert.ClearField("payload")

@@ -11,14 +11,12 @@ from mesh.messages import LENGTH_DELIMITED, cut_lists, length_delimited_field
 from sluice.alert.v1.alert_service_pb2 import Alert
 from sluice.verdict.v1.verdict_pb2 import Violation
 
-LISTS = {"findings": "finding_count", "violations": "violation_count"}
-
 
 def test_lists_that_fit_stay_and_are_counted() -> None:
     alert = Alert()
     for _ in range(3):
         alert.findings.add(detector="us_ssn")
-    assert not cut_lists(alert, LISTS, 1000)
+    assert not cut_lists(alert, 1000)
     assert (len(alert.findings), alert.finding_count, alert.violation_count) == (3, 3, 0)
 
 
@@ -27,7 +25,7 @@ def test_lists_are_cut_to_their_share_and_say_how_many_there_were() -> None:
     for number in range(1000):
         alert.findings.add(detector="us_ssn", start=number)
         alert.violations.add(path="/data" * 100)
-    assert cut_lists(alert, LISTS, 10_000)
+    assert cut_lists(alert, 10_000)
     assert 100 < len(alert.findings) < 1000
     assert len(alert.violations) == 9
     assert (alert.finding_count, alert.violation_count) == (1000, 1000)
@@ -36,7 +34,7 @@ def test_lists_are_cut_to_their_share_and_say_how_many_there_were() -> None:
 def test_an_element_that_is_too_large_goes() -> None:
     alert = Alert()
     alert.violations.add(path="x" * 10_000)
-    assert cut_lists(alert, LISTS, 1000)
+    assert cut_lists(alert, 1000)
     assert (len(alert.violations), alert.violation_count) == (0, 1)
 
 
@@ -54,12 +52,12 @@ def test_fields_are_what_protobuf_parses(fields: list[tuple[int, int]]) -> None:
 def test_a_cut_list_is_the_beginning_that_fits(sizes: list[int], count: int, most: int) -> None:
     violations = [Violation(path="x" * size) for size in sizes]
     alert = Alert(violations=violations, violation_count=count)
-    is_cut = cut_lists(alert, {"violations": "violation_count"}, most)
+    is_cut = cut_lists(alert, most)
     kept = list(alert.violations)
     assert kept == violations[: len(kept)]
     assert is_cut == (len(kept) < len(violations))
     assert Alert(violations=kept).ByteSize() <= most
     assert alert.violation_count == max(count, len(violations))
     # Once more, there is nothing left to do.
-    assert not cut_lists(alert, {"violations": "violation_count"}, most)
+    assert not cut_lists(alert, most)
     assert alert.violation_count == max(count, len(violations))
