@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from detection import PolicyError, PolicyFile, Scanner
-from detection import policy_file as reloading
+from detection import PolicyError, PolicyFile, Scanner, policy_file
 from detection.fields import ROOT, Fields
 from detection.policy_file import PACKAGED_POLICY
 
@@ -216,7 +215,7 @@ def test_whatever_fails_is_a_refused_policy(
     def broken(_policy: object) -> Scanner:
         raise RuntimeError("CANARY")
 
-    monkeypatch.setattr(reloading, "Scanner", broken)
+    monkeypatch.setattr(policy_file, "Scanner", broken)
     path.write_text(FALCON)
     policy.refresh()
     with pytest.raises(PolicyError) as error:
