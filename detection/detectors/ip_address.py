@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from detection.detector import Detector, Hit, Rule
 from detection.document import Document
 from detection.findings import Kind
@@ -35,11 +37,6 @@ _IPV4 = (
 _SMALL_IPV4 = rf"\b1?[0-9](?:\.1?[0-9]){{3}}{MORE}"
 
 
-def ipv4(doc: Document, start: int, end: int) -> Hit | None:
-    """Judge a dotted quad."""
-    return judge_ipv4(doc, start, end, private=False)
-
-
 def small_ipv4(doc: Document, start: int, end: int) -> Hit | None:
     """Judge a dotted quad of small numbers: it needs a port, or a word that says address."""
     named = (
@@ -50,19 +47,14 @@ def small_ipv4(doc: Document, start: int, end: int) -> Hit | None:
     return judge_ipv4(doc, start, end, private=False) if named else None
 
 
-def ipv6(doc: Document, start: int, end: int) -> Hit | None:
-    """Judge an IPv6 address."""
-    return judge_ipv6(doc, start, end, private=False)
-
-
 DETECTOR = Detector(
     "ip_address",
     Kind.PII,
     # Refused candidates are not limited: what one of these refuses the other one may take, and
     # either check is quick. Thousands of private addresses are none that is public.
     (
-        Rule(_IPV4, ipv4, prefilter=QUAD_PREFILTER),
-        Rule(IPV6, ipv6, prefilter=IPV6_PREFILTER),
+        Rule(_IPV4, partial(judge_ipv4, private=False), prefilter=QUAD_PREFILTER),
+        Rule(IPV6, partial(judge_ipv6, private=False), prefilter=IPV6_PREFILTER),
         Rule(_SMALL_IPV4, small_ipv4, prefilter=r"\b1?[0-9]\.1?[0-9]\.1?[0-9]\.1?[0-9]\b"),
     ),
     words=(NETWORK_WORDS, NOT_AN_ADDRESS),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from detection.detector import Detector, Hit, Rule
-from detection.document import Document
+from functools import partial
+
+from detection.detector import Detector, Rule
 from detection.findings import Kind
 from detection.ip_addresses import (
     IPV6,
@@ -22,23 +23,13 @@ _IPV4 = (
 )
 
 
-def ipv4(doc: Document, start: int, end: int) -> Hit | None:
-    """Judge a dotted quad."""
-    return judge_ipv4(doc, start, end, private=True)
-
-
-def ipv6(doc: Document, start: int, end: int) -> Hit | None:
-    """Judge an IPv6 address."""
-    return judge_ipv6(doc, start, end, private=True)
-
-
 DETECTOR = Detector(
     "private_ip_address",
     Kind.PII,
     # Refused candidates are not limited, see `ip_address`.
     (
-        Rule(_IPV4, ipv4, prefilter=QUAD_PREFILTER),
-        Rule(IPV6, ipv6, prefilter=IPV6_PREFILTER),
+        Rule(_IPV4, partial(judge_ipv4, private=True), prefilter=QUAD_PREFILTER),
+        Rule(IPV6, partial(judge_ipv6, private=True), prefilter=IPV6_PREFILTER),
     ),
     words=(NOT_AN_ADDRESS,),
     hits=("from 10.1.2.3 at noon", "172.16.0.9", "fd00:1::2"),
