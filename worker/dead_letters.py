@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
         command.add_argument("--queue", choices=QUEUES, action="append", help="default: all")
         command.add_argument("ids", nargs="*", help="message ids; default: all")
     options = parser.parse_args(arguments)
-    letters = DeadLetters(connect(WorkerSettings().redis_url))
+    letters = DeadLetters(connect(WorkerSettings.load().redis_url))
     try:
         chosen = [
             letter
