@@ -148,7 +148,9 @@ class Intake:
             raise refusals.request_id_reused()
         if "HELD_BACK" in reasons or "DETECTION_FAILED" in reasons:
             return outcomes + [refusals.held_back() for part in others for _ in part.submissions]
-        return outcomes + await self._take(others, http_request_id)
+        if others:
+            outcomes += await self._take(others, http_request_id)
+        return outcomes
 
     async def _take(
         self, parts: Sequence[Part], http_request_id: Callable[[], str]

@@ -474,6 +474,12 @@ async def test_what_cannot_be_looked_up_raises_no_alert_and_stops_no_other(
     assert scene.alerts.raised == []
 
 
+async def test_a_batch_in_one_part_is_one_commit() -> None:
+    scene = Scene()
+    await scene.take_batch("a", "b")
+    assert scene.log == ["record"]
+
+
 async def test_a_batch_is_recorded_under_one_id() -> None:
     scene = Scene()
     first = await scene.take_batch("a", SSN, "c")
