@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import redis
 from redis.commands.core import Script
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import ResponseError
 
 from job_store.errors import NotDurable
 
-CONFIRMATION_MILLISECONDS = 1000
-"""How long replicas may take. They take one while all is well."""
+CONFIRMATION_SECONDS = 1.0
+"""How long replicas may take. They take one millisecond while all is well."""
+ASK_MILLISECONDS = 20
+"""After which replicas are asked once more. One that is asked while it takes in the very write
+tells what it had on disk before, and nothing more for a second unless asked."""
 
 
 class NotConfirmed(redis.RedisError):
@@ -24,7 +28,8 @@ class Confirmation:
 
     Redis tells by WAITAOF what the replicas have on disk of what *this connection* has written, so
     the command follows the script on the same one. What the script only read was written over
-    another connection; then the script has to write something.
+    another connection; then the script has to write something. The two are not sent together: the
+    replica would be asked with the write, and answer of the time before it.
     """
 
     def __init__(self, client: redis.Redis, replicas: int) -> None:
@@ -43,25 +48,15 @@ class Confirmation:
         """
         if not self.is_wanted:
             return script(keys, arguments)
-        try:
-            return self._run(script, keys, arguments)
-        except NoScriptError:
-            self._client.script_load(script.script)
-            return self._run(script, keys, arguments)
-
-    def _run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        with self._client.pipeline(transaction=False) as pipeline:
-            pipeline.evalsha(script.sha, len(keys), *keys, *arguments)
-            pipeline.waitaof(1, self._replicas, CONFIRMATION_MILLISECONDS)
-            # An error that a pipeline raises repeats the arguments.
-            answer, confirmed = pipeline.execute(raise_on_error=False)
-        for each in (answer, confirmed):
-            if isinstance(each, Exception):
-                raise each
-        local, remote = confirmed
-        if not local or remote < self._replicas:
-            raise NotConfirmed("too few replicas have it on disk")
-        return answer
+        with self._client.client() as connection:  # type: ignore[no-untyped-call]
+            answer = script(keys, arguments, connection)
+            deadline = time.monotonic() + CONFIRMATION_SECONDS
+            while True:
+                local, remote = connection.waitaof(1, self._replicas, ASK_MILLISECONDS)
+                if local and remote >= self._replicas:
+                    return answer
+                if time.monotonic() > deadline:
+                    raise NotConfirmed("too few replicas have it on disk")
 
     def require_possible(self) -> None:
         """Check that the primary is set up for it. Raises NotDurable or redis.RedisError.
