@@ -7,7 +7,6 @@ from typing import Any
 
 Results = Mapping[str, Any]
 
-SERVICE = ("api_gateway", "ingest_service", "alert_service")
 WRITING = ("worker", "influxdb", "celery")
 
 

@@ -13,7 +13,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 # Fields of /proc/PID/stat after the command, which may hold spaces: see proc(5).
-STATE, PARENT, USER, SYSTEM, PAGES = 0, 1, 11, 12, 21
+PARENT, USER, SYSTEM, PAGES = 1, 11, 12, 21
 
 
 @dataclass(frozen=True, slots=True)
