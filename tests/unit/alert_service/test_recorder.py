@@ -19,8 +19,8 @@ from alert_service.servicer import AlertServicer
 from alert_service.watching import Watchers
 from mesh.errors import CallError
 from mesh.fingerprint import Fingerprint
-from sluice.alert.v1.alert_service_pb2 import GetAlertRequest, RaiseAlertRequest
-from sluice.verdict.v1.verdict_pb2 import Violation
+from sluice.alert.v1.alert_service_pb2 import Alert, GetAlertRequest, RaiseAlertRequest
+from sluice.verdict.v1.verdict_pb2 import Finding, Violation
 
 
 class Service:
@@ -63,6 +63,28 @@ def service(tmp_path: Path) -> Iterator[Service]:
     yield service
     service.writing.shutdown()
     service.edge_writing.shutdown()
+
+
+async def test_a_report_shows_every_field_that_call_and_alert_share(service: Service) -> None:
+    request = RaiseAlertRequest(
+        alert_id="a" * 26,
+        event_type="PII",
+        findings=[Finding(detector="iban")],
+        violations=[Violation(rule="MALFORMED_JSON")],
+        detectors=["iban"],
+        finding_count=3,
+        violation_count=2,
+        cut=True,
+    )
+    request.raise_time.seconds = 1_700_000_000
+    shared = {*RaiseAlertRequest.DESCRIPTOR.fields_by_name} & {*Alert.DESCRIPTOR.fields_by_name}
+    for name in shared:
+        if getattr(request, name) == "":
+            setattr(request, name, f"some-{name}")
+    await service.recorder.record(request)
+    (alert,) = service.store.page(500).alerts
+    for name in sorted(shared):
+        assert getattr(alert, name) == getattr(request, name), name
 
 
 async def test_an_aggregate_goes_on_after_a_restart(service: Service) -> None:
