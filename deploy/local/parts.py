@@ -155,7 +155,7 @@ def _build(program: GoProgram, target: Path) -> None:
             f"where to find modules (GOPROXY), {otherwise}; then run the same command again."
         )
     last = " ".join(printed[-1:])
-    raise PartMissing(f"{program.name} could not be built: {last}. Mend that, {otherwise}.")
+    raise PartMissing(f"{program.name} could not be built: {last}. Correct that, {otherwise}.")
 
 
 def go_toolchains() -> list[Path]:
