@@ -455,6 +455,34 @@ def positives(chance: Random, count: int) -> Iterator[Case]:
         yield one("keyword", plain(word), "keyword")
 
 
+def further_positives(chance: Random, count: int) -> Iterator[Case]:
+    """Yield values of the detectors that came later."""
+    for _ in range(count):
+        key = chance.choice(VENDOR_KEYS)(chance)
+        yield Case(
+            "vendor_key", chance.choice(PLAIN).format(key), frozenset({"vendor_key"}), frozenset()
+        )
+        address = chance.choice(("10.{}.{}.{}", "192.168.{1}.{2}", "172.16.{}.{}"))
+        address = address.format(*[chance.randrange(1, 250) for _ in range(3)])
+        yield Case(
+            "private address",
+            chance.choice(PLAIN).format(address),
+            frozenset({"private_ip_address"}),
+            frozenset(),
+        )
+
+
+VENDOR_KEYS: tuple[Callable[[Random], str], ...] = (
+    lambda r: "hf_" + some(r, string.ascii_letters, 34),
+    lambda r: "dop_v1_" + some(r, HEX, 64),
+    lambda r: "dapi" + some(r, HEX, 32),
+    lambda r: token(r, "dckr_pat_", 27),
+    lambda r: token(r, "hvs.", 90),
+    lambda r: token(r, "lin_api_", 40),
+    lambda r: token(r, "glsa_", 32, "_") + some(r, HEX, 8),
+)
+
+
 def card_of_16(chance: Random) -> str:
     body = "4" + digits(chance, 14)
     return body + luhn.calc_check_digit(body)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from detection.detectors import DETECTORS
 from tests.scorecard.__main__ import BASELINE, levels
 from tests.scorecard.measure import HELD_OUT, TUNED, corpus, default_scanner, measure
 
@@ -35,6 +36,10 @@ def test_no_detector_falls(now: dict[str, dict[str, float]], corpus_name: str, w
         if now[f"{corpus_name} {what}"].get(detector, 0.0) < level
     }
     assert fallen == {}
+
+
+def test_every_detector_is_measured(now: dict[str, dict[str, float]]) -> None:
+    assert set(now["held out recall"]) == {"keyword", *(each.name for each in DETECTORS)}
 
 
 @pytest.mark.parametrize("corpus_name", ["tuned", "held out"])
