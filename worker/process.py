@@ -34,7 +34,10 @@ from worker.watchdog import Watchdog
 log = logger("worker.process")
 
 REDIS_RETRY_SECONDS = 0.5
-CHECK_SECONDS = 1.0
+CHECK_SECONDS = 2.0
+
+JOBS_AT_A_TIME = 200
+"""Most jobs that are written together; at some rows each a request is as large as it should be."""
 
 
 class WorkerProcess:
@@ -49,7 +52,12 @@ class WorkerProcess:
         self._sink_breaker = Breaker(self.sink.name, self._stop)
         self._workers = [
             QueueWorker(
-                QueueBroker(self._client, settings.heartbeat_seconds, self._stop),
+                QueueBroker(
+                    self._client,
+                    settings.heartbeat_seconds,
+                    self._stop,
+                    JOBS_AT_A_TIME,
+                ),
                 INTERACTIONS,
                 [WRITE_INTERACTIONS, LOG_INTERACTIONS],
                 InteractionLogger(
@@ -58,7 +66,7 @@ class WorkerProcess:
                 settings.worker_threads,
             ),
             QueueWorker(
-                QueueBroker(self._client, settings.heartbeat_seconds, self._stop),
+                QueueBroker(self._client, settings.heartbeat_seconds, self._stop, 1),
                 ALERTS,
                 [DELIVER_ALERT],
                 AlertDeliverer(

@@ -12,6 +12,8 @@ from job_store.queues import StoredQueue
 from worker.dramatiq_queue.queue_worker import QueueWorker
 from worker.metrics import DEAD_LETTERS, JOB_COUNTS, JOB_COUNTS_DIFFERENCE, QUEUE_DEPTH, UNACKED
 
+QUEUES_SECONDS = 5.0
+"""Between two readings of the queues."""
 TOTALS_SECONDS = 30.0
 """Between two readings of the totals, which every worker reads alike."""
 
@@ -20,22 +22,24 @@ class RedisMetrics:
     """Sets the gauges that tell what Redis counts."""
 
     def __init__(self, client: redis.Redis, queues: Sequence[QueueWorker]) -> None:
-        self._client = client
-        self._queues = queues
+        self._queues = [(each, StoredQueue(client, each.queue)) for each in queues]
         self._counts = CountsReader(client)
+        self._queues_due = 0.0
         self._totals_due = 0.0
 
     def publish(self) -> None:
-        """Set the gauges of the queues, and those of the totals when they are due.
+        """Set the gauges of the queues and of the totals, if they are due.
 
         The latter stay as they are while too many jobs are open to sum. Raises redis.RedisError.
         """
-        for each in self._queues:
-            stored = StoredQueue(self._client, each.queue)
+        now = time.monotonic()
+        if now < self._queues_due:
+            return
+        self._queues_due = now + QUEUES_SECONDS
+        for each, stored in self._queues:
             QUEUE_DEPTH.labels(each.queue).set(stored.waiting())
             DEAD_LETTERS.labels(each.queue).set(stored.dead())
             UNACKED.labels(each.queue).set(stored.count_fetched(each.broker.broker_id))
-        now = time.monotonic()
         if now < self._totals_due:
             return
         self._totals_due = now + TOTALS_SECONDS

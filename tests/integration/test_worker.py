@@ -43,6 +43,7 @@ from sluice.job.v1 import job_pb2
 from sluice.job.v1.job_pb2 import DeliverAlert, Interaction, JobRecord, LogInteractions
 from sluice.queue.v1.envelope_pb2 import Envelope
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED
+from tests.faults.marks import FETCH
 from tests.kit.alert_service import Service
 from tests.kit.health import is_serving
 from tests.kit.processes import Process, free_port
@@ -337,7 +338,7 @@ def test_another_worker_takes_over_from_a_killed_one(mesh: Mesh) -> None:
     killed.stop(signal.SIGKILL)
     died = time.monotonic()
     # This one waits itself, with all its threads, when the other's job becomes free.
-    other = mesh.worker()
+    other = mesh.worker(SLUICE_WORKER_THREADS="1")
     other.start()
     more = [a_job(start=time.time_ns() + 1000 * number) for number in range(3)]
     for each in more:
@@ -489,7 +490,7 @@ def test_a_lost_fetch_reply_loses_nothing(mesh: Mesh) -> None:
     worker = mesh.worker(SLUICE_REDIS_URL=proxy.url)
     worker.start(supervised=True)
     eventually(worker.is_serving)
-    proxy.lose(b"\r\nfetch\r\n", spared=EMPTY_REPLY)
+    proxy.lose(*FETCH, spared=EMPTY_REPLY)
     jobs = [a_job(start=time.time_ns() + 1000 * number) for number in range(6)]
     for job in jobs:
         mesh.enqueue(job)

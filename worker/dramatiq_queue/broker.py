@@ -18,14 +18,25 @@ from worker.waiting import Stop
 # these queues throws away what is older than its own limit; ten years stand for never.
 DEAD_LETTER_MILLISECONDS = 10 * 365 * 24 * 3600 * 1000
 
+HEARTBEATS = 4
+"""Signs of life in the time after which a worker counts as dead."""
+
 
 class QueueBroker(RedisBroker):
     """A broker of one queue, without middleware and without a queue for delayed messages.
 
+    `most` is how many messages an actor gets in one call.
+
     Retries, results and time limits are middleware of Dramatiq's; retries and delays lose messages.
     """
 
-    def __init__(self, client: redis.Redis, heartbeat_seconds: float, stop: Stop) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        heartbeat_seconds: float,
+        stop: Stop,
+        most: int,
+    ) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
             client=client,
             namespace=ONLY.namespace,
@@ -41,6 +52,8 @@ class QueueBroker(RedisBroker):
         )
         self._letters = DeadLetters(client)
         self._stop = stop
+        self._most = most
+        self._heartbeat_seconds = heartbeat_seconds / HEARTBEATS
         self.consumer: QueueConsumer | None = None
 
     def declare_queue(self, queue_name: str) -> None:
@@ -58,6 +71,12 @@ class QueueBroker(RedisBroker):
         if self.consumer is not None:
             self._stop.crash("a consumer failed")
         self.consumer = QueueConsumer(
-            self, queue_name, prefetch, timeout / 1000, self._letters, self._stop
+            self,
+            queue_name,
+            prefetch,
+            self._most,
+            self._heartbeat_seconds,
+            self._letters,
+            self._stop,
         )
         return self.consumer
