@@ -7,9 +7,9 @@ stay unacknowledged and nothing has to be stored again, until the process stops 
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeVar
 
 import redis
@@ -30,7 +30,7 @@ from worker.alerts import AlertClient, AlertError, parse_alert
 from worker.dramatiq_queue.dead_letter import UNDECODABLE, DeadLetter
 from worker.dramatiq_queue.delivery import Delivery
 from worker.metrics import ALERT_SERVICE_UP, INTERACTIONS
-from worker.sinks.sink import VERDICT_NAMES, Row, Sink, rows
+from worker.sinks.sink import VERDICT_NAMES, Sink, rows
 from worker.waiting import Breaker, Interrupted, Outage, Stop
 
 log = logger("worker")
@@ -51,7 +51,7 @@ class OpenJob:
     delivery: Delivery
     job: LogInteractions
     record: JobRecord
-    indexes: list[int]
+    indexes: Sequence[int]
     """Of the interactions to write: in a replayed job those that failed before."""
     failures: list[ItemFailure]
     """The interactions that will not be written."""
@@ -131,7 +131,8 @@ class InteractionLogger:
                 delivery.fail(DeadLetter(failures[0].error_class, len(failures)))
             else:
                 delivery.done()
-        log_each("worker", "received", itertools.chain.from_iterable(map(_received, jobs)))
+        new = [each for each in jobs if not each.record.HasField("start_time")]
+        log_each("worker", "received", ("task_id", "verdict"), chain.from_iterable(map(_told, new)))
         for each in jobs:
             if not each.record.HasField("start_time"):
                 each.record.start_time.GetCurrentTime()
@@ -153,11 +154,7 @@ class InteractionLogger:
 
     def _write(self, jobs: Sequence[OpenJob]) -> None:
         """Write until the sink has taken or refused every interaction; note the refused ones."""
-        to_write: list[Row] = []
-        places: list[tuple[OpenJob, int]] = []
-        for each in jobs:
-            to_write += rows(each.job, each.indexes)
-            places += [(each, index) for index in each.indexes]
+        to_write = list(chain.from_iterable(rows(each.job, each.indexes) for each in jobs))
         while True:
             try:
                 refused = self._breaker.call(lambda: self._sink.write(to_write))
@@ -166,6 +163,9 @@ class InteractionLogger:
                 self._show(jobs, outage.reason)
                 for each in jobs:
                     each.record.attempts += 1
+        if not refused:
+            return
+        places = [(each, index) for each in jobs for index in each.indexes]
         for position, error_class in refused.items():
             each, index = places[position]
             each.failures.append(ItemFailure(index=index, error_class=error_class))
@@ -207,24 +207,26 @@ class InteractionLogger:
 
 
 def _opened(delivery: Delivery, job: LogInteractions, record: JobRecord) -> OpenJob:
-    opened = OpenJob(delivery, job, record, [], [])
+    verdicts = [interaction.verdict for interaction in job.interactions]
     # A replayed job has only these left to write.
-    for index in [each.index for each in record.failures] or range(len(job.interactions)):
-        if job.interactions[index].verdict in VERDICT_NAMES:
-            opened.indexes.append(index)
-        else:
-            opened.failures.append(ItemFailure(index=index, error_class="VERDICT_UNKNOWN"))
-    return opened
+    left = [each.index for each in record.failures] or range(len(verdicts))
+    unknown = {index for index in left if verdicts[index] not in VERDICT_NAMES}
+    return OpenJob(
+        delivery,
+        job,
+        record,
+        [index for index in left if index not in unknown],
+        [ItemFailure(index=index, error_class="VERDICT_UNKNOWN") for index in unknown],
+    )
 
 
-def _received(opened: OpenJob) -> Iterator[Mapping[str, str]]:
-    """Yield what is logged of a job that no worker had before."""
-    if not opened.record.HasField("start_time"):
-        for index, interaction in enumerate(opened.job.interactions):
-            yield {
-                "task_id": f"{opened.job.job_id}-{index}",
-                "verdict": VERDICT_NAMES.get(interaction.verdict, "unknown"),
-            }
+def _told(opened: OpenJob) -> list[tuple[str, str]]:
+    """Return what is logged of each interaction: its task id and its verdict."""
+    job_id = opened.job.job_id
+    return [
+        (f"{job_id}-{index}", VERDICT_NAMES.get(interaction.verdict, "unknown"))
+        for index, interaction in enumerate(opened.job.interactions)
+    ]
 
 
 class AlertDeliverer:

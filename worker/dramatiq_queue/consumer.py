@@ -26,7 +26,7 @@ BATCH_BYTES = 512 * 1024
 """Most bytes of the messages that are fetched together; as much as one job may have."""
 
 
-LINGER_SECONDS = 0.05
+LINGER_SECONDS = 0.08
 """What comes within this time of a fetch that took all waits, and shares the next batch."""
 AWAIT_SECONDS = 1.0
 """The longest wait for a message in one call; a stop takes as long."""
