@@ -9,8 +9,9 @@ from google.protobuf.struct_pb2 import Value
 from ingest_service import refusals
 from ingest_service.alerts import Alerts
 from ingest_service.judgement import Refusal, violation_messages
+from ingest_service.partitioned_recorder import PartitionedRecorder
 from ingest_service.parts import alert_id
-from ingest_service.recorder import Decision, Recorder, entry
+from ingest_service.recorder import Decision, entry
 from job_store.errors import QueueFull, QueueUnavailable
 from job_store.request_ids import Request
 from job_store.store import Receipt
@@ -25,7 +26,7 @@ class CallRefusals:
     Every method raises CallError when one of the two is not possible.
     """
 
-    def __init__(self, alerts: Alerts, recorder: Recorder) -> None:
+    def __init__(self, alerts: Alerts, recorder: PartitionedRecorder) -> None:
         self._alerts = alerts
         self._recorder = recorder
 
@@ -40,7 +41,7 @@ class CallRefusals:
         if request is not None:
             request = request._replace(refusals=bytes([Refusal.BATCH]))
         alert = RaiseAlertRequest(
-            alert_id=alert_id(request, self._recorder.secret),
+            alert_id=alert_id(request, self._recorder.secret_of),
             event_type="INVALID_INPUT",
             http_request_id=http_request_id,
             violations=violation_messages(violations),

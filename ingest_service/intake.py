@@ -13,8 +13,8 @@ from ingest_service.gate import Gate
 from ingest_service.judgement import Judgement
 from ingest_service.judging import Judge
 from ingest_service.named_fields import REQUEST_ID
+from ingest_service.partitioned_recorder import PartitionedRecorder
 from ingest_service.parts import Outcome, Part, alert_id, cut, repeated, single
-from ingest_service.recorder import Recorder
 from ingest_service.replays import Replays
 from ingest_service.validation import batch_violations
 from job_store.errors import QueueFull, QueueUnavailable
@@ -36,7 +36,7 @@ NOTHING_STORED = frozenset({"QUEUE_FULL", "QUEUE_UNAVAILABLE", "ALERTS_FULL", "H
 class Intake:
     """The one way in, for a single submission as for thousands."""
 
-    def __init__(self, gate: Gate, alerts: Alerts, recorder: Recorder) -> None:
+    def __init__(self, gate: Gate, alerts: Alerts, recorder: PartitionedRecorder) -> None:
         self._judge = Judge(gate)
         self._alerts = alerts
         self._recorder = recorder
@@ -195,7 +195,7 @@ class Intake:
 
     async def _raise_alert(self, part: Part, index: int, http_request_id: str) -> None:
         """Raise the alert about a submission of a part, and keep its id or why there is none."""
-        identity = alert_id(part.request, self._recorder.secret, index)
+        identity = alert_id(part.request, self._recorder.secret_of, index)
         try:
             part.alert_ids[index] = await self._alerts.raise_alert(
                 lambda: part.alert(index, identity, http_request_id)

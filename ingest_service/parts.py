@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ulid import ULID
 
@@ -157,9 +157,9 @@ def single(submission: SubmitRequest, judgement: Judgement) -> Part:
     return Part((submission,), judgements, request)
 
 
-def alert_id(request: Request | None, secret: bytes, index: int = 0) -> str:
+def alert_id(request: Request | None, secret_of: Callable[[Request], bytes], index: int = 0) -> str:
     """Return the identity of an alert: the same for a repeated call, when it is repeatable."""
-    return request.alert_id(secret, index) if request else str(ULID()).lower()
+    return request.alert_id(secret_of(request), index) if request else str(ULID()).lower()
 
 
 def cut(submissions: Sequence[SubmitRequest]) -> list[tuple[int, int]]:

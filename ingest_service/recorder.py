@@ -71,7 +71,7 @@ class _Lookup:
 
 
 class Recorder:
-    """Makes interactions durable in Redis, many in one job while many come in."""
+    """Makes interactions durable in one partition, many in one job while many come in."""
 
     def __init__(
         self, jobs: JobStore, *, max_items: int, max_bytes: int, max_waiting_bytes: int
@@ -96,11 +96,6 @@ class Recorder:
             linger_seconds=0.0,
         )
 
-    @property
-    def secret(self) -> bytes:
-        """What the alerts of submissions with a request id are named by: see Request.alert_id."""
-        return self._jobs.secret
-
     async def record(self, entries: Sequence[Entry]) -> list[Receipt | Unstored]:
         """Make the entries durable; return for each, in order, its receipt or why it has none.
 
@@ -113,12 +108,14 @@ class Recorder:
         parts = await asyncio.gather(*[self._send(batch) for batch in batches])
         return [each for part in parts for each in part]
 
-    async def look_up(self, requests: Sequence[Request]) -> list[RequestRecord | None]:
-        """Return what each request id stands for already, None where it is new.
-
-        Raises QueueUnavailable or QueueFull.
+    async def look_up(self, requests: Sequence[Request]) -> list[RequestRecord | Unstored | None]:
+        """Return what each request id stands for already, None where it is new, or why that is not
+        known.
         """
-        return await self._lookups(_Lookup(requests))
+        try:
+            return [*await self._lookups(_Lookup(requests))]
+        except (QueueUnavailable, QueueFull) as error:
+            return [error] * len(requests)
 
     async def close(self) -> None:
         """Wait until everything that was taken in is durable or has failed."""

@@ -8,19 +8,20 @@ from collections.abc import Mapping, Sequence
 from ingest_service import refusals
 from ingest_service.alerts import Alerts
 from ingest_service.judgement import Refusal
+from ingest_service.partitioned_recorder import PartitionedRecorder
 from ingest_service.parts import Outcome, Part
-from ingest_service.recorder import Recorder
-from job_store.errors import QueueFull, QueueUnavailable
+from job_store.errors import QueueUnavailable
 from job_store.request_ids import Request
 from job_store.store import Receipt, receipt_of
 from mesh.errors import CallError, FieldError
+from sluice.job.v1.job_pb2 import RequestRecord
 from sluice.verdict.v1.verdict_pb2 import ACTION_REJECT
 
 
 class Replays:
     """Answers calls that were answered before, whatever the policy is by now."""
 
-    def __init__(self, alerts: Alerts, recorder: Recorder) -> None:
+    def __init__(self, alerts: Alerts, recorder: PartitionedRecorder) -> None:
         self._alerts = alerts
         self._recorder = recorder
 
@@ -30,12 +31,9 @@ class Replays:
         """Return the receipts of those of the requests that are recorded, or why none is known."""
         if not requests:
             return {}
-        try:
-            records = await self._recorder.look_up(list(requests.values()))
-        except (QueueUnavailable, QueueFull):
-            return dict.fromkeys(requests, QueueUnavailable())
+        records = await self._recorder.look_up(list(requests.values()))
         return {
-            index: receipt_of(record)
+            index: receipt_of(record) if isinstance(record, RequestRecord) else QueueUnavailable()
             for index, record in zip(requests, records, strict=True)
             if record is not None
         }
@@ -50,7 +48,7 @@ class Replays:
         record, request = receipt.earlier, part.request
         if record is None or request is None or record.body_hash != request.body_hash:
             return [refusals.request_id_reused()] * len(part.submissions)
-        secret = self._recorder.secret
+        secret = self._recorder.secret_of(request)
         if record.refusals == bytes([Refusal.BATCH]):
             raise await self._refusal(Refusal.SHAPE, request.alert_id(secret))
         outcomes: list[Outcome] = [*part.tasks(receipt)]

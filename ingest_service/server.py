@@ -11,14 +11,16 @@ from detection import PolicyError
 from ingest_service.alerts import Alerts
 from ingest_service.edge import EdgeServicer
 from ingest_service.gate import Gate
-from ingest_service.group_commit import GroupCommit
 from ingest_service.intake import Intake
+from ingest_service.job_lookups import JobLookups
+from ingest_service.partition_probe import PartitionProbe
+from ingest_service.partitioned_recorder import PartitionedRecorder
 from ingest_service.recorder import Recorder
-from ingest_service.servicer import IngestServicer, JobLookup
+from ingest_service.servicer import IngestServicer
 from ingest_service.settings import IngestSettings
 from job_store.admission import Admission
 from job_store.alert_queue import AlertQueue
-from job_store.redis_client import connect
+from job_store.partitions import Partitions
 from job_store.store import JobStore
 from mesh import client, server, telemetry
 from mesh.handlers import Service
@@ -28,7 +30,6 @@ from sluice.edge.v1 import edge_service_pb2
 from sluice.edge.v1.edge_service_pb2_grpc import add_EdgeServiceServicer_to_server
 from sluice.ingest.v1 import ingest_service_pb2
 from sluice.ingest.v1.ingest_service_pb2_grpc import add_IngestServiceServicer_to_server
-from sluice.job.v1.job_pb2 import JobRecord
 
 INGEST = ingest_service_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name
 EDGE = edge_service_pb2.DESCRIPTOR.services_by_name["EdgeService"].full_name
@@ -42,49 +43,51 @@ async def serve(settings: IngestSettings) -> None:
 
     Exits with a line that says why when the policy cannot be used.
     """
-    redis_client = connect(settings.redis_url)
-    admission = Admission(
-        redis_client,
-        max_jobs=settings.max_queued_jobs,
-        max_alerts=settings.max_queued_alerts,
-        max_alert_bytes=settings.max_queued_alert_bytes,
-    )
-    jobs = JobStore(
-        redis_client,
-        admission,
-        record_seconds=settings.status_retention_seconds,
-        request_seconds=settings.request_retention_seconds,
-    )
-    recorder = Recorder(
-        jobs,
-        max_items=settings.max_job_items,
-        max_bytes=settings.max_job_bytes,
-        max_waiting_bytes=settings.max_waiting_bytes,
-    )
-    lookups: GroupCommit[JobLookup, JobRecord | None] = GroupCommit(
-        "lookups",
-        lambda requests: jobs.read([request.job_id for request in requests]),
-        max_items=500,
-        max_bytes=1024 * 1024,
-        max_waiting_bytes=1024 * 1024,
-        linger_seconds=0.0003,
-    )
+    partitions = Partitions.of(settings)
+    admissions = [
+        Admission(
+            partition,
+            max_jobs=settings.max_queued_jobs,
+            max_alerts=settings.max_queued_alerts,
+            max_alert_bytes=settings.max_queued_alert_bytes,
+        )
+        for partition in partitions.all
+    ]
+    stores = [
+        JobStore(
+            partition,
+            admission,
+            record_seconds=settings.status_retention_seconds,
+            request_seconds=settings.request_retention_seconds,
+            confirming_replicas=settings.redis_confirming_replicas,
+        )
+        for partition, admission in zip(partitions.all, admissions, strict=True)
+    ]
+    recorders = [
+        Recorder(
+            store,
+            max_items=settings.max_job_items,
+            max_bytes=settings.max_job_bytes,
+            max_waiting_bytes=settings.max_waiting_bytes // len(stores),
+        )
+        for store in stores
+    ]
+    recorder = PartitionedRecorder(partitions, stores, recorders)
+    lookups = JobLookups(partitions, stores)
     try:
         gate = Gate(settings.policy_file)
     except PolicyError as error:
         print(f"SLUICE_POLICY_FILE: {error}", file=sys.stderr)
         sys.exit(2)
 
-    async def redis_answers() -> None:
-        await asyncio.to_thread(jobs.probe)
-
     async with grpc.aio.insecure_channel(settings.alert_target, client.OPTIONS) as channel:
-        alerts = Alerts(channel, AlertQueue(redis_client, admission))
+        queue = AlertQueue(partitions, admissions, settings.redis_confirming_replicas)
+        alerts = Alerts(channel, queue)
         intake = Intake(gate, alerts, recorder)
         servicer = IngestServicer(intake, lookups, settings.status_retention_seconds)
         health = Health(
             [INGEST],
-            probes={"redis": redis_answers},
+            probes={"redis": PartitionProbe(partitions, stores)},
             observed_services={ALERT: alerts.probe, POLICY: gate.policy_in_force},
         )
         ingest = Service(

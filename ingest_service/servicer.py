@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import grpc
 
 from ingest_service import tasks
-from ingest_service.group_commit import GroupCommit
 from ingest_service.intake import Intake
+from ingest_service.job_lookups import JobLookups
 from ingest_service.judgement import finding_messages, violation_messages
 from ingest_service.named_fields import NAMED_FIELDS
 from ingest_service.parts import Outcome
@@ -21,7 +20,6 @@ from mesh.errors import MAX_STATUS_BYTES, CallError
 from mesh.handlers import Context, request_id
 from sluice.ingest.v1 import ingest_service_pb2 as ingest
 from sluice.ingest.v1.ingest_service_pb2_grpc import IngestServiceServicer
-from sluice.job.v1.job_pb2 import JobRecord
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED
 
 RECEIVED = "Task received and is being processed"
@@ -34,22 +32,13 @@ about 500 bytes, 850 as JSON. So 5,000 of them stay below what one answer may ho
 LONGEST_WATCH_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class JobLookup:
-    """A job to look up, together with others."""
-
-    job_id: str
-    items: int = 1
-    bytes: int = 26
-
-
 class IngestServicer(IngestServiceServicer):
     """Answers the calls of sluice.ingest.v1.IngestService."""
 
     def __init__(
         self,
         intake: Intake,
-        lookups: GroupCommit[JobLookup, JobRecord | None],
+        lookups: JobLookups,
         retention_seconds: int,
     ) -> None:
         self._intake = intake
@@ -139,7 +128,7 @@ class IngestServicer(IngestServiceServicer):
     async def _task(self, task_id: str) -> ingest.GetStatusResponse:
         job_id, index = tasks.parse(task_id)
         try:
-            record = await self._lookups(JobLookup(job_id))
+            record = await self._lookups(job_id)
         except QueueUnavailable:
             raise CallError(
                 grpc.StatusCode.UNAVAILABLE,

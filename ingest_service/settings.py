@@ -6,18 +6,17 @@ from pathlib import Path
 
 from pydantic import Field
 
+from job_store.settings import StoreSettings
 from mesh.settings import ProcessSettings
 
 LONGEST_RETENTION_SECONDS = 10 * 365 * 24 * 3600
 
 
-class IngestSettings(ProcessSettings):
+class IngestSettings(ProcessSettings, StoreSettings):
     """Every variable is prefixed with SLUICE_."""
 
     listen: str = "127.0.0.1:50051"
     metrics_listen: str = "127.0.0.1:9101"
-    redis_url: str = "redis://127.0.0.1:6379/0"
-    """The queue and state store (SLUICE_REDIS_URL)."""
     alert_target: str = "127.0.0.1:50052"
     """Where the alert service listens (SLUICE_ALERT_TARGET)."""
     policy_file: Path | None = None

@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 import threading
 
-import redis
-
 from job_store.errors import QueueFull
-from job_store.keys import ALERTS, INTERACTIONS, ONLY, Keys
+from job_store.keys import ALERTS, INTERACTIONS
 from job_store.metrics import QUEUE_FULL
+from job_store.partitions import Partition
 from job_store.redis_client import require_durability
 
 FULL_SHARE = 0.7
@@ -24,23 +23,24 @@ class Admission:
     """The room that is left: what the last `measure` found, less what this process has added since.
 
     `max_jobs` is how many jobs may be unfinished before no further one is taken; `max_alerts` and
-    `max_alert_bytes` are the same for alerts that could not be told at once. Thread-safe.
+    `max_alert_bytes` are the same for alerts that could not be told at once. They are for all
+    partitions, and each has an equal share. Thread-safe.
     """
 
     def __init__(
         self,
-        client: redis.Redis,
+        partition: Partition,
         *,
         max_jobs: int = sys.maxsize,
         max_alerts: int = sys.maxsize,
         max_alert_bytes: int = sys.maxsize,
-        keys: Keys = ONLY,
     ) -> None:
-        self._client = client
-        self._max_jobs = max_jobs
-        self._max_alerts = max_alerts
-        self._max_alert_bytes = max_alert_bytes
-        self._keys = keys
+        self._client = partition.client
+        self._number = partition.number
+        self._max_jobs = -(-max_jobs // partition.count)
+        self._max_alerts = -(-max_alerts // partition.count)
+        self._max_alert_bytes = max_alert_bytes // partition.count
+        self._keys = partition.keys
         self._bytes_left = self._jobs_left = float("inf")
         self._alerts_left = self._alert_bytes_left = float("inf")
         self._lock = threading.Lock()
@@ -67,7 +67,7 @@ class Admission:
             self._jobs_left = self._max_jobs - jobs
             self._alerts_left = self._max_alerts - alerts
             self._alert_bytes_left = self._max_alert_bytes - (alert_bytes or 0)
-        QUEUE_FULL.set(self.is_full)
+        QUEUE_FULL.labels(self._number).set(self.is_full)
 
     def add_job(self, size: int) -> None:
         """Count a job of so many bytes, which was let in while it was not full."""

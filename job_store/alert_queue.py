@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
-import redis
 from google.protobuf.message import DecodeError
 
 from job_store.admission import Admission
 from job_store.envelope import pack
-from job_store.keys import ALERTS, DELIVER_ALERT, ONLY, Keys
+from job_store.keys import ALERTS, DELIVER_ALERT
+from job_store.partitions import Partition, Partitions
 from job_store.redis_client import repeatable
+from job_store.replication import Confirmation
 from job_store.scripts import script
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
 from sluice.job.v1.job_pb2 import DeliverAlert
@@ -18,13 +20,23 @@ from sluice.queue.v1.envelope_pb2 import Envelope
 
 
 class AlertQueue:
-    """Alerts to deliver, as ingest queues and reads them. Blocking and thread-safe."""
+    """Alerts to deliver, as ingest queues and reads them. Blocking and thread-safe.
 
-    def __init__(self, client: redis.Redis, admission: Admission, keys: Keys = ONLY) -> None:
-        self._client = client
-        self._admission = admission
-        self._keys = keys
-        self._enqueue = script(client, "enqueue_alert")
+    `admissions` are one for each partition. `confirming_replicas` must have on disk what is queued.
+    """
+
+    def __init__(
+        self,
+        partitions: Partitions,
+        admissions: Sequence[Admission],
+        confirming_replicas: int = 0,
+    ) -> None:
+        self._partitions = partitions
+        self._admissions = admissions
+        self._confirmations = [
+            Confirmation(each.client, confirming_replicas) for each in partitions.all
+        ]
+        self._enqueue = [script(each.client, "enqueue_alert") for each in partitions.all]
 
     def enqueue(self, alert: RaiseAlertRequest) -> None:
         """Queue an alert. Its id makes repeats harmless.
@@ -33,17 +45,25 @@ class AlertQueue:
         """
         payload = DeliverAlert(alert=alert).SerializeToString()
         message = pack(ALERTS, DELIVER_ALERT, alert.alert_id, payload)
-        self._admission.add_alert(len(message), at_edge=alert.at_edge)
-        keys = [self._keys.waiting(ALERTS), self._keys.messages(ALERTS)]
-        repeatable(lambda: self._enqueue(keys, [alert.alert_id, message]))
+        partition = self._partition_of(alert.alert_id)
+        self._admissions[partition.number].add_alert(len(message), at_edge=alert.at_edge)
+        keys = [partition.keys.waiting(ALERTS), partition.keys.messages(ALERTS)]
+        enqueue = self._enqueue[partition.number]
+        confirmation = self._confirmations[partition.number]
+        arguments = [alert.alert_id, message, int(confirmation.is_wanted)]
+        repeatable(lambda: confirmation.run(enqueue, keys, arguments))
 
     def read(self, alert_id: str) -> RaiseAlertRequest | None:
         """Return an alert that waits for its delivery. Raises QueueUnavailable."""
-        key = self._keys.messages(ALERTS)
-        message = cast("bytes | None", repeatable(lambda: self._client.hget(key, alert_id)))
+        partition = self._partition_of(alert_id)
+        key = partition.keys.messages(ALERTS)
+        message = cast("bytes | None", repeatable(lambda: partition.client.hget(key, alert_id)))
         if message is None:
             return None
         try:
             return DeliverAlert.FromString(Envelope.FromString(message).payload).alert
         except DecodeError:
             return None
+
+    def _partition_of(self, alert_id: str) -> Partition:
+        return self._partitions.of_name(alert_id.encode())

@@ -20,16 +20,20 @@ hash, which expires as a whole. A key of its own with a time to live would take 
 memory."""
 
 
+PARTITIONS = "sluice:partitions"
+"""How many partitions there are, as decided when the mesh was first started."""
+
+
 class Keys:
     """The keys of one partition.
 
     A job lies whole in one partition: all of its keys share a hash tag, so that a cluster keeps
-    them on one server and a script may touch all of them. A single Redis has the one partition "",
-    whose keys have no tag.
+    them on one server and a script may touch all of them. Where there is only one partition on a
+    single Redis, `hash_tag` is empty and the keys have none.
     """
 
-    def __init__(self, partition: str = "") -> None:
-        tag = f":{{{partition}}}" if partition else ""
+    def __init__(self, hash_tag: str = "") -> None:
+        tag = f":{{{hash_tag}}}" if hash_tag else ""
 
         self.namespace: Final = f"dramatiq{tag}"
         """Where Dramatiq keeps its queues; the keys below it are those of its RedisBroker."""

@@ -9,6 +9,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from job_store.cluster import REDIRECTED, Cluster, PrimaryConnection
 from job_store.errors import NotDurable, QueueFull, QueueUnavailable
 
 CONNECT_TIMEOUT_SECONDS = 1.0
@@ -27,13 +28,23 @@ def connect(url: str) -> redis.Redis:
     NotDurable otherwise: a Redis that was restarted with another configuration takes commands
     before any probe can tell.
     """
-    return redis.Redis.from_url(
-        url,
-        socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
-        socket_timeout=REPLY_TIMEOUT_SECONDS,
-        health_check_interval=15,
-        retry=Retry(NoBackoff(), 0),
-        redis_connect_func=_greet,
+    return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **_OPTIONS)
+
+
+def connect_to_primary(cluster: Cluster, slot: int, options: Mapping[str, Any]) -> redis.Redis:
+    """Return a client of whichever node of a cluster has this slot; otherwise as `connect` does.
+
+    What a node turned away is sent to the primary of the moment: it was not carried out.
+    """
+    return redis.Redis.from_pool(
+        redis.ConnectionPool(
+            connection_class=PrimaryConnection,
+            cluster=cluster,
+            slot=slot,
+            retry=REDIRECTED,
+            **options,
+            **_OPTIONS,
+        )
     )
 
 
@@ -78,3 +89,11 @@ def _require(info: Mapping[str, Any]) -> None:
         raise NotDurable("Redis could not write its append-only file: look at its disk")
     if info["maxmemory_policy"] != "noeviction":
         raise NotDurable("Redis may evict data: set maxmemory-policy noeviction")
+
+
+_OPTIONS: dict[str, Any] = {
+    "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
+    "socket_timeout": REPLY_TIMEOUT_SECONDS,
+    "health_check_interval": 15,
+    "redis_connect_func": _greet,
+}

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
-import redis
 from ulid import ULID
 
 from job_store.admission import Admission
 from job_store.envelope import pack
 from job_store.errors import QueueFull, QueueUnavailable
-from job_store.keys import INTERACTIONS, ONLY, WRITE_INTERACTIONS, Keys
+from job_store.keys import INTERACTIONS, WRITE_INTERACTIONS
+from job_store.partitions import Partition
 from job_store.redis_client import repeatable
+from job_store.replication import Confirmation
 from job_store.request_ids import IDS_AT_A_TIME, WINDOWS, Request, RequestName
 from job_store.scripts import script
 from mesh.health import Unhealthy
 from sluice.job.v1.job_pb2 import JOB_STATE_PENDING, JobRecord, LogInteractions, RequestRecord
 
+STUCK_SECONDS = 0.3
+"""After which a partition that does not answer gets nothing that may go to another."""
 TIME_BYTES = 8
 TIME_MARGIN_MICROSECONDS = 2_000_000
 """By which the clock of a Redis that is older than it was must have passed what this process knows
@@ -50,10 +54,11 @@ class Receipt(NamedTuple):
 
 
 class JobStore:
-    """The jobs of this mesh, as ingest sees them.
+    """The jobs of one partition, as ingest sees them.
 
     `admission` says when there is no room for a further job. `record_seconds` is how long a job's
-    state is kept, `request_seconds` how long a request id is.
+    state is kept, `request_seconds` how long a request id is. `confirming_replicas` must have on
+    disk what is stored, and what is answered about a request id.
 
     Blocking, like the Redis client: called from threads of their own, never from the event loop.
     Every method is thread-safe.
@@ -61,18 +66,19 @@ class JobStore:
 
     def __init__(
         self,
-        client: redis.Redis,
+        partition: Partition,
         admission: Admission,
         *,
         record_seconds: int,
         request_seconds: int,
-        keys: Keys = ONLY,
+        confirming_replicas: int = 0,
     ) -> None:
-        self._client = client
+        self._partition = partition
+        self._client = partition.client
         self._admission = admission
         self._record_seconds = record_seconds
         self._window_microseconds = request_seconds * 1_000_000 // WINDOWS
-        self._keys = keys
+        self._keys = keys = partition.keys
         self._job_keys = [
             keys.open_jobs,
             keys.counts,
@@ -80,12 +86,22 @@ class JobStore:
             keys.messages(INTERACTIONS),
         ]
         self._latest = 0
+        self._took_the_last = False
+        self._busy_since: float | None = None
         self.secret = b""
         """What the alerts of repeatable submissions are named by, the same in every process; empty
         until the first probe."""
         self._lock = threading.Lock()
-        self._commit = script(client, "commit")
-        self._read = script(client, "read_records")
+        self._confirmation = Confirmation(self._client, confirming_replicas)
+        self._commit = script(self._client, "commit")
+        self._read = script(self._client, "read_records")
+
+    @property
+    def is_available(self) -> bool:
+        """Whether another job would be taken, as far as is known."""
+        since = self._busy_since
+        is_stuck = since is not None and time.monotonic() - since > STUCK_SECONDS
+        return self._took_the_last and not is_stuck and not self._admission.is_full
 
     def probe(self) -> None:
         """Check that Redis answers and keeps what it acknowledges, and see how full it is.
@@ -93,6 +109,7 @@ class JobStore:
         Raises mesh.health.Unhealthy, QueueUnavailable or redis.RedisError.
         """
         self._admission.measure()
+        self._confirmation.require_possible()
         wait, _ = self._run([self._keys.times], ())
         if wait:
             raise Unhealthy(
@@ -123,7 +140,7 @@ class JobStore:
         earlier: dict[RequestName, RequestRecord] = {}
         receipts: dict[int, Receipt] = {}
         while not receipts and (fresh := _fresh(entries, earlier)):
-            job = ULID()
+            job = self._partition.new_job()
             job_id = str(job)
             index = 0
             records: dict[RequestName, RequestRecord] = {}
@@ -179,7 +196,8 @@ class JobStore:
     ) -> dict[RequestName, RequestRecord]:
         """Store one job, or return the request ids that are taken and what they stand for."""
         # The time comes between two parts of the message, so that Redis only has to put it there.
-        untimed = LogInteractions(job_id=job_id, first_time_unix_micro=1).SerializeToString()
+        head = LogInteractions(job_id=job_id, partition=self._partition.number).SerializeToString()
+        untimed = head + LogInteractions(first_time_unix_micro=1).SerializeToString()
         message = pack(INTERACTIONS, WRITE_INTERACTIONS, job_id, untimed + pieces)
         timed = len(message) - len(pieces)
         record = JobRecord(state=JOB_STATE_PENDING, size=size)
@@ -197,7 +215,11 @@ class JobStore:
         asked = [(*name, request.SerializeToString()) for name, request in requests.items()]
         self._admission.add_job(len(message))
         keys = [self._keys.times, records, *self._job_keys]
-        wait, taken = self._run(keys, asked, job)
+        self._busy_since = time.monotonic()
+        try:
+            wait, taken = self._run(keys, asked, job)
+        finally:
+            self._busy_since = None
         if wait:
             raise QueueUnavailable
         names = list(requests)
@@ -219,11 +241,20 @@ class JobStore:
             self._window_microseconds,
             WINDOWS,
             self._keys.request_prefix,
+            int(self._confirmation.is_wanted),
             len(requests),
             *[argument for request in requests for argument in request],
             *job,
         ]
-        wait, latest, *taken = cast("list[Any]", repeatable(lambda: self._commit(keys, arguments)))
+        try:
+            wait, latest, *taken = cast(
+                "list[Any]",
+                repeatable(lambda: self._confirmation.run(self._commit, keys, arguments)),
+            )
+        except QueueUnavailable:
+            self._took_the_last = False
+            raise
+        self._took_the_last = not wait
         with self._lock:
             self._latest = max(self._latest, latest)
         return wait, {

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
+from job_store.settings import StoreSettings
 from mesh.settings import ProcessSettings
 
 
-class WorkerSettings(ProcessSettings):
+class WorkerSettings(ProcessSettings, StoreSettings):
     """Every variable is prefixed with SLUICE_."""
 
     listen: str = "127.0.0.1:50053"
@@ -20,8 +21,6 @@ class WorkerSettings(ProcessSettings):
     grace_seconds: float = Field(10.0, gt=0)
     """How long a write in progress may take after SIGTERM; what is not done by then goes back to
     the queue (SLUICE_GRACE_SECONDS)."""
-    redis_url: str = "redis://127.0.0.1:6379/0"
-    """The queue and state store (SLUICE_REDIS_URL)."""
     alert_target: str = "127.0.0.1:50052"
     """Where the alert service listens (SLUICE_ALERT_TARGET)."""
     influx_url: str = "http://127.0.0.1:8086"

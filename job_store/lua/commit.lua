@@ -5,9 +5,10 @@
 --       of the queue. Without a job only the clock and the request ids are looked at.
 -- ARGV  1 latest time that was handed out as far as the caller knows, 2 margin, 3 length of a window
 --       of request ids (times are microseconds), 4 windows that a request id lives at least, 5 prefix
---       of the buckets of request ids, 6 how many request ids; for each of them its bucket, its field
---       and its record; then the job: its id, which is the message's id too, field of its record,
---       record, seconds to live of that, interactions, message up to the first time, message after it
+--       of the buckets of request ids, 6 whether replicas are to confirm, 7 how many request ids; for
+--       each of them its bucket, its field and its record; then the job: its id, which is the message's
+--       id too, field of its record, record, seconds to live of that, interactions, message up to the
+--       first time, message after it
 --
 -- Returns {wait, last, n, record, ...}. `wait` is above 0, and nothing was changed, while this store
 -- is older than what it has handed out: microseconds until its clock has passed that. `last` is the
@@ -33,14 +34,23 @@ if now <= wait then
 end
 local first = math.max(now, last + 1)
 
-local windows, requests, job = tonumber(ARGV[4]), tonumber(ARGV[6]), 6 + 3 * ARGV[6]
+-- A replica confirms what was written on this connection. What is answered from what was stored over
+-- another one needs a write, too, or it would be taken for confirmed.
+local function write_for_confirmation()
+  if ARGV[6] == '1' then
+    redis.call('HSET', KEYS[1], 'last', last)
+  end
+end
+
+local windows, requests, job = tonumber(ARGV[4]), tonumber(ARGV[7]), 7 + 3 * ARGV[7]
 if #KEYS > 1 and redis.call('HEXISTS', KEYS[2], ARGV[job + 2]) == 1 then
+  write_for_confirmation()
   return {0, last}
 end
 local window = math.floor(first / ARGV[3])
 local answer = {0, last}
 for n = 0, requests - 1 do
-  local bucket, field = ARGV[7 + 3 * n], ARGV[8 + 3 * n]
+  local bucket, field = ARGV[8 + 3 * n], ARGV[9 + 3 * n]
   for back = 0, windows do
     local record = redis.call('HGET', ARGV[5] .. window - back .. ':' .. bucket, field)
     if record then
@@ -49,6 +59,9 @@ for n = 0, requests - 1 do
       break
     end
   end
+end
+if #answer > 2 then
+  write_for_confirmation()
 end
 if #answer > 2 or #KEYS == 1 then
   return answer
@@ -70,8 +83,8 @@ redis.call('HSET', KEYS[6], ARGV[job + 1], ARGV[job + 6] .. struct.pack('<I8', f
 redis.call('RPUSH', KEYS[5], ARGV[job + 1])
 redis.call('HSET', KEYS[1], 'last', last)
 for n = 0, requests - 1 do
-  local key = ARGV[5] .. window .. ':' .. ARGV[7 + 3 * n]
-  redis.call('HSET', key, ARGV[8 + 3 * n], ARGV[9 + 3 * n])
+  local key = ARGV[5] .. window .. ':' .. ARGV[8 + 3 * n]
+  redis.call('HSET', key, ARGV[9 + 3 * n], ARGV[10 + 3 * n])
   if redis.call('HLEN', key) == 1 then
     redis.call('EXPIREAT', key, expiry)
   end

@@ -21,6 +21,7 @@ from deploy.local.credentials import Role
 from ingest_service.recorder import Decision, entry
 from job_store.admission import Admission
 from job_store.keys import ALERTS, INTERACTIONS, ONLY
+from job_store.partitions import Partition
 from job_store.redis_client import connect
 from job_store.scripts import FOLDER
 from job_store.store import JobStore
@@ -218,7 +219,9 @@ def test_times_that_are_not_unique(scene: Scene) -> None:
     caller = scene.caller()
     bodies = [caller.body() for _ in range(50)]
     client = connect(scene.mesh.redis_url)
-    jobs = JobStore(client, Admission(client), record_seconds=1000, request_seconds=1000)
+    jobs = JobStore(
+        Partition(client), Admission(Partition(client)), record_seconds=1000, request_seconds=1000
+    )
     whole = (FOLDER / "commit.lua").read_text()
     broken = whole.replace("'<I8', first)", "'<I8', first - first % 60000000)")
     assert broken != whole

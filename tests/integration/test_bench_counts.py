@@ -23,6 +23,7 @@ from ingest_service.recorder import Decision, Recorder, entry
 from job_store.admission import Admission
 from job_store.counts import CountsReader
 from job_store.keys import ONLY
+from job_store.partitions import Partition
 from job_store.redis_client import connect
 from job_store.store import JobStore, Receipt
 from sluice.ingest.v1.ingest_service_pb2 import SubmitBatchRequest
@@ -115,7 +116,9 @@ def test_round_trips_do_not_grow_with_the_batch(mesh: Mesh) -> None:
 async def test_what_comes_together_shares_a_job(mesh: Mesh) -> None:
     submission = as_submission("20 B")
     client = connect(mesh.redis_url)
-    jobs = JobStore(client, Admission(client), record_seconds=60, request_seconds=60)
+    jobs = JobStore(
+        Partition(client), Admission(Partition(client)), record_seconds=60, request_seconds=60
+    )
     recorder = Recorder(jobs, max_items=5000, max_bytes=1 << 20, max_waiting_bytes=1 << 20)
     before = mesh.counts()
 

@@ -17,8 +17,9 @@ from job_store.counts import CountsReader
 from job_store.envelope import use_envelopes
 from job_store.errors import QueueFull, QueueUnavailable
 from job_store.keys import ALERTS, DELIVER_ALERT, INTERACTIONS, ONLY, WRITE_INTERACTIONS
-from job_store.redis_client import connect
+from job_store.partitions import Partitions
 from job_store.request_ids import Request
+from job_store.settings import StoreSettings
 from job_store.store import TIME_MARGIN_MICROSECONDS, Entry, JobStore, Receipt
 from mesh.health import Unhealthy
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
@@ -50,12 +51,13 @@ class Ingest(NamedTuple):
 def process(
     url: str, *, record_seconds: int = 100, request_seconds: int = 50, **limits: Any
 ) -> Ingest:
-    client = connect(url)
-    admission = Admission(client, **limits)
+    partitions = Partitions.of(StoreSettings(redis_url=url))
+    (partition,) = partitions.all
+    admission = Admission(partition, **limits)
     jobs = JobStore(
-        client, admission, record_seconds=record_seconds, request_seconds=request_seconds
+        partition, admission, record_seconds=record_seconds, request_seconds=request_seconds
     )
-    return Ingest(jobs, AlertQueue(client, admission))
+    return Ingest(jobs, AlertQueue(partitions, [admission]))
 
 
 @pytest.fixture
@@ -434,7 +436,7 @@ def test_a_full_redis_that_was_emptied_is_waited_for(server: Redis, jobs: JobSto
 
 
 def full() -> float:
-    return REGISTRY.get_sample_value("sluice_queue_full") or 0.0
+    return REGISTRY.get_sample_value("sluice_queue_full", {"partition": "0"}) or 0.0
 
 
 def test_a_queue_that_fills_is_told_and_turns_away_before_redis_does(

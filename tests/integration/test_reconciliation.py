@@ -19,6 +19,7 @@ from job_store import snapshot
 from job_store.admission import Admission
 from job_store.dead_letters import DeadLetters
 from job_store.keys import INTERACTIONS, ONLY
+from job_store.partitions import Partition
 from job_store.redis_client import connect
 from job_store.snapshot import SnapshotReader
 from job_store.store import Entry, JobStore
@@ -56,7 +57,9 @@ class Mesh:
         }
         self.worker = Process([sys.executable, "-m", "worker"], directory / "worker.log", self.env)
         client = connect(redis.url)
-        self._jobs = JobStore(client, Admission(client), record_seconds=600, request_seconds=600)
+        self._jobs = JobStore(
+            Partition(client), Admission(Partition(client)), record_seconds=600, request_seconds=600
+        )
 
     def accept(self, *verdicts: Verdict.ValueType) -> str:
         """Store a job with interactions of these verdicts as ingest does; return its id."""

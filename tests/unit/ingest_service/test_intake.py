@@ -60,8 +60,6 @@ class FakeAlerts:
 class FakeRecorder:
     """Stores like Redis does: a request id once, with what it stands for."""
 
-    secret = b"secret"
-
     def __init__(self, log: list[str]) -> None:
         self.log = log
         self.entries: list[Entry] = []
@@ -69,7 +67,7 @@ class FakeRecorder:
         self.errors: list[Unstored | None] = []
         """What becomes of the next entries; None stores one, as does the end of the list."""
         self.lookups = 0
-        self.unreadable: Exception | None = None
+        self.unreadable: Unstored | None = None
 
     @property
     def recorded(self) -> list[Interaction]:
@@ -79,14 +77,17 @@ class FakeRecorder:
             for interaction in LogInteractions.FromString(each.piece).interactions
         ]
 
+    def secret_of(self, request: Request) -> bytes:
+        return b"secret"
+
     async def record(self, entries: Sequence[Entry]) -> list[Receipt | Unstored]:
         self.log.append("record")
         return [self._store(entry) for entry in entries]
 
-    async def look_up(self, requests: Sequence[Request]) -> list[RequestRecord | None]:
+    async def look_up(self, requests: Sequence[Request]) -> list[RequestRecord | Unstored | None]:
         self.lookups += 1
         if self.unreadable is not None:
-            raise self.unreadable
+            return [self.unreadable] * len(requests)
         return [self.records.get(request[:2]) for request in requests]
 
     async def close(self) -> None:
@@ -460,7 +461,7 @@ async def test_without_a_refusal_nothing_is_looked_up() -> None:
 
 @pytest.mark.parametrize("error", [QueueUnavailable(), QueueFull()])
 async def test_what_cannot_be_looked_up_raises_no_alert_and_stops_no_other(
-    error: Exception,
+    error: Unstored,
 ) -> None:
     scene = Scene()
     scene.recorder.unreadable = error
