@@ -22,11 +22,10 @@ from bench.rounds import measure_cases
 from bench.stacks import Sluice
 from bench.usage import peak_of
 from job_store.keys import INTERACTIONS
-from job_store.queues import StoredQueue
-from worker.dramatiq_queue.broker import QueueBroker
+from job_store.partitions import Partition
 from worker.dramatiq_queue.consumer import BATCH_BYTES
+from worker.dramatiq_queue.partition_queue import PartitionQueue
 from worker.process import JOBS_AT_A_TIME
-from worker.waiting import Stop
 
 PARTS = ("connections", "batches", "backlog", "processes")
 BACKLOGS = (50_000, 500_000, 5_000_000)
@@ -176,15 +175,14 @@ def _fetch(stack: Sluice) -> tuple[float, float]:
 
     What is fetched goes back to the end of the queue.
     """
-    broker = QueueBroker(stack.redis, HEARTBEAT_SECONDS, Stop(), JOBS_AT_A_TIME)
-    queue = StoredQueue(stack.redis, INTERACTIONS)
+    queue = PartitionQueue(Partition(stack.redis), INTERACTIONS, HEARTBEAT_SECONDS)
     taken, within = [], []
     for _ in range(FETCHES):
         scripts_before, began = _script_seconds(stack), time.monotonic()
-        queue.fetch(broker.broker_id, JOBS_AT_A_TIME, BATCH_BYTES)
+        queue.fetch(JOBS_AT_A_TIME, BATCH_BYTES)
         taken.append(time.monotonic() - began)
         within.append(_script_seconds(stack) - scripts_before)
-        broker.do_requeue(INTERACTIONS, *queue.fetched(broker.broker_id))
+        queue.requeue(list(queue.fetched()))
     return median(taken) * 1000, median(within) * 1000
 
 

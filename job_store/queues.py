@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import redis
 
 from job_store.keys import ONLY, Keys
+from job_store.replication import Confirmation
 from job_store.scripts import script
 
 
@@ -22,19 +23,31 @@ class Fetched(NamedTuple):
 
 
 class StoredQueue:
-    """One queue. Every method raises redis.RedisError."""
+    """One queue. Every method raises redis.RedisError.
 
-    def __init__(self, client: redis.Redis, name: str, keys: Keys = ONLY) -> None:
+    `confirming_replicas` must have on disk what a fetch returns.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        name: str,
+        keys: Keys = ONLY,
+        confirming_replicas: int = 0,
+    ) -> None:
         self._client = client
         self._name = name
         self._keys = keys
         self._fetch = script(client, "fetch")
+        self._confirmation = Confirmation(client, confirming_replicas)
         self._acknowledge = script(client, "acknowledge")
 
     def fetch(self, worker_id: str, most: int, most_bytes: int) -> Fetched:
         """Take messages off the queue in the name of a worker.
 
-        At most `most` of them and of `most_bytes` in all, but a first one whatever its size.
+        At most `most` of them and of `most_bytes` in all, but a first one whatever its size. A
+        fetch is a write, so replicas that confirm it have what was written before, the messages
+        too. Raises job_store.replication.NotConfirmed when they do not; all is fetched then.
         """
         keys = [
             self._keys.waiting(self._name),
@@ -43,7 +56,7 @@ class StoredQueue:
             self._keys.heartbeats,
         ]
         args: list[str | int] = [worker_id, time.time_ns() // 1_000_000, most, most_bytes]
-        waiting, *taken = cast("list[Any]", self._fetch(keys=keys, args=args)) or [0]
+        waiting, *taken = self._confirmation.run(self._fetch, keys, args) or [0]
         return Fetched(list(zip(taken[::2], taken[1::2], strict=True)), waiting)
 
     def await_message(self, seconds: float) -> None:

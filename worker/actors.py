@@ -7,6 +7,7 @@ stay unacknowledged and nothing has to be stored again, until the process stops 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -36,6 +37,7 @@ from worker.waiting import Breaker, Interrupted, Outage, Stop
 log = logger("worker")
 
 REDIS_RETRY_SECONDS = 0.5
+REDIS_PATIENCE_SECONDS = 3.0
 
 ALERT_TRIES = 5
 ALERT_RETRY_SECONDS = 0.2
@@ -60,21 +62,27 @@ class OpenJob:
 class InteractionLogger:
     """The actor `write_interactions`: writes jobs to the sink, several in one request.
 
-    What is asked of Redis is asked for all of them at once. Each job has an end of its own all the
-    same: neither a refused interaction nor an error in one job is noticed by the others.
+    They lie in one partition, and what is asked of Redis is asked for all of them at once; `states`
+    are those of each partition. Each job has an end of its own all the same: neither a refused
+    interaction nor an error in one job is noticed by the others.
     """
 
-    def __init__(self, states: JobStates, sink: Sink, breaker: Breaker, stop: Stop) -> None:
+    def __init__(
+        self, states: Sequence[JobStates], sink: Sink, breaker: Breaker, stop: Stop
+    ) -> None:
         self._states = states
         self._sink = sink
         self._breaker = breaker
         self._stop = stop
 
     def __call__(self, deliveries: Sequence[Delivery]) -> None:
-        """Write every interaction of serialized LogInteractions that is not written yet."""
+        """Write every interaction of serialized LogInteractions that is not written yet.
+
+        Raises Interrupted, and redis.RedisError when Redis does not answer.
+        """
         try:
             self._carry_out(deliveries)
-        except Interrupted:
+        except (Interrupted, redis.RedisError):
             raise
         except Exception:
             # One of them is to blame. Everything may be repeated, so each is tried alone.
@@ -85,7 +93,7 @@ class InteractionLogger:
     def _carry_out_alone(self, delivery: Delivery) -> None:
         try:
             self._carry_out([delivery])
-        except Interrupted:
+        except (Interrupted, redis.RedisError):
             raise
         except Exception as error:
             delivery.fail(error)
@@ -96,7 +104,7 @@ class InteractionLogger:
             return
         try:
             self._write(jobs)
-        except Interrupted:
+        except (Interrupted, redis.RedisError):
             raise
         except Exception as error:
             if len(deliveries) > 1:
@@ -122,7 +130,8 @@ class InteractionLogger:
             except DecodeError:
                 delivery.fail(DeadLetter(UNDECODABLE))
         job_ids = [job.job_id for _, job in parsed]
-        states = self._insist(lambda: self._states.read(job_ids)) if job_ids else []
+        stored = self._states[deliveries[0].partition]
+        states = self._insist(lambda: stored.read(job_ids)) if job_ids else []
         jobs = []
         for (delivery, job), state in zip(parsed, states, strict=True):
             if not state.is_settled:
@@ -150,7 +159,8 @@ class InteractionLogger:
             if each.record.state not in FINAL:
                 each.record.state = JOB_STATE_RETRYING if error_class else JOB_STATE_RUNNING
         changed = [(each.job.job_id, each.record) for each in jobs]
-        self._insist(lambda: self._states.update(changed))
+        states = self._states[jobs[0].delivery.partition]
+        self._insist(lambda: states.update(changed))
 
     def _write(self, jobs: Sequence[OpenJob]) -> None:
         """Write until the sink has taken or refused every interaction; note the refused ones."""
@@ -185,7 +195,8 @@ class InteractionLogger:
                 record.last_error = failures[0].error_class
             record.end_time.GetCurrentTime()
             finished.append(Finish(each.job.job_id, record, len(failures)))
-        closed = self._insist(lambda: self._states.finish(finished))
+        states = self._states[jobs[0].delivery.partition]
+        closed = self._insist(lambda: states.finish(finished))
         for each, (_, record, failed), expected, is_closed in zip(
             jobs, finished, todo, closed, strict=True
         ):
@@ -198,11 +209,18 @@ class InteractionLogger:
                 each.delivery.done()
 
     def _insist(self, call: Callable[[], Result]) -> Result:
-        """Repeat a call that may be repeated until Redis answers it."""
+        """Repeat a call that may be repeated until Redis answers it, for a moment.
+
+        A connection may have died unnoticed. Whoever still gets no answer gives up: jobs of other
+        partitions wait for this thread.
+        """
+        deadline = time.monotonic() + REDIS_PATIENCE_SECONDS
         while True:
             try:
                 return call()
             except redis.RedisError:
+                if time.monotonic() > deadline:
+                    raise
                 self._stop.wait(REDIS_RETRY_SECONDS)
 
 

@@ -8,20 +8,25 @@ from typing import Self
 from dramatiq import Message, MessageProxy
 from dramatiq.errors import DecodeError as UndecodableMessage
 
+from worker.dramatiq_queue.partition_queue import PartitionQueue
+
 
 class Delivery:
-    """A message that was fetched, and how its actor ended with it."""
+    """A message that was fetched from a partition, and how its actor ended with it."""
 
-    def __init__(self, redis_id: bytes, actor_name: str, payload: bytes) -> None:
+    def __init__(
+        self, redis_id: bytes, actor_name: str, payload: bytes, partition: int = 0
+    ) -> None:
         self.redis_id = redis_id
         self.actor_name = actor_name
         self.payload = payload
+        self.partition = partition
         self.is_done = False
         self.error: Exception | None = None
         """Why it is not done and never will be."""
 
     @classmethod
-    def decode(cls, redis_id: bytes, data: bytes, queue: str) -> Self | None:
+    def decode(cls, redis_id: bytes, data: bytes, queue: str, partition: int = 0) -> Self | None:
         """Return the message that lies in a queue as `data`, None for what is no message of it.
 
         Dramatiq takes orders from a message's options (delay, callbacks); ours give none, so they
@@ -33,7 +38,7 @@ class Delivery:
             return None
         if message.queue_name != queue:
             return None
-        return cls(redis_id, message.actor_name, message.args[0])
+        return cls(redis_id, message.actor_name, message.args[0], partition)
 
     def done(self) -> None:
         """Note that the actor did what the message asks for."""
@@ -50,16 +55,19 @@ class Delivery:
 
 
 class DeliveryBatch(MessageProxy):
-    """Deliveries for one actor, which gets them in one call: one message to Dramatiq's threads.
+    """Deliveries for one actor from one partition: one message to Dramatiq's threads, one call.
 
     Each ends by itself. Dramatiq acknowledges a message whose failure it could not handle, and
     knows one end for all; so what it says is not asked. `error` is what the call itself ended with,
     which counts for the deliveries that have not ended.
     """
 
-    def __init__(self, queue: str, actor_name: str, deliveries: Sequence[Delivery]) -> None:
+    def __init__(
+        self, source: PartitionQueue, queue: str, actor_name: str, deliveries: Sequence[Delivery]
+    ) -> None:
         message: Message[None] = Message(queue, actor_name, (deliveries,), {}, {})
         super().__init__(message)
+        self.source = source
         self.deliveries = deliveries
         self.error: BaseException | None = None
 

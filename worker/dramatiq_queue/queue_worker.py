@@ -31,7 +31,9 @@ class QueueWorker:
         threads: int,
     ) -> None:
         self.queue = queue
-        self.broker = broker
+        self.sources = broker.partitions
+        """The queue in each partition."""
+        self._broker = broker
         for actor_name in actor_names:
             Actor(
                 actor,
@@ -63,5 +65,5 @@ class QueueWorker:
 
     def unaccounted(self) -> set[bytes]:
         """Return what QueueConsumer.unaccounted does, nothing while nothing is consumed."""
-        consumer = self.broker.consumer
+        consumer = self._broker.consumer
         return set() if consumer is None else consumer.unaccounted()

@@ -40,13 +40,15 @@ class Row(NamedTuple):
 def rows(job: LogInteractions, indexes: Iterable[int]) -> list[Row]:
     """Return these interactions of a job.
 
-    They are a microsecond apart; in a job of an earlier version each has a time of its own.
+    They are a microsecond apart; in a job of an earlier version each has a time of its own. Each
+    partition assigns times by itself, so its number is the nanoseconds of them.
     """
     job_id, first, interactions = job.job_id, job.first_time_unix_micro, job.interactions
+    partition = job.partition
     return [
         Row(
             f"{job_id}-{index}",
-            (first + index) * 1000 if first else interactions[index].time_unix_nano,
+            (first + index) * 1000 + partition if first else interactions[index].time_unix_nano,
             interactions[index],
         )
         for index in indexes

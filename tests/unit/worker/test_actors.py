@@ -116,7 +116,7 @@ class MemoryStates:
 
 def actor(states: MemoryStates, sink: MemorySink, stop: Stop | None = None) -> InteractionLogger:
     stop = stop or Stop()
-    return InteractionLogger(cast(JobStates, states), sink, Breaker(sink.name, stop), stop)
+    return InteractionLogger([cast(JobStates, states)], sink, Breaker(sink.name, stop), stop)
 
 
 def a_job(job_id: str, verdicts: Sequence[Verdict.ValueType]) -> LogInteractions:
