@@ -159,6 +159,7 @@ class QueueConsumer(Consumer):
                 source.next_fetch = now + EMPTY_SECONDS
                 self._hear(source)
                 return
+            source.connect()
         except redis.RedisError as error:
             self._leave_alone(source, error)
             return

@@ -37,6 +37,7 @@ class PartitionQueue:
     ) -> None:
         self.number = partition.number
         self._queue = queue
+        self._client = partition.client
         # Its commands are used, and not its consumer.
         self._dramatiq = RedisBroker(  # type: ignore[no-untyped-call]
             client=partition.client,
@@ -72,6 +73,11 @@ class PartitionQueue:
     def show_life(self) -> None:
         """Send a sign of life, and bring back what dead workers held."""
         self._dramatiq.do_qsize(self._queue)
+
+    def connect(self) -> None:
+        """See that there is a connection: without one no command is sent."""
+        pool = self._client.connection_pool
+        pool.release(pool.get_connection())
 
     def fetch(self, most: int, most_bytes: int) -> Fetched:
         """Take messages that lie where a failover does not lose them.

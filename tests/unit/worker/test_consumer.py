@@ -53,6 +53,7 @@ class Source:
         self.in_redis: set[bytes] = set()
         self.commands: list[tuple[Any, ...]] = []
         self.fails: Exception | None = None
+        self.is_connected = True
 
     def put(self, name: str, actor: str = "actor") -> None:
         options = {"redis_message_id": name, "eta": 1, "throws": "x"}
@@ -82,6 +83,10 @@ class Source:
 
     def show_life(self) -> None:
         self._called("show_life")
+
+    def connect(self) -> None:
+        if not self.is_connected:
+            raise redis.ConnectionError
 
     def await_message(self, seconds: float) -> None:
         self._called("await_message", seconds)
@@ -269,6 +274,15 @@ def test_a_partition_that_does_not_answer_stops_only_itself(
     assert names(fetch(queue)) == ["c"]
     assert lost.commands == [("show_life",), ("waiting",)]
     assert not lost.is_silent
+
+
+def test_a_fetch_that_cannot_be_sent_takes_nothing() -> None:
+    source = Source()
+    source.put("a")
+    source.is_connected = False
+    assert next(consumer(source)[0]) is None
+    assert source.is_silent
+    assert source.messages
 
 
 def test_an_empty_partition_among_others_is_looked_at_and_not_written_to() -> None:
