@@ -11,7 +11,7 @@ RUN := PYTHONPATH=.:protos/gen .venv/bin/python
 WITH_MESH = addresses=$$($(RUN) -c 'from deploy.local.mesh import LocalMesh; \
   from deploy.local.settings import LocalSettings; settings = LocalSettings.load(); \
   mesh = LocalMesh.that_runs(settings.state) or LocalMesh(settings); \
-  from shlex import quote; addresses = {"SLUICE_REDIS_URL": mesh.redis_url} | mesh.influx_environment(); \
+  from shlex import quote; addresses = mesh.redis_environment() | mesh.influx_environment(); \
   print(*(f"{name}={quote(value)}" for name, value in addresses.items()))') \
   && eval "export $$addresses" && $(RUN)
 SEEDS ?= 3

@@ -115,7 +115,10 @@ def scenes(mesh: LocalMesh, _name: str) -> None:
     demo(mesh)
 
 
-CLEANED = ("redis", "influxdb", "credentials", "logs", "config", "run", "bin", "envoy")
+CLEANED = (
+    *("redis", "redis-cluster", "influxdb", "credentials", "logs", "config", "run", "bin"),
+    "envoy",
+)
 REPORTS = (
     *("alert_*.txt", "edge/alert_*.txt", ".index.sqlite*", ".key"),
     # Left by a service that was killed; and what an earlier version identified reports by.

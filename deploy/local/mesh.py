@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self
 
 import grpc
+import redis
 from pydantic import SecretStr
 
 from deploy.local import admin, parts, ports, probes, programs
@@ -72,6 +73,7 @@ class LocalMesh:
         none = {"redis_url": "", "influx_url": "", "hosts": ""}
         settings = LocalSettings().model_copy(update={**none, **changes})
         lengths = {name: 1 for name in LocalSettings.model_fields if name.endswith("_port")}
+        lengths |= {"redis_port": settings.redis_nodes, "redis_bus_port": settings.redis_nodes}
         for room in ("ingest", "worker"):
             count = getattr(settings, f"{room}_processes")
             lengths |= {f"{room}_grpc_port": count, f"{room}_metrics_port": count}
@@ -107,6 +109,10 @@ class LocalMesh:
     def redis_url(self) -> str:
         """The URL of Redis."""
         return programs.redis_url(self.settings)
+
+    def redis_environment(self) -> dict[str, str]:
+        """Return the variables with which our processes find the jobs in Redis."""
+        return programs.redis_environment(self.settings)
 
     @property
     def influx_url(self) -> str:
@@ -296,6 +302,6 @@ def _state(program: programs.Program) -> str:
 def _remark(program: programs.Program) -> str:
     try:
         return program.remark()
-    except grpc.RpcError:
+    except (grpc.RpcError, redis.RedisError):
         # Its health says already that it does not answer.
         return ""

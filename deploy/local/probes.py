@@ -9,7 +9,7 @@ from functools import partial
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from redis import Redis
+from redis import Redis, RedisError
 
 from deploy.local import admin
 from deploy.local.settings import HOST, LocalSettings
@@ -21,7 +21,27 @@ Probe = Callable[[], None]
 
 
 def check_redis(url: str) -> None:
-    """Ping a Redis. Raises what the client raises when it does not answer."""
+    """Ping a Redis, or the first node of a cluster that answers.
+
+    Raises what the client raises when none does.
+    """
+    scheme, _, hosts = url.partition("+cluster://")
+    if hosts:
+        user, at, addresses = hosts.rpartition("@")
+        urls = [f"{scheme}://{user}{at}{address}" for address in addresses.split(",")]
+    else:
+        urls = [url]
+    for number, each in enumerate(urls, start=1):
+        try:
+            _ping(each)
+        except RedisError:
+            if number == len(urls):
+                raise
+        else:
+            return
+
+
+def _ping(url: str) -> None:
     with Redis.from_url(url, socket_timeout=PROBE_SECONDS) as client:
         client.ping()
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import yaml
 
-from deploy.local import admin, gateway, parts, probes
+from deploy.local import admin, gateway, parts, probes, redis_cluster
 from deploy.local.bootstrap import ROOT
 from deploy.local.credentials import Role, credential_file, credentials_folder
 from deploy.local.influxd import DATABASE
 from deploy.local.probes import Probe
 from deploy.local.settings import HOST, LocalSettings
+
+REDIS_NODES = "redis-cluster"
+"""The folder, under that of the mesh, in which each node of the cluster has one."""
 
 INFLUX_CONF = """\
 reporting-disabled = true
@@ -66,7 +69,8 @@ class Program:
     files: Mapping[Path, str] = field(default_factory=dict)
     folders: tuple[Path, ...] = ()
     remark: Callable[[], str] = str
-    """Returns a remark about a healthy program, mostly an empty one. Raises grpc.RpcError."""
+    """Returns a remark about a healthy program, mostly an empty one. Raises grpc.RpcError or
+    redis.RedisError when it does not answer."""
 
 
 def all_programs(
@@ -81,7 +85,7 @@ def all_programs(
     """
     extra = dict(environment or {})
     return [
-        *_redis(settings),
+        *redis_programs(settings),
         *_influxdb(settings, say),
         *_workers(settings, extra),
         _alert_service(settings, extra),
@@ -91,8 +95,22 @@ def all_programs(
 
 
 def redis_url(settings: LocalSettings) -> str:
-    """Return the URL of Redis: the one started here, or the one that the settings name."""
-    return settings.redis_url or f"redis://{HOST}:{settings.redis_port}/0"
+    """Return the URL of Redis: of what is started here, or the one that the settings name."""
+    if settings.redis_url:
+        return settings.redis_url
+    if nodes := redis_cluster.nodes(settings):
+        return "redis+cluster://" + ",".join(f"{HOST}:{node.port}" for node in nodes)
+    return f"redis://{HOST}:{settings.redis_port}/0"
+
+
+def redis_environment(settings: LocalSettings) -> dict[str, str]:
+    """Return the variables with which a process finds the jobs in Redis."""
+    partitions = settings.redis_partitions
+    return {
+        "SLUICE_REDIS_URL": redis_url(settings),
+        **({} if partitions is None else {"SLUICE_REDIS_PARTITIONS": str(partitions)}),
+        "SLUICE_REDIS_CONFIRMING_REPLICAS": str(settings.redis_confirming_replicas),
+    }
 
 
 def influx_url(settings: LocalSettings) -> str:
@@ -125,6 +143,22 @@ def redis_conf(settings: LocalSettings, folder: Path) -> str:
     )
 
 
+def redis_node_conf(settings: LocalSettings, folder: Path, node: redis_cluster.Node) -> str:
+    """Return the configuration of a node of the cluster whose data lies in `folder`."""
+    return redis_conf(settings, folder) + (
+        f"port {node.port}\n"
+        "cluster-enabled yes\n"
+        f"cluster-port {node.bus_port}\n"
+        "# Milliseconds after which a silent primary may be replaced.\n"
+        "cluster-node-timeout 2000\n"
+        "# A lost primary stops its own share only.\n"
+        "cluster-require-full-coverage no\n"
+        f"min-replicas-to-write {settings.redis_confirming_replicas}\n"
+        "# A replica that is back is needed at once.\n"
+        "repl-diskless-sync-delay 0\n"
+    )
+
+
 def influx_conf(settings: LocalSettings, folder: Path, has_users: bool = True) -> str:
     """Return the configuration of an InfluxDB whose data lies in `folder`.
 
@@ -139,9 +173,18 @@ def influx_conf(settings: LocalSettings, folder: Path, has_users: bool = True) -
     )
 
 
-def _redis(settings: LocalSettings) -> list[Program]:
+def redis_programs(settings: LocalSettings) -> list[Program]:
+    """Return the one Redis, or the nodes of the cluster and what keeps them one; none if named.
+
+    Raises parts.PartMissing.
+    """
     if settings.redis_url:
         return []
+    if nodes := redis_cluster.nodes(settings):
+        return [
+            *(redis_node(settings, f"redis-{n + 1}", node) for n, node in enumerate(nodes)),
+            _redis_cluster(settings, nodes),
+        ]
     folder = settings.state / "redis"
     path = settings.state / "config" / "redis.conf"
     return [
@@ -154,6 +197,33 @@ def _redis(settings: LocalSettings) -> list[Program]:
             folders=(folder,),
         )
     ]
+
+
+def redis_node(settings: LocalSettings, name: str, node: redis_cluster.Node) -> Program:
+    """Return one node of a cluster. Raises parts.PartMissing."""
+    folder = settings.state / REDIS_NODES / name
+    path = settings.state / "config" / f"{name}.conf"
+    start = [sys.executable, "-m", "deploy.local.redis_node"]
+    return Program(
+        name,
+        10,
+        [*start, str(parts.redis_server()), str(path), str(folder)],
+        partial(probes.check_redis, f"redis://{HOST}:{node.port}/0"),
+        files={path: redis_node_conf(settings, folder, node)},
+        folders=(folder,),
+        remark=partial(redis_cluster.describe, node.port),
+    )
+
+
+def _redis_cluster(settings: LocalSettings, nodes: Sequence[redis_cluster.Node]) -> Program:
+    addresses = [f"{node.port}:{node.bus_port}" for node in nodes]
+    start = [sys.executable, "-m", "deploy.local.redis_cluster"]
+    return Program(
+        "redis-cluster",
+        15,
+        [*start, str(settings.redis_primaries), *addresses],
+        partial(redis_cluster.check, nodes),
+    )
 
 
 def _influxdb(settings: LocalSettings, say: Callable[[str], None]) -> list[Program]:
@@ -185,7 +255,7 @@ def _workers(settings: LocalSettings, extra: Mapping[str, str]) -> list[Program]
             settings.worker_grpc_port + number,
             settings.worker_metrics_port + number,
             {
-                "SLUICE_REDIS_URL": redis_url(settings),
+                **redis_environment(settings),
                 **influx_environment(settings, "writer"),
                 "SLUICE_ALERT_TARGET": f"{HOST}:{settings.alert_grpc_port}",
                 **extra,
@@ -216,7 +286,7 @@ def _ingest_services(settings: LocalSettings, extra: Mapping[str, str]) -> list[
             settings.ingest_grpc_port + number,
             settings.ingest_metrics_port + number,
             {
-                "SLUICE_REDIS_URL": redis_url(settings),
+                **redis_environment(settings),
                 "SLUICE_ALERT_TARGET": f"{HOST}:{settings.alert_grpc_port}",
                 **extra,
             },

@@ -14,6 +14,9 @@ from mesh.settings import LOOPBACK_NAMES, Settings
 
 HOST = "127.0.0.1"
 
+SMALLEST_CLUSTER = 3
+"""Primaries. One that is lost is replaced when most primaries agree that it is."""
+
 # These have a meaning in the configuration of the supervisor, Redis or InfluxDB.
 _UNSAFE = re.compile(r'[%;#"\\\x00-\x1f\x7f\ud800-\udfff]')
 
@@ -42,6 +45,15 @@ def _host_names(text: str) -> str:
     return ",".join(dict.fromkeys(names))
 
 
+def _primaries(count: int) -> int:
+    if count != 1 and count < SMALLEST_CLUSTER:
+        raise ValueError(
+            "Choose 1, or 3 and more: of two primaries none could replace the other, since a "
+            "majority decides."
+        )
+    return count
+
+
 HostNames = Annotated[str, AfterValidator(_host_names)]
 
 
@@ -60,7 +72,9 @@ class LocalSettings(Settings):
     alert_port: Port = 5001
     """The alert engine's own door (SLUICE_ALERT_PORT)."""
     redis_port: Port = 6379
-    """Queue and job records (SLUICE_REDIS_PORT)."""
+    """Queue and job records; of a cluster the first node's port (SLUICE_REDIS_PORT)."""
+    redis_bus_port: Port = 16379
+    """First of the ports on which the nodes of a cluster talk (SLUICE_REDIS_BUS_PORT)."""
     influx_port: Port = 8086
     """The database (SLUICE_INFLUX_PORT)."""
     influx_rpc_port: Port = 8088
@@ -92,7 +106,16 @@ class LocalSettings(Settings):
     """Envoy's worker threads (SLUICE_GATEWAY_THREADS)."""
 
     redis_url: str = ""
-    """A Redis to use instead of starting one (SLUICE_REDIS_URL)."""
+    """A Redis, or a cluster, to use instead of starting one (SLUICE_REDIS_URL)."""
+    redis_primaries: Annotated[int, AfterValidator(_primaries)] = 1
+    """1 for one Redis, 3 or more for a cluster of so many, each with a replica
+    (SLUICE_REDIS_PRIMARIES)."""
+    redis_partitions: Annotated[int, Field(ge=1, le=256)] | None = None
+    """In how many partitions jobs lie; None for what the services choose
+    (SLUICE_REDIS_PARTITIONS)."""
+    redis_confirming_replicas: Annotated[int, Field(ge=0, le=5)] = 0
+    """How many replicas must have on disk what is acknowledged; here a primary has one
+    (SLUICE_REDIS_CONFIRMING_REPLICAS)."""
     influx_url: str = ""
     """An InfluxDB to use instead of starting one (SLUICE_INFLUX_URL)."""
     influx_org: str = ""
@@ -110,6 +133,11 @@ class LocalSettings(Settings):
     (SLUICE_REDIS_FSYNC)."""
     redis_memory: Annotated[str, Field(pattern=r"^[1-9][0-9]*(mb|gb)$")] = "1gb"
     """Redis' maxmemory (SLUICE_REDIS_MEMORY)."""
+
+    @property
+    def redis_nodes(self) -> int:
+        """How many Redis servers are started: 1, or a cluster's primaries and their replicas."""
+        return 1 if self.redis_primaries == 1 else 2 * self.redis_primaries
 
     def at(self, state: Path, ports: dict[str, int]) -> Self:
         """Return these settings for another mesh, with its own state, reports and ports."""
@@ -130,7 +158,9 @@ class LocalSettings(Settings):
             "worker metrics": ("worker_metrics_port", self.worker_processes),
         }
         if not self.redis_url:
-            one["Redis"] = ("redis_port", 1)
+            one["Redis"] = ("redis_port", self.redis_nodes)
+            if self.redis_nodes > 1:
+                one["Redis bus"] = ("redis_bus_port", self.redis_nodes)
         if not self.influx_url:
             one["InfluxDB"] = ("influx_port", 1)
             one["InfluxDB backup"] = ("influx_rpc_port", 1)
