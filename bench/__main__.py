@@ -20,6 +20,7 @@ from typing import Any
 from bench import environment, growth_tables, machine, tables
 from bench import noop as noop_service
 from bench.cases import BATCH, REST, cases, stored_cases
+from bench.division import divide
 from bench.growth import BACKLOGS, PARTS, grow, warm_mesh
 from bench.loads import LoadFailed
 from bench.measuring import end_to_end, measure, soak, stored_bytes
@@ -33,6 +34,7 @@ RESULTS = environment.HERE / "results"
 WARM_UP_SECONDS = 1.0
 SOAK_LOAD = 0.5
 
+GROWTH_PARTS = (*PARTS, "division")
 GROWTH_BACKLOGS = ",".join(map(str, BACKLOGS))
 QUICK_BACKLOGS = "20000,100000"
 
@@ -50,15 +52,20 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as scratch:
         if options.growth:
+            chosen = options.only.split(",") if options.only else GROWTH_PARTS
             results |= grow(
                 Path(scratch),
                 _settings(options),
-                parts=options.only.split(",") if options.only else PARTS,
+                parts=chosen,
                 rounds=options.rounds,
                 seconds=options.seconds,
                 end_to_end_seconds=options.end_to_end_seconds,
                 backlogs=[int(size) for size in options.backlogs.split(",")],
             )
+            if "division" in chosen:
+                results["division"] = divide(
+                    Path(scratch), _settings(options), options.rounds, options.seconds
+                )
             text, drawing = growth_tables.markdown(results), "plot_growth.py"
         else:
             results |= _run(options, Path(scratch))
@@ -83,7 +90,7 @@ def _options() -> argparse.Namespace:
         "--only",
         default="",
         help="names, comma separated; rest stands for rest-1, rest-10 ... With --growth: "
-        + ", ".join(PARTS),
+        + ", ".join(GROWTH_PARTS),
     )
     parser.add_argument("--quick", action="store_true", help="one round of 2 s: a look, no result")
     parser.add_argument("--end-to-end-seconds", type=float, default=10.0)
@@ -102,9 +109,9 @@ def _options() -> argparse.Namespace:
     options.seconds = options.seconds or (4.0 if options.growth else 5.0)
     options.rounds = options.rounds or (2 if options.growth else 3)
     options.name = options.name or ("growth" if options.growth else "latest")
-    unknown = set(options.only.split(",")) - {"", *PARTS} if options.growth else ()
+    unknown = set(options.only.split(",")) - {"", *GROWTH_PARTS} if options.growth else ()
     if unknown:
-        parser.error(f"--growth knows {', '.join(PARTS)}, not {', '.join(sorted(unknown))}")
+        parser.error(f"--growth knows {', '.join(GROWTH_PARTS)}, not {', '.join(sorted(unknown))}")
     return options
 
 

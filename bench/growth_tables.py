@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.tables import Results, circumstances, listed, spread
@@ -19,6 +19,8 @@ def markdown(results: Results) -> str:
         texts += ["## As the backlog grows", _backlog(results["backlog"])]
     if "processes" in results:
         texts += ["## With more processes", _processes(results)]
+    if "division" in results:
+        texts += ["## As Redis is divided", _division(results["division"])]
     return "\n\n".join(texts) + "\n"
 
 
@@ -109,5 +111,24 @@ def _processes(results: Results) -> str:
         f"{each['burst_written_per_second']:,.0f} | {sum(each['cpu'].values()):.3f} | "
         f"{each['cpu']['worker']:.3f} | {each['resident_mb']['worker']:.0f} |"
         for count, each in found["worker"].items()
+    ]
+    return "\n".join(lines)
+
+
+def _division(found: Sequence[Mapping[str, Any]]) -> str:
+    lines = [
+        "CPU is seconds for 1,000 interactions at a fixed rate. Each primary of a cluster has a "
+        "replica, and all of it runs on the cores that the rest uses.",
+        "",
+        "| load | primaries | partitions | confirming | p50 ms | p99 ms | busiest Redis | "
+        "all Redis | ingest | worker |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+        *(
+            f"| {each['load']} | {each['primaries']} | {each['partitions']} | "
+            f"{each['confirming']} | {each['p50_ms']:.1f} | {each['p99_ms']:.1f} | "
+            f"{each['busiest_redis']:.4f} | {each['all_redis']:.4f} | {each['ingest']:.4f} | "
+            f"{each['worker']:.4f} |"
+            for each in sorted(found, key=lambda each: str(each["load"]))
+        ),
     ]
     return "\n".join(lines)

@@ -88,7 +88,8 @@ class HttpLoad:
 class GrpcLoad:
     """One gRPC call over and over; `stream` sends the message again and again on a few streams.
 
-    `limit` is how many calls are made at most, 0 for as many as the time allows.
+    `limit` is how many calls are made at most, 0 for as many as the time allows. `id_field` is the
+    number of a text field that gets another value in each message, 0 for none.
     """
 
     method: str
@@ -98,6 +99,7 @@ class GrpcLoad:
     stream: bool = False
     items: int = 1
     limit: int = 0
+    id_field: int = 0
 
     def run(self, address: str, seconds: float, rate: float = 0.0) -> Seen:
         """Make the calls, `rate` a second or as many as can be. Raises LoadFailed."""
@@ -115,6 +117,7 @@ class GrpcLoad:
                     *("-seconds", str(seconds)),
                     *("-rate", str(rate)),
                     *("-limit", str(self.limit)),
+                    *("-id-field", str(self.id_field)),
                     *(["-stream"] if self.stream else []),
                 ]
             )

@@ -23,7 +23,9 @@ from deploy.local.programs import Program
 from deploy.local.settings import HOST, LocalSettings
 from deploy.local.supervision import Supervisor
 from job_store.counts import Counts, CountsReader
-from job_store.keys import INTERACTIONS, ONLY
+from job_store.keys import INTERACTIONS
+from job_store.partitions import Partitions
+from job_store.settings import StoreSettings
 from worker.settings import WorkerSettings
 
 START_SECONDS = 60.0
@@ -104,7 +106,11 @@ class Sluice(Stack):
         self.mesh = LocalMesh.on_free_ports(state / "sluice", **settings)
         self.supervisor = self.mesh.supervisor
         self.address = self.mesh.gateway
-        self.redis = redis.Redis.from_url(self.mesh.redis_url)
+        chosen = self.mesh.settings
+        self.partitions = Partitions.of(
+            StoreSettings(redis_url=self.mesh.redis_url, redis_partitions=chosen.redis_partitions)
+        )
+        self.redis = self.partitions.all[0].client
 
     def start(self) -> None:
         """Start everything and wait until it serves."""
@@ -126,14 +132,21 @@ class Sluice(Stack):
 
     def jobs(self) -> int:
         """Return how many jobs wait or are being written."""
-        return self.redis.hlen(ONLY.messages(INTERACTIONS))
+        return sum(
+            each.client.hlen(each.keys.messages(INTERACTIONS)) for each in self.partitions.all
+        )
 
     def rows(self) -> int:
         """Return how many rows the database holds."""
         return _rows(self.mesh.influx_url, self.mesh.influx_headers())
 
     def _counts(self) -> Counts:
-        return CountsReader(self.redis).counts()
+        found = [CountsReader(each.client, each.keys).counts() for each in self.partitions.all]
+        return Counts(
+            sum(each.accepted for each in found),
+            sum(each.written for each in found),
+            sum(each.failed for each in found),
+        )
 
 
 class Noop(Stack):

@@ -35,8 +35,12 @@ var (
 	limit       = flag.Int64("limit", 0, "how many calls at most; 0 is no limit")
 	rate        = flag.Float64("rate", 0, "calls a second, all callers together; 0 is no limit")
 	stream      = flag.Bool("stream", false, "call a bidirectional stream, one answer to each message")
+	idField     = flag.Int("id-field", 0, "number of a text field below 16 that gets another value in each message")
 	window      = flag.Int("window", 2, "messages in flight on each stream")
 )
+
+// ids counts the messages that got an id of their own.
+var ids atomic.Int64
 
 // raw passes bytes through as they are.
 type raw struct{}
@@ -93,11 +97,24 @@ func (s *seen) fail(err error) {
 	time.Sleep(failurePause)
 }
 
+// withID adds a field to a serialized message: of a field that is there twice the last one counts.
+func withID(payload []byte, number int64) []byte {
+	id := fmt.Sprintf("%d-%d", os.Getpid(), number)
+	message := make([]byte, 0, len(payload)+len(id)+2)
+	message = append(message, payload...)
+	message = append(message, byte(*idField<<3|2), byte(len(id)))
+	return append(message, id...)
+}
+
 func callUnary(connection *grpc.ClientConn, payload []byte, p *pace, s *seen) {
 	for p.next() {
+		message := payload
+		if *idField > 0 {
+			message = withID(payload, ids.Add(1))
+		}
 		began := time.Now()
 		var answer []byte
-		if err := connection.Invoke(context.Background(), *method, &payload, &answer); err != nil {
+		if err := connection.Invoke(context.Background(), *method, &message, &answer); err != nil {
 			s.fail(err)
 			continue
 		}
