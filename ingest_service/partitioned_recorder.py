@@ -54,6 +54,9 @@ class PartitionedRecorder:
         for index, entry in enumerate(entries):
             number = turn if entry.request is None else self._number_of(entry.request)
             places.setdefault(number, []).append(index)
+        if len(places) == 1:
+            (number,) = places
+            return await self._recorders[number].record(entries)
         answers = await asyncio.gather(
             *[
                 self._recorders[number].record([entries[index] for index in indexes])
@@ -71,6 +74,9 @@ class PartitionedRecorder:
         places: dict[int, list[int]] = {}
         for index, request in enumerate(requests):
             places.setdefault(self._number_of(request), []).append(index)
+        if len(places) == 1:
+            (number,) = places
+            return await self._recorders[number].look_up(requests)
         answers = await asyncio.gather(
             *[
                 self._recorders[number].look_up([requests[index] for index in indexes])
