@@ -51,6 +51,7 @@ class Cluster:
         self._options = options
         self._primaries: list[tuple[int, int, Address]] = []
         self._read_at = float("-inf")
+        self._silent: dict[Address, float] = {}
         self._lock = threading.Lock()
 
     def primary(self, slot: int) -> Address:
@@ -62,6 +63,14 @@ class Cluster:
                 if first <= slot <= last:
                     return address
         raise redis.ConnectionError("no node of the cluster serves this partition")
+
+    def note_silence(self, node: Address) -> None:
+        """Take down that a node did not answer in time."""
+        self._silent[node] = time.monotonic()
+
+    def was_silent(self, node: Address, since: float) -> bool:
+        """Return whether a node did not answer somebody since that moment of the clock."""
+        return self._silent.get(node, float("-inf")) > since
 
     def _read_map(self) -> None:
         """Ask one node after the other for the map. Whoever does not answer is asked last then."""
@@ -107,25 +116,42 @@ class Cluster:
 
 
 class PrimaryConnection(redis.Connection):
-    """A connection to the primary of a slot. Each time that it connects it asks who that is."""
+    """A connection to the primary of a slot. Each time that it connects it asks who that is.
+
+    One to a node that hangs is given up when any other found out: its partitions would wait for the
+    same silence one after the other, long after a replica took its place.
+    """
 
     def __init__(self, *, cluster: Cluster, slot: int, **options: Any) -> None:
         super().__init__(**options)  # type: ignore[no-untyped-call]
         self._cluster = cluster
         self._slot = slot
+        self._connected_at = float("-inf")
 
     def connect_check_health(
         self, check_health: bool = True, retry_socket_connect: bool = True
     ) -> None:
-        """Connect, unless connected. Raises redis.ConnectionError or redis.TimeoutError."""
+        """Connect, unless connected. Raises redis.ConnectionError or redis.TimeoutError.
+
+        The pool calls it whenever it hands the connection out, and not between two commands of one
+        that has it: job_store.replication relies on that.
+        """
+        if self.is_connected and self._cluster.was_silent(
+            (self.host, self.port), self._connected_at
+        ):
+            self.disconnect()  # type: ignore[no-untyped-call]
         if not self.is_connected:
             self.host, self.port = self._cluster.primary(self._slot)
+            self._connected_at = time.monotonic()
         super().connect_check_health(check_health, retry_socket_connect)
 
     def read_response(self, *arguments: Any, **options: Any) -> Any:
         """Return the response. Raises NotServedHere when the node turned the command away."""
         try:
             return super().read_response(*arguments, **options)
+        except redis.TimeoutError:
+            self._cluster.note_silence((self.host, self.port))
+            raise
         except (AskError, TryAgainError, ClusterDownError) as error:
             # MOVED is an AskError, too. The next command connects anew.
             self.disconnect()  # type: ignore[no-untyped-call]
