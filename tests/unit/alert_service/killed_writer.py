@@ -17,7 +17,7 @@ from typing import Any
 from alert_service.report_store import Limits, ReportStore
 from sluice.alert.v1.alert_service_pb2 import Alert, Report
 
-STEPS = ("open", "fsync", "link", "unlink", "replace")
+STEPS = ("open", "write", "fsync", "link", "unlink", "replace")
 
 
 def die_before(step: int) -> None:
