@@ -22,9 +22,8 @@ from sluice.alert.v1.alert_service_pb2_grpc import add_AlertServiceServicer_to_s
 
 ALERT = alert_service_pb2.DESCRIPTOR.services_by_name["AlertService"].full_name
 
-# Each kind of work has threads of its own, so that none can hold up another. Threads that write
-# mostly wait for the disk, which makes the names of several reports durable at once.
-WRITING_THREADS = 8
+# Each kind of work has threads of its own, so that none can hold up another. Of those for the
+# gateway's refusals one writes a group of reports while the other updates one.
 EDGE_WRITING_THREADS = 2
 READING_THREADS = 2
 
@@ -44,7 +43,7 @@ async def serve(settings: AlertSettings) -> None:
         metrics.REPORTS_SHARE.labels(label).set_function(partial(store.share, at_edge))
     watchers = Watchers(settings.max_watchers)
     with (
-        ThreadPoolExecutor(WRITING_THREADS, "writing") as writing,
+        ThreadPoolExecutor(1, "writing") as writing,
         ThreadPoolExecutor(EDGE_WRITING_THREADS, "edge_writing") as edge_writing,
         ThreadPoolExecutor(READING_THREADS, "reading") as reading,
         ThreadPoolExecutor(1, "probing") as probing,

@@ -12,7 +12,6 @@ import logging
 import sys
 import threading
 from collections.abc import Iterable, Mapping
-from json.encoder import encode_basestring_ascii
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -71,7 +70,7 @@ def logger(name: str) -> structlog.stdlib.BoundLogger:
     return bound
 
 
-def log_each(name: str, event: str, rows: Iterable[Mapping[str, str]]) -> None:
+def log_each(name: str, event: str, rows: Iterable[Mapping[str, str | int]]) -> None:
     """Log `event` for each row, as `logger(name).info(event, **row)` does, with a single write.
 
     For events that come by the thousand: a line costs 2 µs this way and 70 µs the other.
@@ -84,13 +83,14 @@ def log_each(name: str, event: str, rows: Iterable[Mapping[str, str]]) -> None:
         shared = processor(ours, "info", shared)
     end = json.dumps(shared)[1:]
     lines = [
-        "{"
-        + "".join([f'"{key}": {encode_basestring_ascii(text)}, ' for key, text in row.items()])
-        + end
+        "{" + "".join([f'"{key}": {_encode(value)}, ' for key, value in row.items()]) + end
         for row in rows
     ]
     if lines:
         ours.info("\n".join(lines))
+
+
+_encode = json.JSONEncoder().encode
 
 
 def _name_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
