@@ -57,18 +57,31 @@ class AlertRecorder:
         Assigns id and time when they are unset. A report that was begun is finished even when the
         caller goes away. Raises CallError when it cannot be written.
         """
-        report = _report(request, is_external)
-        work = self._aggregate(report) if request.at_edge else self._record(report)
+        if not request.at_edge:
+            (receipt,) = await self.record_all([request], is_external)
+            if isinstance(receipt, CallError):
+                raise receipt
+            return receipt
         try:
-            return await self._background.run(work)
+            return await self._background.run(self._aggregate(_report(request, is_external)))
         except (StoreFull, OSError) as error:
             raise _refused(error, request.alert_id) from None
 
-    async def _record(self, report: Report) -> RaiseAlertResponse:
-        (outcome,) = await self._write([report], self._writer)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return RaiseAlertResponse(alert_id=report.alert.alert_id, report=outcome.name)
+    async def record_all(
+        self, requests: Sequence[RaiseAlertRequest], is_external: bool = False
+    ) -> list[RaiseAlertResponse | CallError]:
+        """Return the receipt of each alert, or why it has none, in order; none may be `at_edge`.
+
+        In all else as `record`.
+        """
+        reports = [_report(request, is_external) for request in requests]
+        outcomes = await self._background.run(self._write(reports, self._writer))
+        return [
+            _refused(outcome, request.alert_id)
+            if isinstance(outcome, Exception)
+            else RaiseAlertResponse(alert_id=report.alert.alert_id, report=outcome.name)
+            for request, report, outcome in zip(requests, reports, outcomes, strict=True)
+        ]
 
     async def _aggregate(self, report: Report) -> RaiseAlertResponse:
         alert = await self._aggregator.add(report)
