@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import TypeVar
 
@@ -12,16 +12,18 @@ import grpc
 from ulid import ULID
 
 from alert_service.aggregation import MAX_AGGREGATES, Aggregator
+from alert_service.group_writer import GroupWriter
 from alert_service.metrics import ALERTS, FAILURES, event_type_label
-from alert_service.report_store import ReportStore, StoreFull, WriteResult, error_name
+from alert_service.report_store import Outcome, ReportStore, StoreFull, error_name
 from alert_service.validation import correct_time, fill_defaults
 from alert_service.watching import Watchers
 from mesh.background import Background
 from mesh.errors import CallError
-from mesh.logs import logger
+from mesh.logs import log_each, logger
 from sluice.alert.v1.alert_service_pb2 import Alert, RaiseAlertRequest, RaiseAlertResponse, Report
 
-log = logger("alert.recorder")
+LOG_NAME = "alert.recorder"
+log = logger(LOG_NAME)
 
 NOT_WRITTEN = "REPORT_NOT_WRITTEN"
 FLUSH_SECONDS = 1.0
@@ -40,7 +42,8 @@ class AlertRecorder:
         self, store: ReportStore, writing: Executor, edge_writing: Executor, watchers: Watchers
     ) -> None:
         self._store = store
-        self._writing = writing
+        self._writer = GroupWriter(store, writing)
+        self._edge_writer = GroupWriter(store, edge_writing, at_edge=True)
         self._edge_writing = edge_writing
         self._watchers = watchers
         self._aggregator = Aggregator(self._write_first, self._rewrite)
@@ -54,33 +57,35 @@ class AlertRecorder:
         Assigns id and time when they are unset. A report that was begun is finished even when the
         caller goes away. Raises CallError when it cannot be written.
         """
-        correct_time(request, is_external)
-        report = Report(alert=_alert(request))
-        if request.HasField("payload"):
-            report.payload.CopyFrom(request.payload)
-        alert_id = report.alert.alert_id
+        if not request.at_edge:
+            (receipt,) = await self.record_all([request], is_external)
+            if isinstance(receipt, CallError):
+                raise receipt
+            return receipt
         try:
-            if request.at_edge:
-                alert = await self._background.run(self._aggregator.add(report))
-                return RaiseAlertResponse(alert_id=alert.alert_id, report=alert.report)
-            written = await self._background.run(self._write(report, self._writing))
-        except StoreFull:
-            raise CallError(
-                grpc.StatusCode.UNAVAILABLE,
-                "REPORTS_FULL",
-                "The store of reports is full. Have the operator archive and remove old report "
-                "files, then repeat the call.",
-                retry_after=60.0,
-            ) from None
-        except OSError:
-            raise CallError(
-                grpc.StatusCode.UNAVAILABLE,
-                NOT_WRITTEN,
-                "The report could not be written. Repeat the call with the same alert_id.",
-                metadata={"alert_id": alert_id} if request.alert_id else {},
-                retry_after=1.0,
-            ) from None
-        return RaiseAlertResponse(alert_id=alert_id, report=written.name)
+            return await self._background.run(self._aggregate(_report(request, is_external)))
+        except (StoreFull, OSError) as error:
+            raise _refused(error, request.alert_id) from None
+
+    async def record_all(
+        self, requests: Sequence[RaiseAlertRequest], is_external: bool = False
+    ) -> list[RaiseAlertResponse | CallError]:
+        """Return the receipt of each alert, or why it has none, in order; none may be `at_edge`.
+
+        In all else as `record`.
+        """
+        reports = [_report(request, is_external) for request in requests]
+        outcomes = await self._background.run(self._write(reports, self._writer))
+        return [
+            _refused(outcome, request.alert_id)
+            if isinstance(outcome, Exception)
+            else RaiseAlertResponse(alert_id=report.alert.alert_id, report=outcome.name)
+            for request, report, outcome in zip(requests, reports, outcomes, strict=True)
+        ]
+
+    async def _aggregate(self, report: Report) -> RaiseAlertResponse:
+        alert = await self._aggregator.add(report)
+        return RaiseAlertResponse(alert_id=alert.alert_id, report=alert.report)
 
     async def flush_counts(self) -> None:
         """Update the reports of aggregates, about once a second. Runs until cancelled."""
@@ -102,51 +107,87 @@ class AlertRecorder:
 
     async def _write_first(self, report: Report) -> Alert:
         """Write the first report of an aggregate, and return the alert that is on disk."""
-        written = await self._write(report, self._edge_writing)
-        if written.is_new:
+        (outcome,) = await self._write([report], self._edge_writer)
+        if isinstance(outcome, Exception):
+            raise outcome
+        self._aggregator.forget(outcome.removed)
+        if outcome.is_new:
             return report.alert
         # This process was restarted since, or the aggregate's minute is over.
         alert_id = report.alert.alert_id
-        alert = await self._call(self._edge_writing, lambda: self._store.read(alert_id))
+        alert = await self._call(lambda: self._store.read(alert_id))
         if alert is None:
             raise OSError("the report is not readable")
         return alert
 
     async def _rewrite(self, alert: Alert) -> None:
-        await self._call(self._edge_writing, lambda: self._store.rewrite(alert))
+        await self._call(lambda: self._store.rewrite(alert))
 
-    async def _write(self, report: Report, threads: Executor) -> WriteResult:
-        alert = report.alert
-        at_edge = threads is self._edge_writing
-        try:
-            written = await self._call(threads, lambda: self._store.write(report, at_edge))
-        except StoreFull:
-            FAILURES.labels("FULL").inc()
-            log.error("reports full", alert_id=alert.alert_id)
-            raise
-        except OSError as error:
-            FAILURES.labels(NOT_WRITTEN).inc()
-            log.error("report not written", alert_id=alert.alert_id, error=error_name(error))
-            raise
-        self._aggregator.forget(written.removed)
-        if written.is_new:
+    async def _write(self, reports: Sequence[Report], writer: GroupWriter) -> list[Outcome]:
+        outcomes = await writer.write(reports)
+        new = []
+        for report, outcome in zip(reports, outcomes, strict=True):
+            alert = report.alert
+            if isinstance(outcome, StoreFull):
+                FAILURES.labels("FULL").inc()
+                log.error("reports full", alert_id=alert.alert_id)
+            elif isinstance(outcome, OSError):
+                FAILURES.labels(NOT_WRITTEN).inc()
+                log.error("report not written", alert_id=alert.alert_id, error=error_name(outcome))
+            elif outcome.is_new:
+                alert.report = outcome.name
+                new.append(alert)
+        for alert in new:
             ALERTS.labels(event_type_label(alert.event_type)).inc()
-            log.info(
-                "report written",
-                alert_id=alert.alert_id,
-                event_type=alert.event_type,
-                report=written.name,
-                findings=len(alert.findings),
-                violations=len(alert.violations),
-            )
-            alert.report = written.name
             published = Alert()
             published.CopyFrom(alert)
             self._watchers.publish(published)
-        return written
+        log_each(
+            LOG_NAME,
+            "report written",
+            ("alert_id", "event_type", "report", "findings", "violations"),
+            (
+                (
+                    alert.alert_id,
+                    alert.event_type,
+                    alert.report,
+                    len(alert.findings),
+                    len(alert.violations),
+                )
+                for alert in new
+            ),
+        )
+        return outcomes
 
-    async def _call(self, threads: Executor, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(threads, work)
+    async def _call(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._edge_writing, work)
+
+
+def _refused(error: StoreFull | OSError, alert_id: str) -> CallError:
+    """Return what the caller gets whose alert, with this id if it had one, is not on disk."""
+    if isinstance(error, StoreFull):
+        return CallError(
+            grpc.StatusCode.UNAVAILABLE,
+            "REPORTS_FULL",
+            "The store of reports is full. Have the operator archive and remove old report files, "
+            "then repeat the call.",
+            retry_after=60.0,
+        )
+    return CallError(
+        grpc.StatusCode.UNAVAILABLE,
+        NOT_WRITTEN,
+        "The report could not be written. Repeat the call with the same alert_id.",
+        metadata={"alert_id": alert_id} if alert_id else {},
+        retry_after=1.0,
+    )
+
+
+def _report(request: RaiseAlertRequest, is_external: bool) -> Report:
+    correct_time(request, is_external)
+    report = Report(alert=_alert(request))
+    if request.HasField("payload"):
+        report.payload.CopyFrom(request.payload)
+    return report
 
 
 def _alert(request: RaiseAlertRequest) -> Alert:

@@ -6,6 +6,7 @@ index is synchronized with them.
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import time
@@ -86,7 +87,7 @@ class ReportFiles:
         main = self._directories[False]
         main.remove(_PROBE)
         try:
-            main.create(_PROBE, _PROBE_CONTENT, durable=False)
+            os.close(main.create(_PROBE, _PROBE_CONTENT))
         finally:
             main.remove(_PROBE)
 
@@ -153,7 +154,7 @@ def _hmac_key(directory: Directory) -> bytes:
     if len(key) != HMAC_KEY_BYTES:
         key = secrets.token_bytes(HMAC_KEY_BYTES)
         temporary = f"{_HMAC_KEY}{TEMPORARY}"
-        directory.create(temporary, key)
+        directory.create_durable(temporary, key)
         directory.replace(temporary, _HMAC_KEY)
         directory.sync()
         log.info("key made")

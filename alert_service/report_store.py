@@ -1,11 +1,11 @@
 """The store of reports: one file for every alert, whole or not there at all.
 
-A report is written in steps:
+Reports are written together, in steps:
 
-1. `.<alert_id>.tmp` with the content, durable;
+1. for each, `.<alert_id>.tmp` with the content; then all of these are made durable at once;
 2. the report itself, as a second name of that file, which replaces nothing;
-3. the first name goes, and the names are made durable;
-4. the report is added to the index.
+3. the first names go, and all names are made durable by one call;
+4. the reports are added to the index, in one transaction.
 
 A process that dies before step 2 leaves a temporary file, which is removed when the directory is
 opened; nobody was told of that alert. After it, the report is whole, and the index is synchronized
@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from alert_service import names
+from alert_service.directory import Directory
 from alert_service.index import Filter, Row, Total
 from alert_service.names import ReportKey
 from alert_service.report_files import TEMPORARY, ReportFiles, now
@@ -48,7 +49,6 @@ SWEEP_STEP = 100
 """Reports that are removed in one step of a sweep."""
 
 _DAY_MICROSECONDS = 86_400_000_000
-_LOCKS = 64
 _ALL = Filter()
 
 
@@ -80,6 +80,42 @@ class WriteResult:
     removed: Sequence[str] = ()
 
 
+Outcome = WriteResult | StoreFull | OSError
+"""What became of one report among several."""
+
+
+class _Draft:
+    """A report on its way to the disk."""
+
+    __slots__ = ("failure", "key", "removed", "report", "text")
+
+    def __init__(self, report: Report, at_edge: bool) -> None:
+        self.report = report
+        self.key = ReportKey(names.moment_of(report.alert.raise_time), at_edge)
+        """The one that it should have; once it is reserved, the one that it has."""
+        self.text = b""
+        self.failure: StoreFull | OSError | None = None
+        self.removed: list[str] = []
+        """Names of the reports that were removed to make space for it."""
+
+    @property
+    def alert_id(self) -> str:
+        return self.report.alert.alert_id
+
+    @property
+    def temporary(self) -> str:
+        return f".{self.alert_id}{TEMPORARY}"
+
+    @property
+    def outcome(self) -> Outcome:
+        return self.failure or WriteResult(self.key.name, True, self.removed)
+
+    def print(self) -> None:
+        """Make the text, which names the report."""
+        self.report.alert.report = self.key.name
+        self.text = to_text(self.report)
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """Some alerts, newest first, and the report that the next page starts before, if any."""
@@ -101,7 +137,8 @@ class ReportStore:
         self._files: ReportFiles | None = None
         self._index_failed = False
         self._opening = threading.Lock()
-        self._alert_locks = [threading.Lock() for _ in range(_LOCKS)]
+        self._writing = {False: threading.Lock(), True: threading.Lock()}
+        """Held while reports are written or rewritten in a directory."""
         self._capacity_lock = threading.RLock()
         """Held while space is reserved and while the index changes with it."""
         self._reserved: dict[ReportKey, int] = {}
@@ -150,8 +187,9 @@ class ReportStore:
                 self._synchronized = time.monotonic()
                 self._files = files
             if self._unsure:
-                self._synchronize(files)
-                self._unsure.clear()
+                with self._writing[False], self._writing[True]:
+                    self._synchronize(files)
+                    self._unsure.clear()
             files.check_writable()
         except OSError as error:
             raise Unhealthy(f"no report can be written: {error_name(error)}") from None
@@ -160,24 +198,40 @@ class ReportStore:
         finally:
             self._opening.release()
 
-    def write(self, report: Report, at_edge: bool = False) -> WriteResult:
-        """Return when the report is on disk; its alert has a valid id and a namable time.
+    def write_all(self, reports: Sequence[Report], at_edge: bool = False) -> list[Outcome]:
+        """Return what became of each report, in order, when all of them are on disk or failed.
 
-        Idempotent: of several reports with one alert id the first is kept. Raises StoreFull or
-        OSError; the call may be repeated after either.
+        Their alerts have valid ids and namable times. Idempotent: of several reports with one alert
+        id the first is kept. Raises OSError when it is not known of any that it is on disk. After
+        any failure the call may be repeated.
         """
         files = self._opened()
-        alert_id = report.alert.alert_id
-        with self._lock_of(alert_id), self._using_index():
-            is_unsure = alert_id in self._unsure
-            if is_unsure:
+        outcomes: dict[str, Outcome] = {}
+        drafts: dict[str, _Draft] = {}
+        with self._writing[at_edge], self._using_index():
+            unsure = self._unsure.intersection([each.alert.alert_id for each in reports])
+            if unsure:
                 self._synchronize(files)
-            while (existing := files.index.find(alert_id)) is not None:
-                if files.exists(existing):
-                    self._unsure.discard(alert_id)
-                    return WriteResult(existing.name, is_new=is_unsure)
-                files.index.remove([existing])
-            return self._write(files, report, at_edge)
+            for report in reports:
+                alert_id = report.alert.alert_id
+                if alert_id not in outcomes and alert_id not in drafts:
+                    existing = _existing(files, alert_id)
+                    if existing is not None:
+                        outcomes[alert_id] = WriteResult(existing.name, alert_id in unsure)
+                    else:
+                        drafts[alert_id] = _Draft(report, at_edge)
+            if drafts:
+                self._write(files, list(drafts.values()))
+            self._unsure.difference_update(outcomes)
+        outcomes |= {alert_id: draft.outcome for alert_id, draft in drafts.items()}
+        return [_told_once(outcomes, report.alert.alert_id) for report in reports]
+
+    def write(self, report: Report, at_edge: bool = False) -> WriteResult:
+        """Write one report as `write_all` does. Raises StoreFull or OSError."""
+        (outcome,) = self.write_all([report], at_edge)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     def rewrite(self, alert: Alert) -> None:
         """Replace the alert in its report, which is there.
@@ -189,10 +243,10 @@ class ReportStore:
         assert key is not None  # noqa: S101
         directory = files.directory(key)
         temporary = f".{alert.alert_id}{TEMPORARY}"
-        with self._lock_of(alert.alert_id), self._using_index():
+        with self._writing[key.at_edge], self._using_index():
             text = with_alert(directory.read(key.file_name), alert)
             directory.remove(temporary)
-            directory.create(temporary, text)
+            directory.create_durable(temporary, text)
             directory.replace(temporary, key.file_name)
             with self._capacity_lock:
                 files.index.add([Row(key, len(text), now(), alert)])
@@ -266,9 +320,6 @@ class ReportStore:
             raise StoreClosed(errno.ENOTCONN, "the directory of the reports is not open")
         return files
 
-    def _lock_of(self, alert_id: str) -> threading.Lock:
-        return self._alert_locks[hash(alert_id) % _LOCKS]
-
     @contextmanager
     def _using_index(self) -> Iterator[None]:
         """Turn an error of the index into OSError, and have the index opened anew."""
@@ -279,51 +330,60 @@ class ReportStore:
             log.error("index failed", reason=type(error).__name__)
             raise OSError(errno.EIO, "the index of the reports failed") from None
 
-    def _write(self, files: ReportFiles, report: Report, at_edge: bool) -> WriteResult:
-        wanted = ReportKey(names.moment_of(report.alert.raise_time), at_edge)
-        removed: list[str] = []
-        while True:
-            text = _text(report, wanted)
-            key = self._reserve(files, wanted, len(text), removed)
-            try:
-                if key != wanted:
-                    text = _text(report, key)
-                self._put(files, key, report.alert.alert_id, text)
+    def _write(self, files: ReportFiles, drafts: Sequence[_Draft]) -> None:
+        """Take all steps for reports of one directory. Raises OSError as `write_all` does."""
+        directory = files.directory(drafts[0].key)
+        try:
+            waiting = drafts
+            while waiting:
+                for draft in waiting:
+                    self._reserve(files, draft)
+                _create_files(directory, [each for each in waiting if each.failure is None])
+                waiting = self._name_files(
+                    directory, [each for each in waiting if each.failure is None]
+                )
+            written = [each for each in drafts if each.failure is None]
+            if written:
+                directory.sync()
+                rows = [Row(each.key, len(each.text), now(), each.report.alert) for each in written]
                 with self._capacity_lock:
-                    files.index.add([Row(key, len(text), now(), report.alert)])
-                self._unsure.discard(report.alert.alert_id)
-                return WriteResult(key.name, True, removed)
+                    files.index.add(rows)
+        except Exception:
+            self._unsure.update([each.alert_id for each in drafts])
+            raise
+        finally:
+            with self._capacity_lock:
+                for draft in drafts:
+                    self._reserved.pop(draft.key, None)
+
+    def _name_files(self, directory: Directory, drafts: Sequence[_Draft]) -> list[_Draft]:
+        """Take step 2, and remove the first names. Returns those whose name is taken."""
+        taken = []
+        for draft in drafts:
+            try:
+                directory.link(draft.temporary, draft.key.file_name)
             except FileExistsError:
                 # Somebody has put something here that we did not know of. It stays.
-                wanted = ReportKey(key.moment + 1, at_edge)
-            finally:
-                with self._capacity_lock:
-                    self._reserved.pop(key, None)
+                taken.append(draft)
+            except OSError as error:
+                draft.failure = error
+            try:
+                directory.remove(draft.temporary)
+            except OSError as error:
+                # What cannot be removed now is removed later.
+                draft.failure = draft.failure or error
+            if draft.failure is not None:
+                self._unsure.add(draft.alert_id)
+        for draft in taken:
+            with self._capacity_lock:
+                self._reserved.pop(draft.key, None)
+            draft.key = draft.key._replace(moment=draft.key.moment + 1)
+        return [each for each in taken if each.failure is None]
 
-    def _put(self, files: ReportFiles, key: ReportKey, alert_id: str, text: bytes) -> None:
-        """Take steps 1 to 3. Raises FileExistsError when the report's name is taken, OSError."""
-        directory = files.directory(key)
-        temporary = f".{alert_id}{TEMPORARY}"
-        try:
-            directory.remove(temporary)
-            directory.create(temporary, text)
-            self._unsure.add(alert_id)
-            directory.link(temporary, key.file_name)
-        except OSError:
-            # What cannot be removed now is removed later.
-            with suppress(OSError):
-                directory.remove(temporary)
-            raise
-        directory.remove(temporary)
-        directory.sync()
-
-    def _reserve(
-        self, files: ReportFiles, key: ReportKey, size: int, removed: list[str]
-    ) -> ReportKey:
-        """Reserve the first free key from `key` on for `size` bytes. Raises StoreFull.
-
-        The names of reports that are removed for it are added to `removed`.
-        """
+    def _reserve(self, files: ReportFiles, draft: _Draft) -> None:
+        """Reserve the first free key from the draft's on, and make the text. May fail as full."""
+        draft.print()
+        key, size = draft.key, len(draft.text)
         limits = self._limits[key.at_edge]
         with self._capacity_lock:
             while True:
@@ -334,8 +394,9 @@ class ReportStore:
                     and total.bytes + sum(reserved) + size <= limits.bytes
                 ):
                     break
-                if not self._free_space(files, key.at_edge, removed):
-                    raise StoreFull
+                if not self._free_space(files, key.at_edge, draft.removed):
+                    draft.failure = StoreFull()
+                    return
             tries = 0
             while key in self._reserved or files.index.has(key):
                 # Where very many alerts have one time, a free key is far away.
@@ -343,7 +404,9 @@ class ReportStore:
                 key = key._replace(moment=key.moment + step)
                 tries += 1
             self._reserved[key] = size
-            return key
+        if key != draft.key:
+            draft.key = key
+            draft.print()
 
     def _free_space(self, files: ReportFiles, at_edge: bool, removed: list[str]) -> bool:
         """Return whether there may be more space now."""
@@ -368,6 +431,37 @@ def error_name(error: OSError) -> str:
     return errno.errorcode.get(error.errno or 0, type(error).__name__)
 
 
-def _text(report: Report, key: ReportKey) -> bytes:
-    report.alert.report = key.name
-    return to_text(report)
+def _existing(files: ReportFiles, alert_id: str) -> ReportKey | None:
+    """Return the key of the report that an alert has, None when it has none any more."""
+    while (existing := files.index.find(alert_id)) is not None:
+        if files.exists(existing):
+            break
+        files.index.remove([existing])
+    return existing
+
+
+def _create_files(directory: Directory, drafts: Sequence[_Draft]) -> None:
+    """Take step 1."""
+    created, descriptors = [], []
+    for draft in drafts:
+        try:
+            directory.remove(draft.temporary)
+            descriptors.append(directory.create(draft.temporary, draft.text))
+            created.append(draft)
+        except OSError as error:
+            draft.failure = error
+    for draft, failure in zip(created, directory.sync_files(descriptors), strict=True):
+        draft.failure = failure
+    for draft in drafts:
+        if draft.failure is not None:
+            # What cannot be removed now is removed later.
+            with suppress(OSError):
+                directory.remove(draft.temporary)
+
+
+def _told_once(outcomes: dict[str, Outcome], alert_id: str) -> Outcome:
+    """Return what became of an alert, of which only the first to ask is told that it is new."""
+    outcome = outcomes[alert_id]
+    if isinstance(outcome, WriteResult):
+        outcomes[alert_id] = WriteResult(outcome.name, is_new=False)
+    return outcome

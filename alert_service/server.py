@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from alert_service import edge_log, metrics
+from alert_service.batch_servicer import AlertBatchServicer
 from alert_service.edge_log import EdgeLog
 from alert_service.recorder import AlertRecorder
 from alert_service.report_store import Limits, ReportStore
@@ -17,14 +18,15 @@ from alert_service.watching import Watchers
 from mesh import server, telemetry
 from mesh.handlers import Service
 from mesh.health import Health
-from sluice.alert.v1 import alert_service_pb2
+from sluice.alert.v1 import alert_batch_service_pb2, alert_service_pb2
+from sluice.alert.v1.alert_batch_service_pb2_grpc import add_AlertBatchServiceServicer_to_server
 from sluice.alert.v1.alert_service_pb2_grpc import add_AlertServiceServicer_to_server
 
 ALERT = alert_service_pb2.DESCRIPTOR.services_by_name["AlertService"].full_name
+BATCH = alert_batch_service_pb2.DESCRIPTOR.services_by_name["AlertBatchService"].full_name
 
-# Each kind of work has threads of its own, so that none can hold up another. Threads that write
-# mostly wait for the disk, which makes the names of several reports durable at once.
-WRITING_THREADS = 8
+# Each kind of work has threads of its own, so that none can hold up another. Of those for the
+# gateway's refusals one writes a group of reports while the other updates one.
 EDGE_WRITING_THREADS = 2
 READING_THREADS = 2
 
@@ -44,7 +46,7 @@ async def serve(settings: AlertSettings) -> None:
         metrics.REPORTS_SHARE.labels(label).set_function(partial(store.share, at_edge))
     watchers = Watchers(settings.max_watchers)
     with (
-        ThreadPoolExecutor(WRITING_THREADS, "writing") as writing,
+        ThreadPoolExecutor(1, "writing") as writing,
         ThreadPoolExecutor(EDGE_WRITING_THREADS, "edge_writing") as edge_writing,
         ThreadPoolExecutor(READING_THREADS, "reading") as reading,
         ThreadPoolExecutor(1, "probing") as probing,
@@ -69,6 +71,7 @@ async def serve(settings: AlertSettings) -> None:
         )
         services = [
             Service(ALERT, add_AlertServiceServicer_to_server, servicer),
+            Service(BATCH, add_AlertBatchServiceServicer_to_server, AlertBatchServicer(recorder)),
             Service(edge_log.NAME, edge_log.add_to_server, refusals),
         ]
         telemetry.expose(settings.metrics_listen)

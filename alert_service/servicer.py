@@ -54,7 +54,7 @@ class AlertServicer(AlertServiceServicer):
         """Record an alert."""
         violations = violations_of(request)
         if violations:
-            raise _invalid("No alert was raised. Correct the fields listed.", violations)
+            raise invalid_alert(violations)
         # The gateway gives an id to every call that it forwards; calls within the mesh have none.
         outside_id = gateway_request_id(context)
         is_external = outside_id is not None
@@ -160,6 +160,11 @@ def _broken_rules(request: contract.ListAlertsRequest) -> list[FieldError]:
         if not is_namable(getattr(request, field)):
             found.append(FieldError(f"/{field}", "BAD_TIME", TIME_RULE))
     return found
+
+
+def invalid_alert(violations: list[FieldError]) -> CallError:
+    """Return the error for an alert that breaks these rules."""
+    return _invalid("No alert was raised. Correct the fields listed.", violations)
 
 
 def _invalid(message: str, fields: list[FieldError]) -> CallError:

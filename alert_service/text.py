@@ -1,7 +1,9 @@
 """A report as the text in its file: sluice.alert.v1.Report, printed as JSON.
 
 The alert comes first and the payload last, on a line of its own, so that an alert can be read back
-without its payload.
+without its payload. Of the alert each field has a line, and so has each finding and violation.
+
+Protocol Buffers' own printer costs ten times as much, and so does json when it indents.
 """
 
 from __future__ import annotations
@@ -11,7 +13,10 @@ import math
 from typing import Any
 
 from google.protobuf import json_format
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Value
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from sluice.alert.v1.alert_service_pb2 import Alert, Report
 
@@ -32,8 +37,8 @@ def to_text(report: Report) -> bytes:
     JSON has no NaN and no infinities; in the payload they become the strings that stand for them in
     Protocol Buffers' JSON.
     """
-    alert = json_format.MessageToJson(Report(alert=report.alert), preserving_proto_field_name=True)
-    text = alert.encode().removesuffix(b"\n}")
+    fields = [f'"{name}": {_lines(value)}' for name, value in _fields(report.alert).items()]
+    text = b'{\n  "alert": {\n    %b\n  }' % ",\n    ".join(fields).encode()
     if report.HasField("payload"):
         indent = 2 if report.payload.ByteSize() <= MAX_INDENTED_BYTES else None
         # Sorted, since a message does not know in which order the keys were sent.
@@ -61,6 +66,43 @@ def parse_alert(text: bytes) -> Alert:
         return json_format.Parse(alert, Report(), ignore_unknown_fields=True).alert
     except (json_format.ParseError, UnicodeDecodeError, RecursionError):
         raise UnreadableReport from None
+
+
+_encode = json.JSONEncoder().encode
+
+
+def _lines(value: Any) -> str:
+    """Return a field's value as JSON, with a line for each message of a list."""
+    if isinstance(value, list) and isinstance(value[0], dict):
+        lines = ",\n      ".join(map(_encode, value))
+        return f"[\n      {lines}\n    ]"
+    return _encode(value)
+
+
+def _fields(message: Message) -> dict[str, Any]:
+    """Return the fields of an alert, or of a message in it, that have a value, as json prints them.
+
+    Knows what occurs there: texts, flags, small numbers, words, times, messages, and lists.
+    """
+    return {field.name: _printed(field, value) for field, value in message.ListFields()}
+
+
+def _printed(field: FieldDescriptor, value: Any) -> Any:
+    if field.is_repeated:
+        return [_printed_one(field, each) for each in value]
+    return _printed_one(field, value)
+
+
+def _printed_one(field: FieldDescriptor, value: Any) -> Any:
+    if isinstance(value, Timestamp):
+        return value.ToJsonString()
+    if isinstance(value, Message):
+        return _fields(value)
+    if field.enum_type is not None:
+        word = field.enum_type.values_by_number.get(value)
+        # One of a later contract.
+        return value if word is None else word.name
+    return value
 
 
 def _plain(value: Value) -> Any:

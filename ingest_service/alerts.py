@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, EncodeError, Message
@@ -19,6 +20,8 @@ from mesh.fingerprint import Fingerprint
 from mesh.health import Unhealthy
 from mesh.logs import logger
 from mesh.messages import cut_lists
+from sluice.alert.v1.alert_batch_service_pb2 import RaiseAlertsRequest
+from sluice.alert.v1.alert_batch_service_pb2_grpc import AlertBatchServiceStub
 from sluice.alert.v1.alert_service_pb2 import Alert, GetAlertRequest, RaiseAlertRequest
 from sluice.alert.v1.alert_service_pb2_grpc import AlertServiceStub
 from sluice.job.v1.job_pb2 import DeliverAlert
@@ -29,7 +32,13 @@ Answer = TypeVar("Answer")
 
 CALL_SECONDS = 1.0
 MAX_CALLS = 100
-"""In flight. A batch has up to 5,000 alerts: sent all at once, most calls would be too late."""
+"""In flight, of those about one alert: sent all at once, most of thousands would be too late."""
+MAX_BATCH = 100
+"""Alerts that are raised by one call. A batch of submissions has up to 5,000: in one call, most of
+them would be too late."""
+MAX_BATCH_BYTES = 1024 * 1024
+"""Of the alerts of one call but the last one, which may be large: together they fit a message."""
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
 _SIGNS_OF_AN_OUTAGE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 MAX_PAYLOAD_BYTES = 1536 * 1024
@@ -37,13 +46,24 @@ MAX_PAYLOAD_BYTES = 1536 * 1024
 alert stays below 2 MiB, half of what a message may have."""
 
 
+class _Waiting(NamedTuple):
+    """An alert that waits to be raised together with others, since `asked`."""
+
+    make: Callable[[], RaiseAlertRequest]
+    identity: asyncio.Future[str]
+    asked: float
+
+
 class Alerts:
     """The alert service as ingest sees it."""
 
     def __init__(self, channel: grpc.aio.Channel, queue: AlertQueue) -> None:
         self._alert_service = AlertServiceStub(channel)
+        self._batch_service = AlertBatchServiceStub(channel)
         self._health = health_pb2_grpc.HealthStub(channel)
         self._queue = queue
+        self._waiting: deque[_Waiting] = deque()
+        self._raising: asyncio.Task[None] | None = None
         self._turns = asyncio.Semaphore(MAX_CALLS)
         self._failed = 0.0
         """When a call failed because the service is away."""
@@ -52,22 +72,97 @@ class Alerts:
         """Return the alert's id once it is durable: as a report, or as a job that will become one.
 
         `make` returns the alert, which is made when its turn has come: a batch has thousands, too
-        large to be held all at once. What cannot be delivered is left out. Of what the gateway
-        refused the id is that of the alert in which it is counted. Idempotent by `alert_id`, which
-        must be set. Raises QueueUnavailable or QueueFull when neither could be done.
+        large to be held all at once. Alerts that come while a call is in flight share the next.
+        What cannot be delivered is left out. Idempotent by `alert_id`, which must be set. Raises
+        QueueUnavailable or QueueFull when neither could be done.
+        """
+        identity: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(make, identity, time.monotonic()))
+        if self._raising is None:
+            self._raising = asyncio.create_task(self._raise_all())
+        return await identity
+
+    async def count_alert(self, alert: RaiseAlertRequest) -> str:
+        """Return the id of the alert in which one about a refusal of the gateway is counted.
+
+        Told by a call of its own, so that no other alert waits for it. In all else as above.
         """
         asked = time.monotonic()
         async with self._turns:
-            alert = deliverable(make())
+            alert = deliverable(alert)
             try:
                 raised = await self._call(self._alert_service.RaiseAlert, alert, asked)
-                ALERTS.labels("told").inc()
-                return raised.alert_id
             except grpc.aio.AioRpcError as error:
-                log.warning("alert queued", alert_id=alert.alert_id, error=error.code().name)
-                await asyncio.to_thread(self._queue.enqueue, alert)
-                ALERTS.labels("queued").inc()
-                return _counted_in(alert) if alert.at_edge else alert.alert_id
+                await self._enqueue(alert, error.code())
+                return _counted_in(alert)
+            ALERTS.labels("told").inc()
+            return raised.alert_id
+
+    async def _raise_all(self) -> None:
+        """Raise alerts, several in one call and one call at a time, until none waits."""
+        while self._waiting:
+            asked, batch = self._waiting[0].asked, self._take_batch()
+            alerts = [alert for alert, _ in batch]
+            try:
+                failures = await self._raise_together(alerts, asked)
+            except Exception as error:
+                for _, identity in batch:
+                    _fail(identity, error)
+                continue
+            queued = []
+            for (alert, identity), failure in zip(batch, failures, strict=True):
+                if failure is not None:
+                    queued.append(self._queue_instead(alert, identity, failure))
+                elif not identity.done():
+                    identity.set_result(alert.alert_id)
+            ALERTS.labels("told").inc(len(batch) - len(queued))
+            await asyncio.gather(*queued)
+        self._raising = None
+
+    def _take_batch(self) -> list[tuple[RaiseAlertRequest, asyncio.Future[str]]]:
+        """Make the alerts of the next call. One that cannot be made is in no call."""
+        batch: list[tuple[RaiseAlertRequest, asyncio.Future[str]]] = []
+        size = 0
+        while self._waiting and len(batch) < MAX_BATCH and size < MAX_BATCH_BYTES:
+            waiting = self._waiting.popleft()
+            try:
+                alert = deliverable(waiting.make())
+            except Exception as error:
+                _fail(waiting.identity, error)
+                continue
+            size += alert.ByteSize()
+            batch.append((alert, waiting.identity))
+        return batch
+
+    async def _raise_together(
+        self, alerts: Sequence[RaiseAlertRequest], asked: float
+    ) -> list[grpc.StatusCode | None]:
+        """Return for each alert, in order, why it was not raised, None where it was."""
+        request = RaiseAlertsRequest(alerts=alerts)
+        try:
+            answer = await self._call(self._batch_service.RaiseAlerts, request, asked)
+        except grpc.aio.AioRpcError as error:
+            return [error.code()] * len(alerts)
+        return [
+            _CODES[each.error.code] if each.HasField("error") else None for each in answer.results
+        ]
+
+    async def _queue_instead(
+        self, alert: RaiseAlertRequest, identity: asyncio.Future[str], failure: grpc.StatusCode
+    ) -> None:
+        try:
+            await self._enqueue(alert, failure)
+        except Exception as error:
+            _fail(identity, error)
+        else:
+            if not identity.done():
+                identity.set_result(alert.alert_id)
+
+    async def _enqueue(self, alert: RaiseAlertRequest, failure: grpc.StatusCode) -> None:
+        """Queue an alert that was not raised. Raises QueueUnavailable or QueueFull."""
+        log.warning("alert queued", alert_id=alert.alert_id, error=failure.name)
+        await asyncio.to_thread(self._queue.enqueue, alert)
+        ALERTS.labels("queued").inc()
 
     async def read_alert(self, alert_id: str) -> Alert:
         """Return an alert; of one that still waits to be delivered, what was found and broken.
@@ -112,6 +207,11 @@ class Alerts:
         answer = await self._health.Check(health_pb2.HealthCheckRequest(), timeout=CALL_SECONDS)
         if answer.status != health_pb2.HealthCheckResponse.SERVING:
             raise Unhealthy("the alert service does not serve")
+
+
+def _fail(identity: asyncio.Future[str], error: Exception) -> None:
+    if not identity.done():
+        identity.set_exception(error)
 
 
 def _counted_in(alert: RaiseAlertRequest) -> str:

@@ -66,7 +66,11 @@ class CallRefusals:
     ) -> str:
         alert.raise_time.GetCurrentTime()
         try:
-            identity = await self._alerts.raise_alert(lambda: alert)
+            identity = await (
+                self._alerts.count_alert(alert)
+                if alert.at_edge
+                else self._alerts.raise_alert(lambda: alert)
+            )
         except (QueueUnavailable, QueueFull) as error:
             raise refusals.not_alerted(error) from None
         decision = Decision(Value(string_value=recorded), alert_id=identity)

@@ -12,7 +12,6 @@ import logging
 import sys
 import threading
 from collections.abc import Iterable, Sequence
-from json.encoder import encode_basestring_ascii
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -71,8 +70,10 @@ def logger(name: str) -> structlog.stdlib.BoundLogger:
     return bound
 
 
-def log_each(name: str, event: str, fields: Sequence[str], rows: Iterable[tuple[str, ...]]) -> None:
-    """Log `event` for each row, the texts of these fields, with a single write.
+def log_each(
+    name: str, event: str, fields: Sequence[str], rows: Iterable[tuple[str | int, ...]]
+) -> None:
+    """Log `event` for each row, the values of these fields, with a single write.
 
     It does what `logger(name).info(event, **row)` does for each. For events that come by the
     thousand: a line costs 1 µs this way and 70 µs the other.
@@ -88,9 +89,12 @@ def log_each(name: str, event: str, fields: Sequence[str], rows: Iterable[tuple[
         + "".join([f'"{field}": %s, ' for field in fields])
         + json.dumps(shared)[1:].replace("%", "%%")
     )
-    lines = [line % tuple(map(encode_basestring_ascii, row)) for row in rows]
+    lines = [line % tuple(map(_encode, row)) for row in rows]
     if lines:
         ours.info("\n".join(lines))
+
+
+_encode = json.JSONEncoder().encode
 
 
 def _name_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

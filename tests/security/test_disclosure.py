@@ -124,6 +124,7 @@ def test_reflection_shows_the_public_services_only(channel: grpc.Channel) -> Non
     for inside in (
         "envoy.service.accesslog.v3.AccessLogService",
         "sluice.edge.v1.EdgeService",
+        "sluice.alert.v1.AlertBatchService",
         "sluice.job.v1.Interaction",
     ):
         assert reflected(channel, file_containing_symbol=inside).HasField("error_response")

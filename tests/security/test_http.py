@@ -317,15 +317,17 @@ def test_whoever_types_the_address_gets_an_answer(client: Client, site: str) -> 
 
 
 RECORD_REFUSAL = "/sluice.edge.v1.EdgeService/RecordRefusal"
+RAISE_ALERTS = "/sluice.alert.v1.AlertBatchService/RaiseAlerts"
 
 
 @pytest.mark.parametrize(
     "path",
     [RECORD_REFUSAL, RECORD_REFUSAL.lower(), RECORD_REFUSAL.upper(), f"//x/..{RECORD_REFUSAL}",
      f"/.{RECORD_REFUSAL}", RECORD_REFUSAL.replace("Edge", "%45dge"), f"{RECORD_REFUSAL}?rule=X",
-     f"http://localhost{RECORD_REFUSAL}", f"/sluice.ingest.v1.IngestService/..{RECORD_REFUSAL}"],
+     f"http://localhost{RECORD_REFUSAL}", f"/sluice.ingest.v1.IngestService/..{RECORD_REFUSAL}",
+     RAISE_ALERTS, f"/sluice.alert.v1.AlertService/..{RAISE_ALERTS}"],
 )  # fmt: skip
-def test_nobody_outside_puts_refusals_on_record(client: Client, path: str) -> None:
+def test_nobody_outside_calls_what_is_within_the_mesh(client: Client, path: str) -> None:
     forged = [f"x-envoy-original-path: {RECORD_REFUSAL}", "x-envoy-internal: true",
               "x-forwarded-for: 127.0.0.1", "x-refused-rule: BAD_QUERY", "x-refused-id: 12345678",
               "x-refused-client: 127.0.0.1"]  # fmt: skip
@@ -343,7 +345,7 @@ def test_nobody_outside_puts_refusals_on_record(client: Client, path: str) -> No
             # The alert door does not take gRPC-Web.
             assert answer.status == 404 or b"grpc-status: 12" in answer.text
         with grpc.insecure_channel(address) as channel:
-            for method in (RECORD_REFUSAL, RECORD_REFUSAL.lower()):
+            for method in (RECORD_REFUSAL, RECORD_REFUSAL.lower(), RAISE_ALERTS):
                 assert call(channel, method, b"").code() is grpc.StatusCode.UNIMPLEMENTED
 
 

@@ -1,6 +1,7 @@
-"""Writes one report and dies on the way: `killed_writer.py <directory> <step> [rewrite]`.
+"""Writes reports and dies on the way: `killed_writer.py <directory> <step> [rewrite | together]`.
 
-With `rewrite` the report is there, and its alert gets another count.
+One report; with `together` three at once; with `rewrite` the report is there, and its alert gets
+another count.
 
 Counts the system calls that change or persist something, from 1, and kills the process just before
 the one named by <step>. Prints `written` when it gets through.
@@ -17,7 +18,7 @@ from typing import Any
 from alert_service.report_store import Limits, ReportStore
 from sluice.alert.v1.alert_service_pb2 import Alert, Report
 
-STEPS = ("open", "fsync", "link", "unlink", "replace")
+STEPS = ("open", "write", "fsync", "link", "unlink", "replace")
 
 
 def die_before(step: int) -> None:
@@ -37,9 +38,16 @@ def die_before(step: int) -> None:
 
 store = ReportStore(Path(sys.argv[1]), Limits(10, 1_000_000, 0), Limits(10, 1_000_000, 0))
 store.probe()
-report = Report(alert=Alert(alert_id="alert-killed", event_type="PII"))
-report.alert.raise_time.FromJsonString("2025-05-12T14:30:05.123456Z")
-report.payload.string_value = "x" * 10_000
+
+
+def report_of(alert_id: str) -> Report:
+    report = Report(alert=Alert(alert_id=alert_id, event_type="PII"))
+    report.alert.raise_time.FromJsonString("2025-05-12T14:30:05.123456Z")
+    report.payload.string_value = "x" * 10_000
+    return report
+
+
+report = report_of("alert-killed")
 is_rewriting = sys.argv[3:] == ["rewrite"]
 if is_rewriting:
     store.write(report)
@@ -47,6 +55,8 @@ if is_rewriting:
 die_before(int(sys.argv[2]))
 if is_rewriting:
     store.rewrite(report.alert)
+elif sys.argv[3:] == ["together"]:
+    store.write_all([report_of(f"alert-killed-{number}") for number in range(3)])
 else:
     store.write(report)
 print("written")

@@ -12,6 +12,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -23,10 +24,11 @@ import pytest
 
 from alert_service import names
 from alert_service import report_store as module
+from alert_service.directory import Directory
 from alert_service.index import NAME as INDEX
 from alert_service.index import Filter, Index, Row
 from alert_service.names import ReportKey
-from alert_service.report_store import Limits, ReportStore, StoreClosed, StoreFull
+from alert_service.report_store import Limits, ReportStore, StoreClosed, StoreFull, WriteResult
 from alert_service.text import UnreadableReport
 from mesh.health import Unhealthy
 from sluice.alert.v1.alert_service_pb2 import Alert, Report
@@ -181,6 +183,174 @@ def test_a_killed_writer_leaves_one_whole_report_or_none(tmp_path: Path) -> None
         pytest.fail("the writer never got through")
     # The kills really hit different places: nothing yet, half done, visible and done.
     assert left == {(False, False), (False, True), (True, True), (True, False)}
+
+
+def test_a_writer_of_several_reports_leaves_each_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Kill it before each step in turn; the repeated call ends with one file for each."""
+    script = Path(__file__).with_name("killed_writer.py")
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos/gen'}"}
+    left = set()
+    for step in range(1, 100):
+        path = tmp_path / str(step)
+        writer = subprocess.run(
+            [sys.executable, script, path, str(step), "together"],
+            env=environment,
+            capture_output=True,
+        )
+        if writer.returncode == 0:
+            break
+        assert writer.returncode == -signal.SIGKILL, writer.stderr
+        before = visible(path)
+        left.add(len(before))
+        for name in before:
+            assert json.loads((path / name).read_text())["payload"] == "x" * 10_000
+        store = opened(path)
+        assert leftovers(path) == []
+        again = store.write_all([report_of(f"alert-killed-{number}") for number in range(3)])
+        written = [each for each in again if isinstance(each, WriteResult)]
+        assert [each.is_new for each in written] == [number >= len(before) for number in range(3)]
+        assert visible(path) == sorted(each.name for each in written)
+        assert store.count() == len(store.page(10).alerts) == 3
+    else:
+        pytest.fail("the writer never got through")
+    assert left == {0, 1, 2, 3}
+
+
+class Disk:
+    """Notes what is written, made durable and named, in order, and what a power cut would leave."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.steps: list[str] = []
+        self._lock = threading.Lock()
+        self._watch(monkeypatch, "fsync", lambda descriptor: self._synced(descriptor))
+        self._watch(monkeypatch, "link", lambda _, name, **__: f"name {name}")
+
+    def _watch(self, monkeypatch: pytest.MonkeyPatch, call: str, step: Callable[..., str]) -> None:
+        real = getattr(os, call)
+
+        def stand_in(*arguments: Any, **options: Any) -> Any:
+            name = step(*arguments, **options)
+            result = real(*arguments, **options)
+            with self._lock:
+                self.steps.append(name)
+            return result
+
+        monkeypatch.setattr(os, call, stand_in)
+
+    @staticmethod
+    def _synced(descriptor: int) -> str:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            return "directory"
+        return f"content {name_of(descriptor)}"
+
+
+def name_of(descriptor: int) -> str:
+    return Path(f"/proc/self/fd/{descriptor}").readlink().name
+
+
+@pytest.mark.parametrize("count", [1, 2, 8, 9, 100])
+def test_reports_that_are_written_together_share_what_makes_them_durable(
+    path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Every content is durable before any name is given, and all names by one call at the end."""
+    store = opened(path)
+    assert store._files is not None
+    statements: list[str] = []
+    store._files.index._writer.set_trace_callback(statements.append)
+    disk = Disk(monkeypatch)
+    written = store.write_all([report_of(f"alert-{number:03}") for number in range(count)])
+    assert all(isinstance(each, WriteResult) and each.is_new for each in written)
+    contents, names_, last = disk.steps[:count], disk.steps[count:-1], disk.steps[-1]
+    assert sorted(contents) == [f"content .alert-{number:03}.tmp" for number in range(count)]
+    assert sorted(names_) == [f"name {name}" for name in visible(path)]
+    assert len(names_) == count
+    assert last == "directory"
+    assert [each for each in statements if each == "COMMIT"] == ["COMMIT"]
+    assert store.count() == count
+
+
+def test_of_reports_written_together_one_that_fails_takes_no_other_along(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(path, most_bytes=5000)
+    store.write(report_of("alert-00"))
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if name_of(descriptor) == ".alert-02.tmp":
+            raise OSError(errno.EIO, "EIO")
+        real(descriptor)
+
+    reports = [
+        *(report_of("alert-00"), report_of("alert-01"), report_of("alert-02")),
+        *(report_of("alert-03", payload="x" * 5000), report_of("alert-01"), report_of("alert-04")),
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        outcomes = store.write_all(reports)
+    new = [each.is_new if isinstance(each, WriteResult) else type(each) for each in outcomes]
+    assert new == [False, True, OSError, StoreFull, False, True]
+    assert outcomes[1].name == outcomes[4].name  # type: ignore[union-attr]
+    assert leftovers(path) == []
+    assert store.count() == len(visible(path)) == 3
+    assert store.write(report_of("alert-02")).is_new
+
+
+def test_when_the_names_may_not_be_durable_none_of_several_counts(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(path)
+    reports = [report_of(f"alert-{number:02}") for number in range(5)]
+    with monkeypatch.context() as patch:
+        patch.setattr(Directory, "sync", failing_sync)
+        with pytest.raises(OSError):
+            store.write_all(reports)
+    assert store.count() == 0
+    names_ = visible(path)
+    assert len(names_) == 5
+    again = store.write_all(reports)
+    assert [each.name for each in again if isinstance(each, WriteResult)] == names_
+    # Nobody was told of them before.
+    assert all(isinstance(each, WriteResult) and each.is_new for each in again)
+    assert visible(path) == names_
+
+
+def failing_sync(_: Directory) -> None:
+    raise OSError(errno.EIO, "EIO")
+
+
+def test_several_that_want_a_taken_name_find_another(path: Path) -> None:
+    store = opened(path)
+    (path / NAME).write_text("mine")
+    (path / NEXT_NAME).write_text("mine")
+    written = store.write_all([report_of(f"alert-{number:02}") for number in range(3)])
+    names_ = {each.name for each in written if isinstance(each, WriteResult)}
+    assert len(names_) == 3
+    assert {NAME, NEXT_NAME} | names_ == {*visible(path)}
+    assert (path / NAME).read_text() == (path / NEXT_NAME).read_text() == "mine"
+    assert leftovers(path) == []
+    for name in names_:
+        assert json.loads((path / name).read_text())["alert"]["report"] == name
+
+
+def test_a_health_check_does_not_read_the_directory_anew_for_what_is_being_written(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(path)
+    assert store._files is not None
+    real = Directory.sync
+    synced: list[Directory] = []
+
+    def sync(directory: Directory) -> None:
+        synced.append(directory)
+        if len(synced) == 1:
+            # The names are there by now, and not durable.
+            store.probe()
+        real(directory)
+
+    monkeypatch.setattr(Directory, "sync", sync)
+    store.write_all([report_of("alert-01"), report_of("alert-02")])
+    assert len(synced) == 1
 
 
 def test_what_an_interrupted_writer_left_goes_and_the_repeated_call_is_new(path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from google.protobuf import json_format
+from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Value
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,6 +63,56 @@ def test_a_report_parses_as_the_message_that_it_prints(payload: Any) -> None:
     assert json_format.Parse(text, Report()) == report
     assert parse_alert(text) == ALERT
     assert parse_alert(text[: text.index(PAYLOAD_LINE) + len(PAYLOAD_LINE)]) == ALERT
+
+
+def fill(message: Message) -> Message:
+    """Give every field a value, each list two, and every word of the contract its turn."""
+    for field in message.DESCRIPTOR.fields:
+        if field.message_type is not None:
+            one = getattr(message, field.name)
+            for inner in (one.add(), one.add()) if field.is_repeated else (one,):
+                inner.SetInParent()
+                fill(inner)
+        else:
+            value = {
+                field.TYPE_STRING: 'a "b"\n\u00e9',
+                field.TYPE_UINT32: 2**32 - 1,
+                field.TYPE_INT32: 12,
+                field.TYPE_INT64: 12,
+                field.TYPE_BOOL: True,
+                field.TYPE_ENUM: 2,
+            }[field.type]
+            if field.is_repeated:
+                getattr(message, field.name).extend([value, value])
+            else:
+                setattr(message, field.name, value)
+    return message
+
+
+def test_every_field_of_an_alert_is_printed_as_protocol_buffers_do() -> None:
+    alert = Alert()
+    fill(alert)
+    printed = json.loads(to_text(Report(alert=alert)))["alert"]
+    assert printed == json_format.MessageToDict(alert, preserving_proto_field_name=True)
+    assert parse_alert(to_text(Report(alert=alert))) == alert
+
+
+def test_a_word_of_a_later_contract_is_printed_as_its_number() -> None:
+    finding = Finding(detector="us_ssn")
+    finding.MergeFromString(bytes([Finding.DESCRIPTOR.fields_by_name["kind"].number << 3, 99]))
+    alert = Alert(findings=[finding])
+    assert json.loads(to_text(Report(alert=alert)))["alert"]["findings"][0]["kind"] == 99
+    assert parse_alert(to_text(Report(alert=alert))) == alert
+
+
+def test_a_finding_has_a_line() -> None:
+    text = to_text(Report(alert=Alert(findings=[Finding(detector="a"), Finding(detector="b")])))
+    assert text.decode().splitlines()[2:6] == [
+        '    "findings": [',
+        '      {"detector": "a"},',
+        '      {"detector": "b"}',
+        "    ]",
+    ]
 
 
 def test_a_report_without_payload_has_none() -> None:

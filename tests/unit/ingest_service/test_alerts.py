@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any
 
@@ -12,9 +12,14 @@ import pytest
 from google.protobuf.struct_pb2 import Value
 
 from ingest_service import alerts as module
-from ingest_service.alerts import MAX_CALLS, Alerts, deliverable
-from job_store.errors import QueueUnavailable
+from ingest_service.alerts import MAX_BATCH, MAX_CALLS, Alerts, deliverable
+from job_store.errors import QueueFull, QueueUnavailable
 from mesh.fingerprint import Fingerprint
+from sluice.alert.v1.alert_batch_service_pb2 import RaiseAlertsRequest, RaiseAlertsResponse
+from sluice.alert.v1.alert_batch_service_pb2_grpc import (
+    AlertBatchServiceServicer,
+    add_AlertBatchServiceServicer_to_server,
+)
 from sluice.alert.v1.alert_service_pb2 import (
     Alert,
     GetAlertRequest,
@@ -32,11 +37,15 @@ from tests.unit.worker.test_alerts import nested
 MIB = 1024 * 1024
 
 
-class AlertService(AlertServiceServicer):
+class AlertService(AlertServiceServicer, AlertBatchServiceServicer):
     """Takes alerts; hangs while it is not `free`."""
 
     def __init__(self) -> None:
         self.kept: dict[str, RaiseAlertRequest] = {}
+        self.batches: list[int] = []
+        """The sizes of what came together."""
+        self.full: set[str] = set()
+        """Ids of the alerts for which there is no room."""
         self.calls = self.in_flight = self.most = 0
         self.free = asyncio.Event()
         self.free.set()
@@ -45,6 +54,18 @@ class AlertService(AlertServiceServicer):
         await self.take_time()
         self.kept[request.alert_id] = request
         return RaiseAlertResponse(alert_id=request.alert_id)
+
+    async def RaiseAlerts(self, request: RaiseAlertsRequest, context: Any) -> RaiseAlertsResponse:
+        self.batches.append(len(request.alerts))
+        await self.take_time()
+        answer = RaiseAlertsResponse()
+        for alert in request.alerts:
+            if alert.alert_id in self.full:
+                answer.results.add().error.code = grpc.StatusCode.UNAVAILABLE.value[0]
+            else:
+                self.kept[alert.alert_id] = alert
+                answer.results.add().receipt.alert_id = alert.alert_id
+        return answer
 
     async def GetAlert(self, request: GetAlertRequest, context: Any) -> GetAlertResponse:
         await self.take_time()
@@ -70,8 +91,11 @@ class Queue:
     def __init__(self) -> None:
         self.alerts: dict[str, RaiseAlertRequest] = {}
         self.error: Exception | None = None
+        self.full: Exception | None = None
 
     def enqueue(self, alert: RaiseAlertRequest) -> None:
+        if self.full is not None:
+            raise self.full
         self.alerts[alert.alert_id] = alert
 
     def read(self, alert_id: str) -> RaiseAlertRequest | None:
@@ -88,6 +112,7 @@ class Scene:
         self.queue = Queue()
         self.server = grpc.aio.server()
         add_AlertServiceServicer_to_server(self.service, self.server)
+        add_AlertBatchServiceServicer_to_server(self.service, self.server)
         self.port = self.server.add_insecure_port("127.0.0.1:0")
 
     async def start(self) -> None:
@@ -108,14 +133,28 @@ async def scene() -> AsyncIterator[Scene]:
     await scene.stop()
 
 
-async def test_thousands_of_alerts_at_once_are_told_a_few_at_a_time(scene: Scene) -> None:
+async def test_thousands_of_alerts_at_once_are_told_in_a_few_calls(scene: Scene) -> None:
     names = [f"alert-{number:04}" for number in range(1000)]
     raised = [scene.alerts.raise_alert(partial(RaiseAlertRequest, alert_id=name)) for name in names]
     assert await asyncio.gather(*raised) == names
+    assert [*scene.service.kept] == names
+    assert scene.service.batches == [MAX_BATCH] * (1000 // MAX_BATCH)
+    assert scene.service.most == 1
     read = await asyncio.gather(*map(scene.alerts.read_alert, names))
     assert [each.alert_id for each in read] == names
     assert scene.service.most <= MAX_CALLS
     assert scene.queue.alerts == {}
+
+
+async def test_alerts_that_come_while_a_call_is_in_flight_share_the_next(scene: Scene) -> None:
+    scene.service.free.clear()
+    names = [f"alert-{number:02}" for number in range(30)]
+    raised = [begun(scene, names[0])]
+    await until(lambda: scene.service.calls == 1)
+    raised += [begun(scene, name) for name in names[1:]]
+    scene.service.free.set()
+    assert await asyncio.gather(*raised) == names
+    assert scene.service.batches == [1, 29]
 
 
 async def test_an_alert_is_made_when_its_turn_has_come(scene: Scene) -> None:
@@ -126,14 +165,51 @@ async def test_an_alert_is_made_when_its_turn_has_come(scene: Scene) -> None:
         made.append(name)
         return RaiseAlertRequest(alert_id=name)
 
-    names = [f"alert-{number:04}" for number in range(2 * MAX_CALLS)]
+    names = [f"alert-{number:04}" for number in range(2 * MAX_BATCH)]
     raised = [asyncio.create_task(scene.alerts.raise_alert(partial(make, name))) for name in names]
-    async with asyncio.timeout(10):
-        while scene.service.calls < MAX_CALLS:
-            await asyncio.sleep(0.001)
-    assert made == names[:MAX_CALLS]
+    await until(lambda: scene.service.calls == 1)
+    assert made == names[:MAX_BATCH]
     scene.service.free.set()
     assert await asyncio.gather(*raised) == names == made
+
+
+async def test_large_alerts_fit_their_calls(scene: Scene) -> None:
+    names = [f"alert-{number:02}" for number in range(9)]
+    large = Value(string_value="x" * MIB)
+    raised = [
+        scene.alerts.raise_alert(partial(RaiseAlertRequest, alert_id=name, payload=large))
+        for name in names
+    ]
+    assert await asyncio.gather(*raised) == names
+    assert scene.service.batches == [1] * 9
+    assert scene.queue.alerts == {}
+
+
+async def test_what_there_is_no_room_for_is_queued_and_the_others_are_not(scene: Scene) -> None:
+    names = [f"alert-{number:02}" for number in range(5)]
+    scene.service.full = {names[1], names[3]}
+    assert await asyncio.gather(*[begun(scene, name) for name in names]) == names
+    assert scene.service.batches == [5]
+    assert {*scene.service.kept} == {names[0], names[2], names[4]}
+    assert {*scene.queue.alerts} == scene.service.full
+
+
+async def test_an_alert_that_is_not_durable_anywhere_fails_alone(scene: Scene) -> None:
+    scene.service.full = {"alert-01"}
+    scene.queue.full = QueueFull()
+
+    def broken() -> RaiseAlertRequest:
+        raise ValueError("a bug of ours")
+
+    outcomes = await asyncio.gather(
+        begun(scene, "alert-00"),
+        begun(scene, "alert-01"),
+        scene.alerts.raise_alert(broken),
+        begun(scene, "alert-03"),
+        return_exceptions=True,
+    )
+    assert [type(each) for each in outcomes] == [str, QueueFull, ValueError, str]
+    assert await begun(scene, "alert-04") == "alert-04"
 
 
 async def test_one_wait_for_a_service_that_hangs_is_enough_for_all(
@@ -141,15 +217,53 @@ async def test_one_wait_for_a_service_that_hangs_is_enough_for_all(
 ) -> None:
     monkeypatch.setattr(module, "CALL_SECONDS", 0.3)
     scene.service.free.clear()
-    names = [f"alert-{number:04}" for number in range(5 * MAX_CALLS)]
+    names = [f"alert-{number:04}" for number in range(5 * MAX_BATCH)]
     raised = [scene.alerts.raise_alert(partial(RaiseAlertRequest, alert_id=name)) for name in names]
     assert await asyncio.gather(*raised) == names
     assert sorted(scene.queue.alerts) == names
-    assert scene.service.calls <= 2 * MAX_CALLS
+    assert scene.service.calls == 1
     # The next one is told again.
     scene.service.free.set()
-    await scene.alerts.raise_alert(partial(RaiseAlertRequest, alert_id="alert-next"))
+    await begun(scene, "alert-next")
     assert "alert-next" in scene.service.kept
+
+
+async def test_what_an_earlier_alert_service_cannot_take_is_queued() -> None:
+    """It has no such call: while versions are mixed, the worker delivers the alerts."""
+    server = grpc.aio.server()
+    service = AlertService()  # type: ignore[abstract]
+    add_AlertServiceServicer_to_server(service, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    queue = Queue()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        alerts = Alerts(channel, queue)  # type: ignore[arg-type]
+        assert await alerts.raise_alert(an_alert) == "alert-01"
+    assert [*queue.alerts] == ["alert-01"]
+    await server.stop(None)
+
+
+async def test_what_the_gateway_refused_holds_up_no_other_alert(scene: Scene) -> None:
+    scene.service.free.clear()
+    raised = begun(scene, "alert-01")
+    await until(lambda: scene.service.calls == 1)
+    counted = RaiseAlertRequest(alert_id="edge-0001", at_edge=True)
+    told = asyncio.create_task(scene.alerts.count_alert(counted))
+    await until(lambda: scene.service.calls == 2)
+    assert scene.service.batches == [1]
+    scene.service.free.set()
+    assert (await raised, await told) == ("alert-01", "edge-0001")
+
+
+def begun(scene: Scene, name: str) -> asyncio.Task[str]:
+    make = partial(RaiseAlertRequest, alert_id=name)
+    return asyncio.create_task(scene.alerts.raise_alert(make))
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0.001)
 
 
 async def test_an_alert_that_waits_is_read_from_the_queue(scene: Scene) -> None:
@@ -177,11 +291,7 @@ async def test_while_nobody_takes_alerts_the_id_is_that_of_the_one_that_will_cou
         alert = RaiseAlertRequest(alert_id=f"edge-{number:04}", client=client, at_edge=True)
         alert.violations.add(rule="MALFORMED_JSON")
         alert.raise_time.seconds = 1_700_000_000 + number
-        told.append(
-            await alerts.raise_alert(
-                partial(RaiseAlertRequest.FromString, alert.SerializeToString())
-            )
-        )
+        told.append(await alerts.count_alert(alert))
     assert told[0] == told[1] != told[2]
     assert told[0] == Fingerprint("MALFORMED_JSON", "2001:db8::/64", 28_333_333).identity
     # Each is a message of its own in the queue, and a repeat of it is none.

@@ -46,7 +46,10 @@ class FakeAlerts:
         alert = make()
         self.log.append("alert")
         self.raised.append(alert)
-        return self.folded or alert.alert_id
+        return alert.alert_id
+
+    async def count_alert(self, alert: RaiseAlertRequest) -> str:
+        return self.folded or await self.raise_alert(lambda: alert)
 
     async def read_alert(self, alert_id: str) -> Alert:
         for each in self.raised:
