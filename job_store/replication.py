@@ -14,9 +14,10 @@ from job_store.errors import NotDurable
 
 CONFIRMATION_SECONDS = 1.0
 """How long replicas may take. They take one millisecond while all is well."""
-ASK_MILLISECONDS = 20
+ASK_MILLISECONDS = 5
 """After which replicas are asked once more. One that is asked while it takes in the very write
-tells what it had on disk before, and nothing more for a second unless asked."""
+tells what it had on disk before, and nothing more for a second unless asked. Redis looks at its clock
+`hz` times a second only."""
 
 
 class NotConfirmed(redis.RedisError):

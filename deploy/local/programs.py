@@ -154,6 +154,8 @@ def redis_node_conf(settings: LocalSettings, folder: Path, node: redis_cluster.N
         "# A lost primary stops its own share only.\n"
         "cluster-require-full-coverage no\n"
         f"min-replicas-to-write {settings.redis_confirming_replicas}\n"
+        "# How often a confirmation that is late is looked for again, in 1 s.\n"
+        f"hz {100 if settings.redis_confirming_replicas else 10}\n"
         "# A replica that is back is needed at once.\n"
         "repl-diskless-sync-delay 0\n"
     )
