@@ -16,8 +16,8 @@ CONFIRMATION_SECONDS = 1.0
 """How long replicas may take. They take one millisecond while all is well."""
 ASK_MILLISECONDS = 5
 """After which replicas are asked once more. One that is asked while it takes in the very write
-tells what it had on disk before, and nothing more for a second unless asked. Redis looks at its clock
-`hz` times a second only."""
+tells what it had on disk before, and nothing more for a second unless asked. Redis ends a wait only
+`hz` times a second."""
 
 
 class NotConfirmed(redis.RedisError):
