@@ -109,6 +109,8 @@ def plain_texts(data: struct_pb2.Value, max_depth: int, max_nodes: int) -> list[
         return [data.string_value]
     if kind == "bool_value":
         return []
+    if kind == "number_value":
+        return _number_texts([data.number_value])
     if kind != "struct_value" and kind != "list_value":
         return None
     wire = data.SerializeToString()
@@ -167,13 +169,17 @@ def plain_texts(data: struct_pb2.Value, max_depth: int, max_nodes: int) -> list[
             return None
     if has_parts and _any_taken_apart(_Listed.FromString(wire)):
         return None
-    for (number,) in _numbers(numbers):
-        if not -MAX_SAFE_INTEGER <= number <= MAX_SAFE_INTEGER:
-            return None
-        # As number_text writes it, whose call costs as much as the writing.
-        texts.append(str(int(number)) if number.is_integer() else repr(number))
-    texts += keys
-    return texts
+    written = _number_texts([number for (number,) in _numbers(numbers)])
+    if written is None:
+        return None
+    return texts + keys + written
+
+
+def _number_texts(numbers: Sequence[float]) -> list[str] | None:
+    """Return numbers as `number_text` writes them, None when there is one that JSON cannot carry."""
+    if not all([-MAX_SAFE_INTEGER <= each <= MAX_SAFE_INTEGER for each in numbers]):  # noqa: C419
+        return None
+    return [str(int(each)) if each.is_integer() else repr(each) for each in numbers]
 
 
 def _any_taken_apart(value: Any) -> bool:

@@ -61,6 +61,8 @@ def test_they_are_those_of_the_walk(content: Any) -> None:
         {"metrics": [{"at": number, "values": [number * 0.37, 2]} for number in range(300)]},
         ["word"] * 3000,
         True,
+        7,
+        0.1,
     ],
 )
 def test_what_is_in_order_is_read(content: Any) -> None:
