@@ -176,7 +176,7 @@ def plain_texts(data: struct_pb2.Value, max_depth: int, max_nodes: int) -> list[
 
 
 def _number_texts(numbers: Sequence[float]) -> list[str] | None:
-    """Return numbers as `number_text` writes them, None when there is one that JSON cannot carry."""
+    """Return numbers as `number_text` writes them, None where JSON cannot carry one."""
     if not all([-MAX_SAFE_INTEGER <= each <= MAX_SAFE_INTEGER for each in numbers]):  # noqa: C419
         return None
     return [str(int(each)) if each.is_integer() else repr(each) for each in numbers]
