@@ -1,8 +1,8 @@
 """Group commit: requests that arrive while a batch is in flight go together in the next one.
 
 One caller alone never waits. With many, the cost of a round trip is divided among them. Callers who
-are answered tend to come back, so the next batch lingers until as many wait as were answered and did
-wait already, or until it is full. Otherwise there would be two groups of callers, each of which
+are answered tend to come back, so the next batch lingers until as many wait as were answered and
+did wait already, or until it is full. Otherwise there would be two groups of callers, each of which
 waits for the trip of the other. The calls run on a thread of their own, since the Redis client
 blocks.
 """

@@ -78,7 +78,7 @@ async def test_callers_in_two_groups_become_one(monkeypatch: pytest.MonkeyPatch)
     await first
     assert not second.done()
     again = commit(Item("c"))
-    assert await asyncio.gather(second, again) == ["B", "C"]
+    assert [await second, await again] == ["B", "C"]
     assert sender.batches == [["a"], ["b", "c"]]
     await commit.close()
 
@@ -92,7 +92,7 @@ async def test_a_full_batch_waits_for_nobody(
     sender.may_send.release(3)
     commit = group_commit(sender.send, linger=60.0, **bounds)
     answers = [commit(Item(name)) for name in "abcdef"]
-    assert await asyncio.gather(*answers) == ["A", "B", "C", "D", "E", "F"]
+    assert [await answer for answer in answers] == ["A", "B", "C", "D", "E", "F"]
     assert sender.batches == [["a", "b"], ["c", "d"], ["e", "f"]]
     await commit.close()
 
