@@ -36,10 +36,10 @@ MAX_SAFE_INTEGER = 2**53 - 1
 is also what 2^53 + 1 becomes."""
 
 # A value taken apart: as many characters as an IBAN has, each by itself.
-_MOST_PARTS = 34
+MOST_PARTS = 34
 _LONGEST_PART = 9
 # A social security number that lost two zeros.
-_SHORTEST = 7
+SHORTEST = 7
 
 # Where `repr` of a float turns to an exponent; up to there integers are written out in full.
 _LONGEST_PLAIN_INTEGER = 1e21
@@ -117,90 +117,16 @@ def number_text(number: float) -> str:
     return repr(number)
 
 
-def plain_texts(data: struct_pb2.Value, max_depth: int, max_nodes: int) -> list[str] | None:
-    """Return all texts of ``data``, in no order, when no rule of shape can be broken, else None.
-
-    None also where texts have to be seen in their places (a list that may be one value taken
-    apart). A walk then tells more, at twice the cost.
-    """
-    kind_of = struct_pb2.Value.WhichOneof
-    kind = kind_of(data, "kind")
-    if kind == "string_value":
-        return [data.string_value]
-    if kind is None or kind == "null_value":
-        return None
-    texts: list[str] = []
-    keys: list[str] = []
-    # Containers with their values; the first is none.
-    level: list[tuple[bool, Iterable[struct_pb2.Value]]] = [(False, (data,))]
-    nodes = 1
-    for depth in range(max_depth + 1):
-        below: list[tuple[bool, Iterable[struct_pb2.Value]]] = []
-        for is_list, values in level:
-            start, inner, numeric = len(texts), len(below), False
-            for value in values:
-                kind = kind_of(value, "kind")
-                if kind == "string_value":
-                    texts.append(value.string_value)
-                elif kind == "number_value":
-                    number = value.number_value
-                    if not -MAX_SAFE_INTEGER <= number <= MAX_SAFE_INTEGER:
-                        return None
-                    # As number_text writes it, whose call costs as much as the writing.
-                    texts.append(str(int(number)) if number.is_integer() else repr(number))
-                    numeric = True
-                elif kind == "struct_value":
-                    members = value.struct_value.fields
-                    nodes += len(members)
-                    if nodes > max_nodes:
-                        return None
-                    keys.extend(members)
-                    below.append((False, map(members.__getitem__, members)))
-                elif kind == "list_value":
-                    items = value.list_value.values
-                    nodes += len(items)
-                    if nodes > max_nodes:
-                        return None
-                    below.append((True, items[:]))
-                elif kind is None:
-                    return None
-            # What containers part is several values to the walk, of which each may be one.
-            if is_list and (
-                _hold_a_value(texts[start:])
-                if len(below) > inner
-                else may_be_one(texts[start:], numeric=numeric)
-            ):
-                return None
-        if not below:
-            # All keys together are mostly shorter than a single one may be.
-            if len("".join(keys)) > MAX_KEY_CHARACTERS:
-                longest = max(map(len, keys))
-                # No path has more keys than there are levels. Where they might be too long, the
-                # walk looks at each.
-                if longest > MAX_KEY_CHARACTERS or longest * depth > MAX_PATH_CHARACTERS:
-                    return None
-            texts += keys
-            return texts
-        level = below
-    return None
-
-
-def _hold_a_value(parts: Sequence[str]) -> bool:
-    """Tell whether some of the texts can be one value taken apart."""
-    whole = "".join(parts)
-    return len(whole) >= _SHORTEST and any(map(str.isdigit, whole))
-
-
 def may_be_one(parts: Sequence[str], *, numeric: bool) -> bool:
     """Tell whether short texts, some of them ``numeric`` ones, can be one value taken apart.
 
     Numbers can be that as the groups of digits of a card or social security number, which may have
     lost zeros.
     """
-    if not 2 <= len(parts) <= _MOST_PARTS:
+    if not 2 <= len(parts) <= MOST_PARTS:
         return False
     whole = "".join(parts)
-    if not _SHORTEST <= len(whole) <= _MOST_PARTS:
+    if not SHORTEST <= len(whole) <= MOST_PARTS:
         return False
     if not numeric:
         if whole.isalpha() or not any(map(str.isdigit, whole)):

@@ -10,7 +10,8 @@ from pathlib import Path
 from google.protobuf.struct_pb2 import Value
 
 import detection
-from detection.fields import Fields, plain_texts, walk
+from detection.fields import Fields, walk
+from detection.plain_texts import plain_texts
 from ingest_service import metrics
 from ingest_service.judgement import Judgement, Refusal
 from ingest_service.named_fields import SOURCE, NamedField, named_texts

@@ -1,9 +1,10 @@
 """Group commit: requests that arrive while a batch is in flight go together in the next one.
 
-One caller alone never waits. With many, the cost of a round trip is divided among them. After a
-batch of several requests the next one lingers until as many wait again: callers who were answered
-together tend to come back together, and whoever just misses a batch pays for one alone. The calls
-run on a thread of their own, since the Redis client blocks.
+One caller alone never waits. With many, the cost of a round trip is divided among them. Callers who
+are answered tend to come back, so the next batch lingers until as many wait as were answered and
+did wait already, or until it is full. Otherwise there would be two groups of callers, each of which
+waits for the trip of the other. The calls run on a thread of their own, since the Redis client
+blocks.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ class GroupCommit(Generic[Request, Answer]):
     `send` takes the requests of a batch and returns as many answers; it blocks. What it raises
     every request of the batch gets, and every one that waits by then: batch after batch, they would
     wait for the same failure ever longer. A batch has up to `max_items` and `max_bytes`, though
-    always at least one request. After a batch of several the next one lingers until as many wait,
-    up to `linger_seconds` for each after the first. `name` names the thread.
+    always at least one request. The next one lingers for those who were answered and those who
+    wait, up to `linger_seconds` for each after the first. `name` names the thread.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class GroupCommit(Generic[Request, Answer]):
         self._linger_seconds = linger_seconds
         self._waiting: deque[tuple[Request, asyncio.Future[Answer]]] = deque()
         self._waiting_bytes = 0
+        self._waiting_items = 0
         self._expected = 1
         self._as_many_wait = asyncio.Event()
         self._sending: asyncio.Task[None] | None = None
@@ -80,9 +82,10 @@ class GroupCommit(Generic[Request, Answer]):
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, answer))
         self._waiting_bytes += request.bytes
+        self._waiting_items += request.items
         if self._sending is None:
             self._sending = asyncio.create_task(self._send_batches())
-        elif len(self._waiting) >= self._expected:
+        elif self._as_many_wait_as(self._expected):
             self._as_many_wait.set()
         return answer
 
@@ -106,24 +109,31 @@ class GroupCommit(Generic[Request, Answer]):
                     if not answer.done():
                         answer.set_exception(error)
                 self._waiting.clear()
-                self._waiting_bytes = 0
+                self._waiting_bytes = self._waiting_items = 0
             else:
                 for (_, answer), value in zip(batch, answers, strict=True):
                     if not answer.done():
                         answer.set_result(value)
-            await self._linger(len(batch))
+            await self._linger(len(batch) + len(self._waiting))
         self._sending = None
 
     async def _linger(self, expected: int) -> None:
-        """Wait until as many requests wait as the last batch had."""
+        """Wait until as many requests wait as are expected, or fill a batch."""
         seconds = min(MAX_LINGER_SECONDS, self._linger_seconds * (expected - 1))
-        if not seconds or len(self._waiting) >= expected:
+        if not seconds or self._as_many_wait_as(expected):
             return
         self._expected = expected
         self._as_many_wait.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._as_many_wait.wait()
+
+    def _as_many_wait_as(self, expected: int) -> bool:
+        return (
+            len(self._waiting) >= expected
+            or self._waiting_items >= self._max_items
+            or self._waiting_bytes >= self._max_bytes
+        )
 
     def _take_batch(self) -> list[tuple[Request, asyncio.Future[Answer]]]:
         batch = [self._waiting.popleft()]
@@ -135,5 +145,6 @@ class GroupCommit(Generic[Request, Answer]):
             if items > self._max_items or size > self._max_bytes:
                 break
             batch.append(self._waiting.popleft())
-        self._waiting_bytes -= sum(request.bytes for request, _ in batch)
+        self._waiting_bytes -= sum([request.bytes for request, _ in batch])
+        self._waiting_items -= sum([request.items for request, _ in batch])
         return batch

@@ -14,7 +14,7 @@ from ingest_service.judgement import Judgement
 from ingest_service.judging import Judge
 from ingest_service.named_fields import REQUEST_ID
 from ingest_service.partitioned_recorder import PartitionedRecorder
-from ingest_service.parts import Outcome, Part, alert_id, cut, repeated, single
+from ingest_service.parts import Outcome, Part, alert_id, cut, parts_of, repeated
 from ingest_service.replays import Replays
 from ingest_service.validation import batch_violations
 from job_store.errors import QueueFull, QueueUnavailable
@@ -61,7 +61,7 @@ class Intake:
         CallError when nothing could be stored.
         """
         judgements = await self._judge.judge_all(submissions)
-        parts = list(map(single, submissions, judgements))
+        parts = parts_of(submissions, judgements)
         return _unless_nothing_stored(await self._take(parts, http_request_id))
 
     async def take_batch(

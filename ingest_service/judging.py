@@ -94,4 +94,4 @@ class Judge:
         _OUTCOMES[judgement.refusal].inc()
         for detector in judgement.detectors:
             metrics.FINDINGS.labels(detector).inc()
-        return judgement
+        return CLEAN if judgement == CLEAN else judgement

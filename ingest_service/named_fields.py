@@ -49,9 +49,4 @@ NAMED_FIELDS = (SOURCE, REQUEST_ID)
 
 def named_texts(submission: SubmitRequest) -> list[tuple[NamedField, str]]:
     """Return the named fields that a submission has, with their texts."""
-    texts = []
-    for field in NAMED_FIELDS:
-        text = getattr(submission, field.name)
-        if text:
-            texts.append((field, text))
-    return texts
+    return [(field, text) for field in NAMED_FIELDS if (text := getattr(submission, field.name))]

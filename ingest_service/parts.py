@@ -26,6 +26,10 @@ PART_BYTES = 512 * 1024
 """Of the submissions of a batch with a request id, that are recorded whole and under one record. A
 batch is cut by what was sent, and by nothing that could be different when it is repeated."""
 
+CLEAN_TOGETHER = 100
+"""Submissions that are recorded whole although nobody asked for it, since that costs less. A job
+may be smaller than the operator wants, never larger by more than this."""
+
 Outcome = str | CallError
 """A task id, or the error that the caller gets for this submission."""
 
@@ -144,17 +148,36 @@ class Part:
         return [f"{job_id}-{first + index}" for index in range(len(self.submissions))]
 
 
-_ALONE = (CLEAN,)
+def parts_of(submissions: Sequence[SubmitRequest], judgements: Sequence[Judgement]) -> list[Part]:
+    """Return the parts of a call without a request id of its own, in order.
+
+    Clean submissions without ids that stand side by side share one, up to CLEAN_TOGETHER: what a
+    part costs is divided among them. Any other is a part of its own.
+    """
+    parts: list[Part] = []
+    start = 0
+    for index, (submission, judgement) in enumerate(zip(submissions, judgements, strict=True)):
+        if judgement is CLEAN and not submission.request_id:
+            if index - start < CLEAN_TOGETHER:
+                continue
+            parts.append(Part(submissions[start:index], judgements[start:index], None))
+            start = index
+            continue
+        if start < index:
+            parts.append(Part(submissions[start:index], judgements[start:index], None))
+        parts.append(_single(submission, judgement))
+        start = index + 1
+    if start < len(submissions):
+        parts.append(Part(submissions[start:], judgements[start:], None))
+    return parts
 
 
-def single(submission: SubmitRequest, judgement: Judgement) -> Part:
+def _single(submission: SubmitRequest, judgement: Judgement) -> Part:
     """Return a submission as a part of its own."""
     request, name = None, submission.request_id
     if name and REQUEST_ID.pattern.fullmatch(name):
         request = Request.of(name, submission.SerializeToString(deterministic=True))
-    # A batch has thousands of parts: what they can share is one object less to collect.
-    judgements = _ALONE if judgement is CLEAN else (judgement,)
-    return Part((submission,), judgements, request)
+    return Part((submission,), (judgement,), request)
 
 
 def alert_id(request: Request | None, secret_of: Callable[[Request], bytes], index: int = 0) -> str:

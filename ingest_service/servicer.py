@@ -59,7 +59,7 @@ class IngestServicer(IngestServiceServicer):
     ) -> ingest.SubmitBatchResponse:
         """Take many submissions; each has its own verdict."""
         results = await self._take_batch(request, context)
-        accepted = sum(result.verdict == VERDICT_ACCEPTED for result in results)
+        accepted = sum([result.verdict == VERDICT_ACCEPTED for result in results])
         return ingest.SubmitBatchResponse(
             results=results, accepted=accepted, rejected=len(results) - accepted
         )

@@ -46,13 +46,14 @@ def _counted_lists(message: Message) -> Iterator[tuple[str, str]]:
 
 def length_delimited_field(number: int, content: bytes) -> bytes:
     """Return a field that holds bytes, a text or a message, as protobuf serializes it."""
-    return b"".join((_varint(number << 3 | LENGTH_DELIMITED), _varint(len(content)), content))
+    tag, size = number << 3 | LENGTH_DELIMITED, len(content)
+    if tag <= 0x7F and size <= 0x7F:
+        # Most are short, and a batch has thousands.
+        return bytes((tag, size)) + content
+    return b"".join((_varint(tag), _varint(size), content))
 
 
 def _varint(number: int) -> bytes:
-    if number < len(_SHORT):
-        return _SHORT[number]
+    if number <= 0x7F:
+        return bytes((number,))
     return bytes((number & 0x7F | 0x80,)) + _varint(number >> 7)
-
-
-_SHORT = [bytes((number,)) for number in range(0x80)]

@@ -67,6 +67,36 @@ async def test_after_a_batch_of_several_the_next_one_waits_for_as_many(
     await commit.close()
 
 
+async def test_callers_in_two_groups_become_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest_service.group_commit.MAX_LINGER_SECONDS", 60.0)
+    sender = Sender()
+    commit = group_commit(sender.send, linger=60.0)
+    first = commit(Item("a"))
+    await asyncio.sleep(0)  # lets the first batch go
+    second = commit(Item("b"))
+    sender.may_send.release(2)
+    await first
+    assert not second.done()
+    again = commit(Item("c"))
+    assert [await second, await again] == ["B", "C"]
+    assert sender.batches == [["a"], ["b", "c"]]
+    await commit.close()
+
+
+@pytest.mark.parametrize("bounds", [{"max_items": 2}, {"max_bytes": 2}])
+async def test_a_full_batch_waits_for_nobody(
+    bounds: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest_service.group_commit.MAX_LINGER_SECONDS", 60.0)
+    sender = Sender()
+    sender.may_send.release(3)
+    commit = group_commit(sender.send, linger=60.0, **bounds)
+    answers = [commit(Item(name)) for name in "abcdef"]
+    assert [await answer for answer in answers] == ["A", "B", "C", "D", "E", "F"]
+    assert sender.batches == [["a", "b"], ["c", "d"], ["e", "f"]]
+    await commit.close()
+
+
 async def test_a_batch_does_not_linger_for_long() -> None:
     sender = Sender()
     sender.may_send.release(2)

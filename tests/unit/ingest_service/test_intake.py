@@ -257,10 +257,31 @@ async def test_what_cannot_be_stored_is_not_promised(
 async def test_what_cannot_be_stored_says_so_beside_what_was(text: str) -> None:
     scene = Scene()
     scene.recorder.errors = [None, QueueFull(), QueueUnavailable(), None]
-    first, full, unavailable, last = await scene.take("fine", text, text, "fine")
+    texts = ["fine", text, text, "fine"]
+    submissions = [submission(each, f"r-{n}") for n, each in enumerate(texts)]
+    first, full, unavailable, last = await scene.intake.take(submissions, lambda: "h")
     assert (first, last) == (task(0), task(1))
     assert refused(full).reason == "QUEUE_FULL"
     assert refused(unavailable).reason == "QUEUE_UNAVAILABLE"
+
+
+async def test_clean_submissions_side_by_side_are_recorded_together() -> None:
+    scene = Scene()
+    texts = [f"fine {number}" for number in range(250)]
+    outcomes = await scene.take(*texts)
+    assert [entry.size for entry in scene.recorder.entries] == [100, 100, 50]
+    assert [each.data.string_value for each in scene.recorder.recorded] == texts
+    assert outcomes == [task(number) for number in range(250)]
+
+
+async def test_what_is_refused_or_has_an_id_is_recorded_by_itself() -> None:
+    scene = Scene()
+    made = [submission(text) for text in ("a", "b", SSN, "c", "d", "e", "f")]
+    made[4].request_id = "r-1"
+    outcomes = await scene.intake.take(made, lambda: "h")
+    assert [entry.size for entry in scene.recorder.entries] == [2, 1, 1, 1, 2]
+    assert refused(outcomes.pop(2)).reason == "CONTENT_REFUSED"
+    assert outcomes == [task(number) for number in (0, 1, 3, 4, 5, 6)]
 
 
 async def test_detection_that_fails_lets_nothing_pass() -> None:

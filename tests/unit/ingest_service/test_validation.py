@@ -6,7 +6,8 @@ import pytest
 from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Value
 
-from detection.fields import plain_texts, walk
+from detection.fields import walk
+from detection.plain_texts import plain_texts
 from ingest_service.validation import MAX_DEPTH, MAX_NODES, violations_of
 from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
 

@@ -1,0 +1,125 @@
+"""The texts at once are those of the walk, or none where a rule of shape may be broken."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+from google.protobuf.struct_pb2 import Value
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detection.fields import walk
+from detection.plain_texts import plain_texts
+
+DEPTH, NODES = 32, 10_000
+
+scalars = st.one_of(
+    st.text(max_size=200),
+    st.booleans(),
+    st.none(),
+    st.integers(-(2**60), 2**60),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
+contents = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=8) | st.dictionaries(st.text(), inner, max_size=8),
+    max_leaves=60,
+)
+
+
+def value(content: Any) -> Value:
+    return json_format.Parse(json.dumps(content), Value())
+
+
+def tags(*, unknown: bytes) -> Value:
+    """Return {"a": "x"} whose "x" has further fields."""
+    text = b"\x1a\x01x" + unknown
+    member = b"\x0a\x01a\x12" + bytes([len(text)]) + text
+    struct = b"\x0a" + bytes([len(member)]) + member
+    return Value.FromString(b"\x2a" + bytes([len(struct)]) + struct)
+
+
+@given(contents)
+def test_they_are_those_of_the_walk(content: Any) -> None:
+    data = value(content)
+    texts = plain_texts(data, DEPTH, NODES)
+    if texts is not None:
+        fields = walk(data, DEPTH, NODES)
+        assert sorted(texts) == sorted(fields.texts)
+        assert not (fields.unread or fields.unset or fields.non_finite or fields.inexact)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"event": "order placed", "count": 3, "items": [{"name": "ink", "tags": ["red", None]}]},
+        {"text": "", "empty": {}, "none": [], "sure": True, "long": "x" * 300},
+        [[1.5, -2, 7], ["a", ["b", {"c": "d" * 200}]], {}],
+        {"metrics": [{"at": number, "values": [number * 0.37, 2]} for number in range(300)]},
+        ["word"] * 3000,
+        True,
+        7,
+        0.1,
+    ],
+)
+def test_what_is_in_order_is_read(content: Any) -> None:
+    data = value(content)
+    texts = plain_texts(data, DEPTH, NODES)
+    assert texts is not None
+    assert sorted(texts) == sorted(walk(data, DEPTH).texts)
+
+
+def test_as_many_values_as_may_be_are_read_and_no_more() -> None:
+    # They are not counted: what is short cannot hold many, since each takes four bytes.
+    assert plain_texts(value([{}] * 99), DEPTH, 101) is not None
+    assert plain_texts(value([{}] * 101), DEPTH, 101) is None
+    assert plain_texts(value({str(n): n for n in range(10_000)}), DEPTH, NODES) is None
+
+
+@pytest.mark.parametrize("kind", ["object", "list"])
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_depth_is_counted_as_the_walk_counts_it(kind: str, depth: int) -> None:
+    content: Any = "x"
+    for _ in range(depth):
+        content = {"a": content} if kind == "object" else [content]
+    data = value({"beside": 1, "deep": content})
+    assert (plain_texts(data, 4, NODES) is None) is (walk(data, 4).too_deep is not None)
+
+
+def test_a_value_without_a_kind_is_left_to_the_walk() -> None:
+    data = value({"a": "x", "b": {"c": "y"}})
+    data.struct_value.fields["b"].struct_value.fields["unset"].Clear()
+    assert plain_texts(data, DEPTH, NODES) is None
+    data = value({"a": ["x", "y"]})
+    data.struct_value.fields["a"].list_value.values.add()
+    assert plain_texts(data, DEPTH, NODES) is None
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        b"\x12\x08" + b"\0\0\0\0\0\0\x08\x40",  # a packed number, which gives a value no kind
+        b"\x12\x01\x11",
+        b"\x48\x01",
+        b"\x4a\x09123456789",
+        b"\x0a\x02\x08\x01",
+        b"\x22\x01\x01",
+    ],
+)
+def test_fields_that_do_not_belong_there_are_left_to_the_walk(unknown: bytes) -> None:
+    data = tags(unknown=unknown)
+    assert walk(data, DEPTH).texts == ["a", "x"]
+    assert plain_texts(data, DEPTH, NODES) is None
+    assert plain_texts(tags(unknown=b""), DEPTH, NODES) == ["x", "a"]
+
+
+def test_keys_that_may_be_too_long_are_left_to_the_walk() -> None:
+    assert plain_texts(value({"k" * 1025: 1}), DEPTH, NODES) is None
+    assert plain_texts(value({"k" * 1024: 1}), DEPTH, NODES) is not None
+    deep: Any = 1
+    for _ in range(5):
+        deep = {"k" * 1000: deep}
+    assert plain_texts(value(deep), DEPTH, NODES) is None
