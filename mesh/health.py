@@ -18,6 +18,8 @@ Probe = Callable[[], Awaitable[None]]
 """Returns when the component can be used; raises when it cannot. The reason holds no payload."""
 
 PROBE_INTERVAL_SECONDS = 0.5
+OBSERVED_INTERVAL_SECONDS = 2.0
+"""A call to another process costs both; nothing is routed by what these probes find."""
 PROBE_TIMEOUT_SECONDS = 2.0
 
 
@@ -81,7 +83,7 @@ class Health:
     async def _watch_observed(self, service: str, probe: Probe) -> None:
         while True:
             self._set(service, await _probe(probe) is None)
-            await asyncio.sleep(PROBE_INTERVAL_SECONDS)
+            await asyncio.sleep(OBSERVED_INTERVAL_SECONDS)
 
     def _publish(self) -> None:
         for service in self._services:
