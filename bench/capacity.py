@@ -22,7 +22,7 @@ from job_store.admission import FULL_SHARE
 from job_store.request_ids import WINDOWS
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
-USERS = (10, 50, 100, 1000, 10_000)
+USERS = (10, 50, 100, 1000, 10_000, 100_000, 1_000_000)
 FIRST_ESTIMATE = {
     10: ("1", "2", "1 GB"),
     50: ("2–3", "3–5", "2–3 GB"),
@@ -40,6 +40,11 @@ OUTAGE_SECONDS = 3600
 DAY_SECONDS = 86_400
 MEASURED = (*(f"steady-{rate}" for rate in RATES), f"rest-{SATURATED}")
 """The cases that plans are made from."""
+SMALLEST_CLUSTER = 3
+"""Primaries: fewer have no majority that could replace a lost one."""
+INFLUXDB_CORES = 8
+"""Which one InfluxDB is planned to use at most. Beyond it there are several, each for some of the
+meshes' sources or of the workers, or a clustered service."""
 PAIRED_FROM = 50
 """From so many users on there are two of each process that can be doubled."""
 
@@ -65,7 +70,7 @@ class Plan:
     """What a number of users needs.
 
     `request_ids_gb` is what Redis needs besides when every submission has a request id of its own,
-    `waiting_jobs` is what an outage leaves, `redis_busy` is cores, without headroom.
+    `waiting_jobs` is what an outage leaves. `primaries` are those of Redis: 1, or a cluster.
     """
 
     users: int
@@ -78,7 +83,8 @@ class Plan:
     request_ids_gb: float
     waiting_jobs: int
     influx_gb_a_day: float
-    redis_busy: float
+    primaries: int
+    influxdb_cores: float
 
 
 def costs(results: Mapping[str, Any]) -> list[Costs]:
@@ -144,8 +150,15 @@ def plan(measured: Sequence[Costs], users: int, per_user: float) -> Plan:
         request_ids_gb=REQUEST_ID_BYTES * remembered * rate / 1e9 / FILLED,
         waiting_jobs=ceil(rate * OUTAGE_SECONDS / found.job_interactions),
         influx_gb_a_day=found.database * rate * DAY_SECONDS / 1e9,
-        redis_busy=busy["redis"],
+        primaries=_primaries(busy["redis"]),
+        influxdb_cores=busy["influxdb"] / BUSY,
     )
+
+
+def _primaries(busy: float) -> int:
+    """Return how many Redis share this work, each planned to be half idle as other processes."""
+    needed = ceil(busy / BUSY)
+    return needed if needed <= 1 else max(SMALLEST_CLUSTER, needed)
 
 
 def markdown(results: Mapping[str, Any], per_user: float) -> str:
@@ -154,14 +167,15 @@ def markdown(results: Mapping[str, Any], per_user: float) -> str:
     measured = costs(results)
     plans = [plan(measured, users, per_user) for users in USERS]
     lines = [
-        "| users | ingest | workers | gateway threads | cores | memory | Redis | request ids | "
-        "InfluxDB a day | first estimate |",
-        "|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|",
+        "| users | ingest | workers | gateway threads | cores | memory | Redis primaries | Redis | "
+        "request ids | InfluxDB cores | InfluxDB a day | first estimate |",
+        "|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|",
     ]
     lines += [
         f"| {each.users:,} | {each.ingest} | {each.workers} | {each.gateway_threads} | "
-        f"{_short(each.cores)} | {_short(each.memory_gb)} GB | {_short(each.redis_gb)} GB | "
-        f"+ {_short(each.request_ids_gb)} GB | {_short(each.influx_gb_a_day)} GB | "
+        f"{_short(each.cores)} | {_short(each.memory_gb)} GB | {each.primaries:,} | "
+        f"{_short(each.redis_gb)} GB | + {_short(each.request_ids_gb)} GB | "
+        f"{_short(each.influxdb_cores)} | {_short(each.influx_gb_a_day)} GB | "
         f"{_estimate(each.users)} |"
         for each in plans
     ]
@@ -196,11 +210,17 @@ def markdown(results: Mapping[str, Any], per_user: float) -> str:
             )
             + f": raise `SLUICE_MAX_QUEUED_JOBS` ({most_jobs:,}) to get through it."
         )
-    if tight := [each for each in plans if each.redis_busy > BUSY]:
+    if divided := [each for each in plans if each.primaries > 1]:
         notes.append(
-            "Redis does its work on one core and cannot be doubled: it needs "
-            + ", ".join(f"{each.redis_busy:.0%} of that at {each.users:,} users" for each in tight)
-            + f", above the {BUSY:.0%} planned."
+            f"A Redis does its work on one core. From {divided[0].users:,} users on it is a cluster; "
+            "the replica of each primary is not in the table, memory is that of all primaries "
+            'together. Dividing costs some more of everything: see growth.md, "As Redis is divided".'
+        )
+    if beyond := [each for each in plans if each.influxdb_cores > INFLUXDB_CORES]:
+        notes.append(
+            f"From {beyond[0].users:,} users on one InfluxDB needs more than {INFLUXDB_CORES} "
+            "cores, and a disk to match. Run several meshes, each with an InfluxDB of its own, or a "
+            "clustered service; or send batches, of which a row costs a tenth."
         )
     return "\n\n".join(["\n".join(lines), *notes]) + "\n"
 

@@ -108,6 +108,15 @@ def test_redis_holds_an_outage_and_a_day_and_is_never_full() -> None:
     assert found.waiting_jobs == 36_000
 
 
+@pytest.mark.parametrize(
+    ("users", "primaries"), [(100, 1), (3333, 1), (5000, 3), (20_000, 5), (1_000_000, 240)]
+)
+def test_redis_is_divided_where_one_would_be_more_than_half_busy(
+    users: int, primaries: int
+) -> None:
+    assert plan([SATURATED], users, 1.0).primaries == primaries
+
+
 def test_memory_counts_each_process_and_redis_apart() -> None:
     one, four = plan([SLOW], 10, 1.0), plan([SLOW], 1000, 1.0)
     each = 70 * 2**20 / 1e9 / 0.7
@@ -127,9 +136,11 @@ def test_what_was_not_measured_is_not_made_up(missing: str) -> None:
 def test_the_table_is_whole_and_says_what_it_strains() -> None:
     text = markdown(results(), 1.0)
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert {row.count("|") for row in rows} == {11}
-    assert [row.split("|")[1].strip() for row in rows[2:]] == ["10", "50", "100", "1,000", "10,000"]
-    assert re.search(r"needs 120% of that at 10,000 users, above the 50% planned", text)
+    assert {row.count("|") for row in rows} == {13}
+    users = ["10", "50", "100", "1,000", "10,000", "100,000", "1,000,000"]
+    assert [row.split("|")[1].strip() for row in rows[2:]] == users
+    assert "From 10,000 users on it is a cluster" in text
+    assert "From 100,000 users on one InfluxDB needs more" in text
     assert re.search(r"leaves 3,600,000 jobs at 1,000 users, 3,600,000 jobs at 10,000 users", text)
     assert (
         "1,000 cost 3.80 s at 10/s, 1.90 s at 100/s, 0.95 s at 1,000/s, 0.76 s at 2,000/s" in text
@@ -137,13 +148,15 @@ def test_the_table_is_whole_and_says_what_it_strains() -> None:
 
 
 def test_small_plans_strain_nothing() -> None:
-    text = markdown(results(), 0.01)
+    text = markdown(results(), 0.0001)
     assert "SLUICE_MAX_QUEUED_JOBS" not in text
-    assert "cannot be doubled" not in text
+    assert "it is a cluster" not in text
+    assert "one InfluxDB needs" not in text
 
 
 def test_sizes_are_rounded_up() -> None:
     row = next(line for line in markdown(results(), 1.0).splitlines() if line.startswith("| 10 |"))
     assert row == (
-        "| 10 | 1 | 1 | 1 | 0.1 | 0.6 GB | 0.2 GB | + 0.2 GB | 0.2 GB | 1 web, 2 workers, 1 GB |"
+        "| 10 | 1 | 1 | 1 | 0.1 | 0.6 GB | 1 | 0.2 GB | + 0.2 GB | 0.1 | 0.2 GB | "
+        "1 web, 2 workers, 1 GB |"
     )
