@@ -212,15 +212,16 @@ def markdown(results: Mapping[str, Any], per_user: float) -> str:
         )
     if divided := [each for each in plans if each.primaries > 1]:
         notes.append(
-            f"A Redis does its work on one core. From {divided[0].users:,} users on it is a cluster; "
-            "the replica of each primary is not in the table, memory is that of all primaries "
-            'together. Dividing costs some more of everything: see growth.md, "As Redis is divided".'
+            f"A Redis does its work on one core. From {divided[0].users:,} users on it is a "
+            "cluster; the replica of each primary is not in the table, memory is that of all "
+            "primaries together. Dividing costs some more of everything: see growth.md, "
+            '"As Redis is divided".'
         )
     if beyond := [each for each in plans if each.influxdb_cores > INFLUXDB_CORES]:
         notes.append(
             f"From {beyond[0].users:,} users on one InfluxDB needs more than {INFLUXDB_CORES} "
-            "cores, and a disk to match. Run several meshes, each with an InfluxDB of its own, or a "
-            "clustered service; or send batches, of which a row costs a tenth."
+            "cores, and a disk to match. Run several meshes, each with an InfluxDB of its own, or "
+            "a clustered service; or send batches, of which a row costs a tenth."
         )
     return "\n\n".join(["\n".join(lines), *notes]) + "\n"
 
