@@ -38,6 +38,9 @@ MAX_BATCH = 100
 them would be too late."""
 MAX_BATCH_BYTES = 1024 * 1024
 """Of the alerts of one call but the last one, which may be large: together they fit a message."""
+LINGER_SECONDS = 0.001
+"""How long a call waits for more alerts, for each after the first that the last one had."""
+MAX_LINGER_SECONDS = 0.01
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _SIGNS_OF_AN_OUTAGE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
@@ -64,6 +67,8 @@ class Alerts:
         self._queue = queue
         self._waiting: deque[_Waiting] = deque()
         self._raising: asyncio.Task[None] | None = None
+        self._expected = 1
+        self._as_many_wait = asyncio.Event()
         self._turns = asyncio.Semaphore(MAX_CALLS)
         self._failed = 0.0
         """When a call failed because the service is away."""
@@ -80,6 +85,8 @@ class Alerts:
         self._waiting.append(_Waiting(make, identity, time.monotonic()))
         if self._raising is None:
             self._raising = asyncio.create_task(self._raise_all())
+        elif len(self._waiting) >= self._expected:
+            self._as_many_wait.set()
         return await identity
 
     async def count_alert(self, alert: RaiseAlertRequest) -> str:
@@ -117,7 +124,22 @@ class Alerts:
                     identity.set_result(alert.alert_id)
             ALERTS.labels("told").inc(len(batch) - len(queued))
             await asyncio.gather(*queued)
+            await self._linger(len(batch))
         self._raising = None
+
+    async def _linger(self, expected: int) -> None:
+        """Wait a little until as many alerts wait as were raised by the last call.
+
+        Callers that were answered together come back together; see GroupCommit.
+        """
+        seconds = min(MAX_LINGER_SECONDS, LINGER_SECONDS * (expected - 1))
+        if not seconds or len(self._waiting) >= expected:
+            return
+        self._expected = expected
+        self._as_many_wait.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._as_many_wait.wait()
 
     def _take_batch(self) -> list[tuple[RaiseAlertRequest, asyncio.Future[str]]]:
         """Make the alerts of the next call. One that cannot be made is in no call."""

@@ -157,6 +157,31 @@ async def test_alerts_that_come_while_a_call_is_in_flight_share_the_next(scene: 
     assert scene.service.batches == [1, 29]
 
 
+async def test_a_call_waits_for_as_many_alerts_as_the_last_one_had(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LINGER_SECONDS", 60)
+    monkeypatch.setattr(module, "MAX_LINGER_SECONDS", 60)
+    names = [f"alert-{number:02}" for number in range(7)]
+    # Alone nobody waits, before or after.
+    assert await begun(scene, names[0]) == names[0]
+    assert await begun(scene, names[1]) == names[1]
+    await asyncio.gather(*[begun(scene, name) for name in names[2:4]])
+    early = begun(scene, names[4])
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert scene.service.batches == [1, 1, 2]
+    await asyncio.gather(early, begun(scene, names[5]))
+    assert scene.service.batches == [1, 1, 2, 2]
+
+
+async def test_a_call_does_not_wait_long_for_alerts_that_do_not_come(scene: Scene) -> None:
+    await asyncio.gather(*[begun(scene, f"alert-{number:02}") for number in range(20)])
+    async with asyncio.timeout(10):
+        assert await begun(scene, "alert-20") == "alert-20"
+    assert scene.service.batches == [20, 1]
+
+
 async def test_an_alert_is_made_when_its_turn_has_come(scene: Scene) -> None:
     scene.service.free.clear()
     made: list[str] = []
