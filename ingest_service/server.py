@@ -67,7 +67,7 @@ async def serve(settings: IngestSettings) -> None:
         max_items=500,
         max_bytes=1024 * 1024,
         max_waiting_bytes=1024 * 1024,
-        linger_seconds=0.0003,
+        linger_seconds=0.001,
     )
     try:
         gate = Gate(settings.policy_file)
