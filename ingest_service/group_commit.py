@@ -14,6 +14,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from job_store.errors import QueueFull
@@ -34,6 +35,14 @@ class Weighed(Protocol):
 MAX_LINGER_SECONDS = 0.01
 """A batch lingers no longer than this, however many requests the last one had."""
 
+
+@dataclass(slots=True)
+class Room:
+    """Bytes that may still wait, in one group commit or in several that share it."""
+
+    bytes: int
+
+
 Request = TypeVar("Request", bound=Weighed)
 Answer = TypeVar("Answer")
 
@@ -45,7 +54,8 @@ class GroupCommit(Generic[Request, Answer]):
     every request of the batch gets, and every one that waits by then: batch after batch, they would
     wait for the same failure ever longer. A batch has up to `max_items` and `max_bytes`, though
     always at least one request. The next one lingers for those who were answered and those who
-    wait, up to `linger_seconds` for each after the first. `name` names the thread.
+    wait, up to `linger_seconds` for each after the first. What waits takes of `room`; one request
+    may wait in any case. `name` names the thread.
     """
 
     def __init__(
@@ -55,13 +65,13 @@ class GroupCommit(Generic[Request, Answer]):
         *,
         max_items: int,
         max_bytes: int,
-        max_waiting_bytes: int,
+        room: Room,
         linger_seconds: float,
     ) -> None:
         self._send = send
         self._max_items = max_items
         self._max_bytes = max_bytes
-        self._max_waiting_bytes = max_waiting_bytes
+        self._room = room
         self._linger_seconds = linger_seconds
         self._waiting: deque[tuple[Request, asyncio.Future[Answer]]] = deque()
         self._waiting_bytes = 0
@@ -77,10 +87,11 @@ class GroupCommit(Generic[Request, Answer]):
         Cancelling the future abandons the answer, not the request: a caller that goes away leaves
         no half state. Raises QueueFull when too many bytes are waiting.
         """
-        if self._waiting and self._waiting_bytes + request.bytes > self._max_waiting_bytes:
+        if self._waiting and request.bytes > self._room.bytes:
             raise QueueFull
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, answer))
+        self._room.bytes -= request.bytes
         self._waiting_bytes += request.bytes
         self._waiting_items += request.items
         if self._sending is None:
@@ -109,6 +120,7 @@ class GroupCommit(Generic[Request, Answer]):
                     if not answer.done():
                         answer.set_exception(error)
                 self._waiting.clear()
+                self._room.bytes += self._waiting_bytes
                 self._waiting_bytes = self._waiting_items = 0
             else:
                 for (_, answer), value in zip(batch, answers, strict=True):
@@ -145,6 +157,8 @@ class GroupCommit(Generic[Request, Answer]):
             if items > self._max_items or size > self._max_bytes:
                 break
             batch.append(self._waiting.popleft())
-        self._waiting_bytes -= sum([request.bytes for request, _ in batch])
+        taken = sum([request.bytes for request, _ in batch])
+        self._waiting_bytes -= taken
+        self._room.bytes += taken
         self._waiting_items -= sum([request.items for request, _ in batch])
         return batch

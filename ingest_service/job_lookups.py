@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ingest_service.group_commit import GroupCommit
+from ingest_service.group_commit import GroupCommit, Room
 from job_store.partitions import Partitions
 from job_store.store import JobStore
 from sluice.job.v1.job_pb2 import JobRecord
 
-LINGER_SECONDS = 0.0003
+LINGER_SECONDS = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,6 @@ def _lookups_in(store: JobStore) -> GroupCommit[_Lookup, JobRecord | None]:
         lambda lookups: store.read([lookup.job_id for lookup in lookups]),
         max_items=500,
         max_bytes=1024 * 1024,
-        max_waiting_bytes=1024 * 1024,
+        room=Room(1024 * 1024),
         linger_seconds=LINGER_SECONDS,
     )

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from google.protobuf.struct_pb2 import Value
 
-from ingest_service.group_commit import GroupCommit
+from ingest_service.group_commit import GroupCommit, Room
 from ingest_service.metrics import COMMIT_SECONDS, JOB_INTERACTIONS
 from ingest_service.named_fields import NamedField
 from job_store.errors import QueueFull, QueueUnavailable
@@ -73,9 +73,7 @@ class _Lookup:
 class Recorder:
     """Makes interactions durable in one partition, many in one job while many come in."""
 
-    def __init__(
-        self, jobs: JobStore, *, max_items: int, max_bytes: int, max_waiting_bytes: int
-    ) -> None:
+    def __init__(self, jobs: JobStore, *, max_items: int, max_bytes: int, room: Room) -> None:
         self._jobs = jobs
         self._max_items = max_items
         self._max_bytes = max_bytes
@@ -84,7 +82,7 @@ class Recorder:
             self._commit,
             max_items=max_items,
             max_bytes=max_bytes,
-            max_waiting_bytes=max_waiting_bytes,
+            room=room,
             linger_seconds=LINGER_SECONDS,
         )
         self._lookups = GroupCommit(
@@ -92,7 +90,7 @@ class Recorder:
             self._look_up,
             max_items=500,
             max_bytes=1024 * 1024,
-            max_waiting_bytes=4 * 1024 * 1024,
+            room=Room(4 * 1024 * 1024),
             linger_seconds=0.0,
         )
 

@@ -11,6 +11,7 @@ from detection import PolicyError
 from ingest_service.alerts import Alerts
 from ingest_service.edge import EdgeServicer
 from ingest_service.gate import Gate
+from ingest_service.group_commit import Room
 from ingest_service.intake import Intake
 from ingest_service.job_lookups import JobLookups
 from ingest_service.partition_probe import PartitionProbe
@@ -63,12 +64,13 @@ async def serve(settings: IngestSettings) -> None:
         )
         for partition, admission in zip(partitions.all, admissions, strict=True)
     ]
+    room = Room(settings.max_waiting_bytes)
     recorders = [
         Recorder(
             store,
             max_items=settings.max_job_items,
             max_bytes=settings.max_job_bytes,
-            max_waiting_bytes=settings.max_waiting_bytes // len(stores),
+            room=room,
         )
         for store in stores
     ]

@@ -19,6 +19,7 @@ import redis
 from bench.payloads import as_submission
 from bench.usage import usage_of
 from deploy.local.mesh import LocalMesh
+from ingest_service.group_commit import Room
 from ingest_service.recorder import Decision, Recorder, entry
 from job_store.admission import Admission
 from job_store.counts import CountsReader
@@ -119,7 +120,7 @@ async def test_what_comes_together_shares_a_job(mesh: Mesh) -> None:
     jobs = JobStore(
         Partition(client), Admission(Partition(client)), record_seconds=60, request_seconds=60
     )
-    recorder = Recorder(jobs, max_items=5000, max_bytes=1 << 20, max_waiting_bytes=1 << 20)
+    recorder = Recorder(jobs, max_items=5000, max_bytes=1 << 20, room=Room(1 << 20))
     before = mesh.counts()
 
     receipts = await asyncio.gather(

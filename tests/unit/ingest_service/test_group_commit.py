@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from ingest_service.group_commit import GroupCommit
+from ingest_service.group_commit import GroupCommit, Room
 from job_store.errors import QueueFull
 
 
@@ -35,8 +35,9 @@ class Sender:
 def group_commit(
     send: Callable[[Sequence[Item]], list[str]], linger: float = 0.0, **bounds: int
 ) -> GroupCommit[Item, str]:
-    limits = {"max_items": 100, "max_bytes": 100, "max_waiting_bytes": 1000} | bounds
-    return GroupCommit("test", send, linger_seconds=linger, **limits)
+    limits = {"max_items": 100, "max_bytes": 100} | bounds
+    room = Room(limits.pop("room", 1000))
+    return GroupCommit("test", send, linger_seconds=linger, room=room, **limits)
 
 
 async def test_what_arrives_while_a_batch_is_in_flight_goes_in_the_next_one() -> None:
@@ -129,7 +130,7 @@ async def test_a_request_beyond_the_bounds_goes_alone() -> None:
 
 async def test_a_failed_batch_fails_what_waits_behind_it_and_nothing_later() -> None:
     sender = Sender()
-    commit = group_commit(sender.send, max_items=2, max_waiting_bytes=3)
+    commit = group_commit(sender.send, max_items=2, room=3)
     sender.error = ConnectionError()
     failing = [commit(Item(name)) for name in "abc"]
     sender.may_send.release()
@@ -156,7 +157,7 @@ async def test_a_caller_that_goes_away_leaves_the_batch_as_it_was() -> None:
 
 async def test_more_bytes_than_may_wait_are_turned_away() -> None:
     sender = Sender()
-    commit = group_commit(sender.send, max_waiting_bytes=10)
+    commit = group_commit(sender.send, room=10)
     answers = [commit(Item("a", bytes=8))]
     with pytest.raises(QueueFull):
         commit(Item("b", bytes=3))
@@ -166,3 +167,19 @@ async def test_more_bytes_than_may_wait_are_turned_away() -> None:
     sender.may_send.release()
     assert await again == "B"
     await commit.close()
+
+
+async def test_group_commits_may_share_the_room_for_what_waits() -> None:
+    sender, room = Sender(), Room(10)
+    one, other = (
+        GroupCommit("test", sender.send, linger_seconds=0.0, room=room, max_items=1, max_bytes=100)
+        for _ in range(2)
+    )
+    answers = [one(Item("a")), other(Item("b")), *[one(Item("c")) for _ in range(8)]]
+    with pytest.raises(QueueFull):
+        other(Item("d"))
+    for _ in answers:
+        sender.may_send.release()
+    await asyncio.gather(*answers)
+    assert room.bytes == 10
+    await asyncio.gather(one.close(), other.close())
