@@ -185,8 +185,10 @@ class Tender:
             share = range(
                 SLOTS * number // self._primaries, SLOTS * (number + 1) // self._primaries
             )
-            if _own(tables[node.port]).is_primary:
-                for first, last in _ranges(missing.intersection(share)):
+            own = _own(tables[node.port])
+            if own.is_primary:
+                # What it took a moment ago need not be known everywhere yet.
+                for first, last in _ranges(missing.intersection(share) - own.slots):
                     self._tell(node.port, "CLUSTER", "ADDSLOTSRANGE", first, last)
 
     def _follow(self, tables: dict[int, list[Entry]], view: list[Entry]) -> None:
