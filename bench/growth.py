@@ -19,12 +19,13 @@ from bench.loads import GrpcLoad, HttpLoad, LoadFailed
 from bench.measuring import disk_bytes, end_to_end, measure, redis_bytes, summary
 from bench.payloads import as_json
 from bench.rounds import measure_cases
-from bench.stacks import WORKER_THREADS, Sluice
+from bench.stacks import Sluice
 from bench.usage import peak_of
 from job_store.keys import INTERACTIONS
-from job_store.queues import StoredQueue
-from worker.dramatiq_queue.broker import QueueBroker
-from worker.waiting import Stop
+from job_store.partitions import Partition
+from worker.dramatiq_queue.consumer import BATCH_BYTES
+from worker.dramatiq_queue.partition_queue import PartitionQueue
+from worker.process import JOBS_AT_A_TIME
 
 PARTS = ("connections", "batches", "backlog", "processes")
 BACKLOGS = (50_000, 500_000, 5_000_000)
@@ -174,15 +175,14 @@ def _fetch(stack: Sluice) -> tuple[float, float]:
 
     What is fetched goes back to the end of the queue.
     """
-    broker = QueueBroker(stack.redis, HEARTBEAT_SECONDS, Stop())
+    queue = PartitionQueue(Partition(stack.redis), INTERACTIONS, HEARTBEAT_SECONDS)
     taken, within = [], []
     for _ in range(FETCHES):
         scripts_before, began = _script_seconds(stack), time.monotonic()
-        broker.do_fetch(INTERACTIONS, WORKER_THREADS)
+        queue.fetch(JOBS_AT_A_TIME, BATCH_BYTES)
         taken.append(time.monotonic() - began)
         within.append(_script_seconds(stack) - scripts_before)
-        fetched = StoredQueue(stack.redis, INTERACTIONS).fetched(broker.broker_id)
-        broker.do_requeue(INTERACTIONS, *fetched)
+        queue.requeue(list(queue.fetched()))
     return median(taken) * 1000, median(within) * 1000
 
 

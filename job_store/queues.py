@@ -1,21 +1,78 @@
-"""The Dramatiq queues as they lie in Redis, for whoever looks at one."""
+"""The Dramatiq queues as they lie in Redis, for whoever looks at one or takes from it."""
 
 from __future__ import annotations
 
-from typing import cast
+import time
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
 import redis
 
 from job_store.keys import ONLY, Keys
+from job_store.replication import Confirmation
+from job_store.scripts import script
+
+
+class Fetched(NamedTuple):
+    """What a worker took off a queue."""
+
+    messages: list[tuple[bytes, bytes | None]]
+    """Each with its id; None for an id that has no message."""
+    waiting: int
+    """How many were left."""
 
 
 class StoredQueue:
-    """One queue. Every method raises redis.RedisError."""
+    """One queue. Every method raises redis.RedisError.
 
-    def __init__(self, client: redis.Redis, name: str, keys: Keys = ONLY) -> None:
+    `confirming_replicas` must have on disk what a fetch returns.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        name: str,
+        keys: Keys = ONLY,
+        confirming_replicas: int = 0,
+    ) -> None:
         self._client = client
         self._name = name
         self._keys = keys
+        self._fetch = script(client, "fetch")
+        self._confirmation = Confirmation(client, confirming_replicas)
+        self._acknowledge = script(client, "acknowledge")
+
+    def fetch(self, worker_id: str, most: int, most_bytes: int) -> Fetched:
+        """Take messages off the queue in the name of a worker.
+
+        At most `most` of them and of `most_bytes` in all, but a first one whatever its size. A
+        fetch is a write, so replicas that confirm it have what was written before, the messages
+        too. Raises job_store.replication.NotConfirmed when they do not; all is fetched then.
+        """
+        keys = [
+            self._keys.waiting(self._name),
+            self._keys.messages(self._name),
+            self._keys.fetched(self._name, worker_id),
+            self._keys.heartbeats,
+        ]
+        args: list[str | int] = [worker_id, time.time_ns() // 1_000_000, most, most_bytes]
+        waiting, *taken = self._confirmation.run(self._fetch, keys, args) or [0]
+        return Fetched(list(zip(taken[::2], taken[1::2], strict=True)), waiting)
+
+    def await_message(self, seconds: float) -> None:
+        """Return when a message waits, at the latest after so many seconds. Changes nothing.
+
+        It is a blocking move of the last id to where it is. At its memory limit Redis refuses it
+        (redis.exceptions.OutOfMemoryError), since in general a move takes memory.
+        """
+        key = self._keys.waiting(self._name)
+        # The stub knows whole seconds only.
+        self._client.blmove(key, key, cast(int, seconds), "RIGHT", "RIGHT")
+
+    def acknowledge(self, worker_id: str, message_ids: Sequence[bytes]) -> None:
+        """Remove messages that a worker has fetched and is done with."""
+        keys = [self._keys.fetched(self._name, worker_id), self._keys.messages(self._name)]
+        self._acknowledge(keys=keys, args=message_ids)
 
     def waiting(self) -> int:
         """Return how many messages no worker has."""
@@ -32,8 +89,3 @@ class StoredQueue:
     def count_fetched(self, worker_id: str) -> int:
         """Return how many ids a worker has fetched and not acknowledged."""
         return self._client.scard(self._keys.fetched(self._name, worker_id))
-
-    def message(self, message_id: bytes) -> bytes | None:
-        """Return a message, waiting or fetched, as it is stored."""
-        key = self._keys.messages(self._name)
-        return cast("bytes | None", self._client.hget(key, cast(str, message_id)))

@@ -1,8 +1,13 @@
-"""Where jobs stand: what a worker reads and writes about a job that it carries out."""
+"""Where jobs stand: what a worker reads and writes about the jobs that it carries out.
+
+A worker carries out several jobs at a time, so each of these is one step for all of them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
 
 import redis
 
@@ -26,36 +31,54 @@ class JobState:
         return not self.is_open and self.record.state in FINAL
 
 
+class Finish(NamedTuple):
+    """The end of a job: its final record, and how many interactions will not be written."""
+
+    job_id: str
+    record: JobRecord
+    failed: int
+
+
 class JobStates:
     """The states of all jobs. Every method raises redis.RedisError and may be repeated then."""
 
     def __init__(self, client: redis.Redis, keys: Keys = ONLY) -> None:
-        self._client = client
         self._keys = keys
-        self._update = script(client, "update_record")
+        self._read = script(client, "read_states")
+        self._update = script(client, "update_records")
         self._finish = script(client, "finish")
 
-    def read(self, job_id: str) -> JobState:
-        """Return what is known about a job."""
-        with self._client.pipeline(transaction=True) as transaction:
-            transaction.hget(*self._keys.record(job_id))
-            transaction.hexists(self._keys.open_jobs, job_id)
-            record, is_open = transaction.execute()
-        return JobState(JobRecord.FromString(record or b""), bool(is_open))
+    def read(self, job_ids: Sequence[str]) -> list[JobState]:
+        """Return what is known about each job. Raises DecodeError for a damaged record."""
+        keys, args = [self._keys.open_jobs], list[str]()
+        for job_id in job_ids:
+            records, field = self._keys.record(job_id)
+            keys.append(records)
+            args += (job_id, field)
+        found = cast("list[Any]", self._read(keys=keys, args=args))
+        return [
+            JobState(JobRecord.FromString(record or b""), bool(is_open))
+            for record, is_open in zip(found[::2], found[1::2], strict=True)
+        ]
 
-    def update(self, job_id: str, record: JobRecord) -> None:
-        """Replace the record of a job, unless the job is closed."""
-        records, field = self._keys.record(job_id)
-        keys = [records, self._keys.open_jobs]
-        self._update(keys=keys, args=[job_id, field, record.SerializeToString()])
+    def update(self, changed: Sequence[tuple[str, JobRecord]]) -> None:
+        """Replace the records of jobs, given with their ids, unless the job is closed."""
+        keys, args = [self._keys.open_jobs], list[str | bytes]()
+        for job_id, record in changed:
+            records, field = self._keys.record(job_id)
+            keys.append(records)
+            args += (job_id, field, record.SerializeToString())
+        self._update(keys=keys, args=args)
 
-    def finish(self, job_id: str, record: JobRecord, failed: int) -> bool:
-        """Close a job with its final record and move the counts, at most once.
+    def finish(self, finished: Sequence[Finish]) -> list[bool]:
+        """Close jobs with their final records and move the counts, each at most once.
 
-        `failed` is how many interactions will not be written; a job that was put back is open for
-        fewer than it holds. Returns whether this call closed it.
+        A job that was put back is open for fewer interactions than it holds. Returns which of them
+        this call closed.
         """
-        records, field = self._keys.record(job_id)
-        keys = [records, self._keys.open_jobs, self._keys.counts]
-        args: list[str | bytes | int] = [job_id, field, record.SerializeToString(), failed]
-        return bool(self._finish(keys=keys, args=args))
+        keys, args = [self._keys.counts, self._keys.open_jobs], list[str | bytes | int]()
+        for job_id, record, failed in finished:
+            records, field = self._keys.record(job_id)
+            keys.append(records)
+            args += (job_id, field, record.SerializeToString(), failed)
+        return [bool(closed) for closed in cast("list[int]", self._finish(keys=keys, args=args))]

@@ -14,7 +14,7 @@ import redis
 
 from job_store.dead_letters import DeadLetters
 from job_store.keys import QUEUES
-from job_store.redis_client import connect
+from job_store.partitions import Partitions
 from mesh.console import ignore_output_errors
 from worker.settings import WorkerSettings
 
@@ -28,15 +28,16 @@ def main(arguments: Sequence[str]) -> int:
         command.add_argument("--queue", choices=QUEUES, action="append", help="default: all")
         command.add_argument("ids", nargs="*", help="message ids; default: all")
     options = parser.parse_args(arguments)
-    letters = DeadLetters(connect(WorkerSettings.load().redis_url))
+    partitions = Partitions.of(WorkerSettings.load()).all
     try:
         chosen = [
-            letter
+            (letters, letter)
+            for letters in (DeadLetters(each.client, each.keys) for each in partitions)
             for letter in letters.find(options.queue or QUEUES)
             if not options.ids or letter.message_id in options.ids
         ]
         if options.command == "replay":
-            replayed = sum(letters.replay(letter) for letter in chosen)
+            replayed = sum(letters.replay(letter) for letters, letter in chosen)
             print(f"replayed {replayed} of {len(chosen)}")
             return 0
     except redis.RedisError as error:
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     row = "{:<36}  {:<12}  {:<16}  {:<26}  {:>10}  {:>6}  {}"
     print(row.format("id", "queue", "actor", "job", "age", "failed", "reason"))
-    for letter in chosen:
+    for letter in sorted((letter for _, letter in chosen), key=lambda letter: letter.died):
         age = f"{time.time() - letter.died:.0f} s"
         print(
             row.format(

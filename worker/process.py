@@ -16,13 +16,14 @@ from job_store.keys import (
     LOG_INTERACTIONS,
     WRITE_INTERACTIONS,
 )
-from job_store.redis_client import connect
+from job_store.partitions import Partitions
 from job_store.states import JobStates
 from mesh.health import Unhealthy
 from mesh.logs import logger
 from worker.actors import AlertDeliverer, InteractionLogger
 from worker.alerts import AlertClient
 from worker.dramatiq_queue.broker import QueueBroker
+from worker.dramatiq_queue.partition_queue import PartitionQueue
 from worker.dramatiq_queue.queue_worker import QueueWorker
 from worker.redis_metrics import RedisMetrics
 from worker.settings import WorkerSettings
@@ -34,7 +35,10 @@ from worker.watchdog import Watchdog
 log = logger("worker.process")
 
 REDIS_RETRY_SECONDS = 0.5
-CHECK_SECONDS = 1.0
+CHECK_SECONDS = 2.0
+
+JOBS_AT_A_TIME = 200
+"""Most jobs that are written together; at some rows each a request is as large as it should be."""
 
 
 class WorkerProcess:
@@ -44,21 +48,20 @@ class WorkerProcess:
         use_envelopes()
         self._stop = Stop()
         self._grace_seconds = settings.grace_seconds
-        self._client = connect(settings.redis_url)
+        self._partitions = Partitions.of(settings)
         self.sink: Sink = InfluxDBWriter(settings)
         self._sink_breaker = Breaker(self.sink.name, self._stop)
+        states = [JobStates(each.client, each.keys) for each in self._partitions.all]
         self._workers = [
             QueueWorker(
-                QueueBroker(self._client, settings.heartbeat_seconds, self._stop),
+                self._broker(settings, INTERACTIONS, JOBS_AT_A_TIME),
                 INTERACTIONS,
                 [WRITE_INTERACTIONS, LOG_INTERACTIONS],
-                InteractionLogger(
-                    JobStates(self._client), self.sink, self._sink_breaker, self._stop
-                ),
+                InteractionLogger(states, self.sink, self._sink_breaker, self._stop),
                 settings.worker_threads,
             ),
             QueueWorker(
-                QueueBroker(self._client, settings.heartbeat_seconds, self._stop),
+                self._broker(settings, ALERTS, 1),
                 ALERTS,
                 [DELIVER_ALERT],
                 AlertDeliverer(
@@ -70,8 +73,9 @@ class WorkerProcess:
             ),
         ]
         self._watchdog = Watchdog(self._workers, self._stop)
-        self._metrics = RedisMetrics(self._client, self._workers)
+        self._metrics = RedisMetrics(self._partitions, self._workers)
         self._started = False
+        self._disagreement: Unhealthy | None = None
 
     def run(self) -> None:
         """Consume until the process stops.
@@ -104,7 +108,9 @@ class WorkerProcess:
 
     async def probe_queue(self) -> None:
         """Check that Redis answers and that nothing fetched is missing. Raises when not."""
-        await asyncio.to_thread(self._client.ping)
+        if self._disagreement:
+            raise self._disagreement
+        await asyncio.to_thread(self._require_answer)
         if not self._started:
             raise Unhealthy("not consuming yet")
         self._watchdog.require_accounted()
@@ -124,23 +130,53 @@ class WorkerProcess:
         """Check and publish over and over. Raises Interrupted when the process stops."""
         while True:
             self._stop.wait(CHECK_SECONDS)
+            self._watchdog.check()
             try:
-                self._watchdog.check()
                 self._metrics.publish()
             except redis.RedisError:
                 # The consumers meet the same error and know what to do.
                 continue
 
+    def _broker(self, settings: WorkerSettings, queue: str, most: int) -> QueueBroker:
+        sources = [
+            PartitionQueue(
+                each, queue, settings.heartbeat_seconds, settings.redis_confirming_replicas
+            )
+            for each in self._partitions.all
+        ]
+        return QueueBroker(sources, most, self._stop)
+
+    def _require_answer(self) -> None:
+        """Check that a partition answers at least. Raises redis.RedisError."""
+        for each in self._partitions.all:
+            try:
+                each.client.ping()
+                return
+            except redis.RedisError as error:
+                failure = error
+        raise failure
+
     def _await_redis(self) -> None:
-        """Wait until Redis takes commands, writes included. Raises Interrupted."""
+        """Wait until a partition takes commands, writes included. Raises Interrupted."""
         known = ""
         while True:
             try:
-                for worker in self._workers:
-                    worker.broker.do_qsize(worker.queue)
-                return
-            except redis.RedisError as error:
-                if type(error).__name__ != known:
-                    known = type(error).__name__
-                    log.warning("Redis does not take commands", error=known)
+                self._partitions.require_agreement()
+                self._disagreement = None
+            except Unhealthy as unhealthy:
+                self._disagreement = unhealthy
+                if known != (known := str(unhealthy)):
+                    log.error("misconfigured", advice=known)
                 self._stop.wait(REDIS_RETRY_SECONDS)
+                continue
+            except redis.RedisError:
+                # The partition that it is known by may be the one that is away.
+                pass
+            for source in self._workers[0].sources:
+                try:
+                    source.show_life()
+                    return
+                except redis.RedisError as error:
+                    if known != (known := type(error).__name__):
+                        log.warning("Redis does not take commands", error=known)
+            self._stop.wait(REDIS_RETRY_SECONDS)

@@ -36,7 +36,7 @@ class WorkerSettings(ProcessSettings, StoreSettings):
     influx_bucket: str = "logs"
     """The bucket of 2.x, the database of 1.8 (SLUICE_INFLUX_BUCKET)."""
     worker_threads: int = Field(2, ge=1, le=64)
-    """Jobs that are written at the same time (SLUICE_WORKER_THREADS)."""
+    """Batches of jobs that are written at the same time (SLUICE_WORKER_THREADS)."""
     heartbeat_seconds: float = Field(8.0, ge=2, le=60)
     """After this long without a sign of life a worker counts as dead and its jobs go to others.
     Every worker of a mesh has the same value (SLUICE_HEARTBEAT_SECONDS)."""

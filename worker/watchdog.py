@@ -27,7 +27,7 @@ class Watchdog:
         self._missing_since: dict[bytes, float] = {}
 
     def check(self) -> None:
-        """Look once, and end the process if need be. Raises redis.RedisError."""
+        """Look once, and end the process if need be."""
         missing: set[bytes] = set()
         for queue in self._queues:
             unaccounted = queue.unaccounted()

@@ -15,7 +15,7 @@ from dramatiq.brokers.redis import RedisBroker
 
 from job_store.envelope import use_envelopes
 from job_store.keys import INTERACTIONS, ONLY, WRITE_INTERACTIONS
-from job_store.states import JobStates
+from job_store.states import Finish, JobStates
 from sluice.job.v1.job_pb2 import LogInteractions
 from worker.settings import WorkerSettings
 from worker.sinks.influxdb.lines import line
@@ -46,11 +46,12 @@ def main(redis_url: str, influx_url: str) -> None:
     )
     def write_interactions(payload: bytes) -> None:
         job = LogInteractions.FromString(payload)
-        lines = [line(row) for row in rows(job)]
+        lines = [line(row) for row in rows(job, range(len(job.interactions)))]
         url = f"{influx_url}/write?db=logs"
         request = urllib.request.Request(url, b"\n".join(lines), headers)
         with urllib.request.urlopen(request, timeout=WRITE_SECONDS):
-            states.finish(job.job_id, states.read(job.job_id).record, 0)
+            (state,) = states.read([job.job_id])
+            states.finish([Finish(job.job_id, state.record, 0)])
 
     dramatiq.Worker(broker, worker_threads=2, worker_timeout=100).start()
     threading.Event().wait()

@@ -5,6 +5,7 @@ Each test here fails once Dramatiq mends what it shows; see worker/dramatiq_queu
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from dramatiq.brokers.redis import RedisBroker
 from job_store.envelope import use_envelopes
 from job_store.keys import ONLY
 from tests.kit.servers import Redis
+from tests.kit.waiting import eventually
 
 
 @pytest.fixture(name="server")
@@ -62,6 +64,22 @@ def test_what_was_fetched_and_never_arrived_stays_with_the_living(
         # However often the consumer is started again: its worker is alive.
         assert polled(broker.consume("q", timeout=1)) == []
     assert fetched(server, broker) == {redis_id}
+
+
+def test_a_fetch_has_no_bound_in_bytes_and_writes_when_nothing_waits(
+    server: Redis, broker: RedisBroker
+) -> None:
+    messages: list[Message[None]] = [
+        Message("q", "actor", (bytes(1024 * 1024),), {}, {}) for _ in range(3)
+    ]
+    for message in messages:
+        broker.enqueue(message)
+    # What it returns names no ids, so what cannot be decoded has none.
+    assert sum(map(len, broker.do_fetch("q", 3))) > 3 * 1024 * 1024
+    before = server.client.zscore(ONLY.heartbeats, broker.broker_id)
+    eventually(lambda: int(time.time() * 1000) > (before or 0))
+    assert broker.do_fetch("q", 3) == []
+    assert server.client.zscore(ONLY.heartbeats, broker.broker_id) != before
 
 
 def test_an_id_without_a_message_stays_fetched(server: Redis, broker: RedisBroker) -> None:

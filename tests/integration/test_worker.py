@@ -43,6 +43,7 @@ from sluice.job.v1 import job_pb2
 from sluice.job.v1.job_pb2 import DeliverAlert, Interaction, JobRecord, LogInteractions
 from sluice.queue.v1.envelope_pb2 import Envelope
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED
+from tests.faults.marks import FETCH
 from tests.kit.alert_service import Service
 from tests.kit.health import is_serving
 from tests.kit.processes import Process, free_port
@@ -337,7 +338,7 @@ def test_another_worker_takes_over_from_a_killed_one(mesh: Mesh) -> None:
     killed.stop(signal.SIGKILL)
     died = time.monotonic()
     # This one waits itself, with all its threads, when the other's job becomes free.
-    other = mesh.worker()
+    other = mesh.worker(SLUICE_WORKER_THREADS="1")
     other.start()
     more = [a_job(start=time.time_ns() + 1000 * number) for number in range(3)]
     for each in more:
@@ -428,6 +429,35 @@ def test_one_refused_point_does_not_hold_up_the_others(mesh: Mesh) -> None:
     assert mesh.dead() == {}
 
 
+def test_jobs_that_wait_are_one_request_and_a_refusal_touches_one_of_them(mesh: Mesh) -> None:
+    worker = mesh.worker(SLUICE_WORKER_THREADS="1")
+    worker.start()
+    eventually(lambda: worker.is_serving("influxdb"))
+    mesh.influx.query("ALTER RETENTION POLICY autogen ON logs DURATION 1h SHARD DURATION 1h")
+    worker.stop(signal.SIGTERM)
+    jobs = [an_older_job(3) for _ in range(6)]
+    jobs[2].interactions[1].time_unix_nano -= 48 * 3600 * 10**9
+    message_ids = [mesh.enqueue(job) for job in jobs]
+    mesh.put(INTERACTIONS, LOG_INTERACTIONS, "no-job", b"\xff")
+    other = mesh.worker(SLUICE_WORKER_THREADS="1")
+    other.start()
+    for job in jobs:
+        record = mesh.await_state(job, job_pb2.JOB_STATE_SUCCEEDED)
+        failed = [(each.index, each.error_class) for each in record.failures]
+        assert failed == ([(1, "POINT_TOO_OLD")] if job is jobs[2] else [])
+        assert record.attempts == 1
+    dead = {message_ids[2]: "POINT_TOO_OLD", "no-job": "UNDECODABLE"}
+    eventually(lambda: mesh.dead() == dead)
+    eventually(mesh.is_drained)
+    assert mesh.counts() == Counts(18, 17, 1)
+    assert len(mesh.influx.rows()) == 17
+    with urllib.request.urlopen(f"http://127.0.0.1:{other.metrics_port}/metrics") as answer:
+        metrics = answer.read().decode()
+    (line,) = [each for each in metrics.splitlines() if "influx_write_seconds_count" in each]
+    # 18 rows in one request, then by halves until the refused one is alone.
+    assert float(line.split()[1]) <= 5
+
+
 def test_dead_letters_are_listed_without_their_payload(
     mesh: Mesh, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -489,7 +519,7 @@ def test_a_lost_fetch_reply_loses_nothing(mesh: Mesh) -> None:
     worker = mesh.worker(SLUICE_REDIS_URL=proxy.url)
     worker.start(supervised=True)
     eventually(worker.is_serving)
-    proxy.lose(b"\r\nfetch\r\n", spared=EMPTY_REPLY)
+    proxy.lose(*FETCH, spared=EMPTY_REPLY)
     jobs = [a_job(start=time.time_ns() + 1000 * number) for number in range(6)]
     for job in jobs:
         mesh.enqueue(job)

@@ -2,44 +2,32 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Sequence
 
-import redis
-from dramatiq import Consumer
-from dramatiq.brokers.redis import RedisBroker
+from dramatiq import Broker, Consumer
 
-from job_store.dead_letters import DeadLetters
-from job_store.keys import ONLY
-from job_store.scripts import ALLOW_OOM
 from worker.dramatiq_queue.consumer import QueueConsumer
+from worker.dramatiq_queue.partition_queue import PartitionQueue
 from worker.waiting import Stop
 
-# A dead letter is something we promised to keep, so it goes when a person sends it. Every broker on
-# these queues throws away what is older than its own limit; ten years stand for never.
-DEAD_LETTER_MILLISECONDS = 10 * 365 * 24 * 3600 * 1000
 
-
-class QueueBroker(RedisBroker):
-    """A broker of one queue, without middleware and without a queue for delayed messages.
+class QueueBroker(Broker):
+    """A broker of one queue in all partitions, without middleware and without delayed messages.
 
     Retries, results and time limits are middleware of Dramatiq's; retries and delays lose messages.
+    `most` is how many messages an actor gets in one call.
     """
 
-    def __init__(self, client: redis.Redis, heartbeat_seconds: float, stop: Stop) -> None:
-        super().__init__(  # type: ignore[no-untyped-call]
-            client=client,
-            namespace=ONLY.namespace,
-            middleware=[],
-            heartbeat_timeout=int(heartbeat_seconds * 1000),
-            # Every command looks for what dead workers held.
-            maintenance_chance=1_000_000,
-            dead_message_ttl=DEAD_LETTER_MILLISECONDS,
-        )
-        dispatch = self.scripts["dispatch"]
-        self.scripts["dispatch"] = client.register_script(
-            ALLOW_OOM.encode() + cast(bytes, dispatch.script)
-        )
-        self._letters = DeadLetters(client)
+    def __init__(
+        self,
+        partitions: Sequence[PartitionQueue],
+        most: int,
+        stop: Stop,
+    ) -> None:
+        super().__init__(middleware=[])
+        self.queues: set[str] = set()
+        self.partitions = partitions
+        self._most = most
         self._stop = stop
         self.consumer: QueueConsumer | None = None
 
@@ -50,6 +38,10 @@ class QueueBroker(RedisBroker):
             self.queues.add(queue_name)
             self.emit_after("declare_queue", queue_name)
 
+    def get_declared_queues(self) -> set[str]:
+        """Return the names of the queues."""
+        return set(self.queues)
+
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
         """Return the consumer of the queue. The second call ends the process.
 
@@ -58,6 +50,11 @@ class QueueBroker(RedisBroker):
         if self.consumer is not None:
             self._stop.crash("a consumer failed")
         self.consumer = QueueConsumer(
-            self, queue_name, prefetch, timeout / 1000, self._letters, self._stop
+            queue_name,
+            self.partitions,
+            self.actors,
+            prefetch,
+            self._most,
+            self._stop,
         )
         return self.consumer

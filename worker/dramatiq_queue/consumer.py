@@ -2,233 +2,332 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 import redis
 from dramatiq import Consumer, MessageProxy
-from dramatiq.brokers.redis import RedisBroker
 
-from job_store.dead_letters import DeadLetters
-from job_store.queues import StoredQueue
+from job_store.cluster import NotServedHere
+from job_store.queues import Fetched
+from job_store.replication import NotConfirmed
 from mesh.logs import logger
 from worker.dramatiq_queue.dead_letter import UNDECODABLE, DeadLetter
-from worker.dramatiq_queue.delivery import Delivery
-from worker.dramatiq_queue.held_messages import HeldMessages
+from worker.dramatiq_queue.delivery import Delivery, DeliveryBatch
+from worker.dramatiq_queue.partition_queue import PartitionQueue
 from worker.metrics import JOBS
 from worker.waiting import Interrupted, Stop
 
 log = logger("worker.consumer")
 
-HEARTBEAT_SECONDS = 1.0
-SHORTEST_POLL_SECONDS = 0.005
+BATCH_BYTES = 512 * 1024
+"""Most bytes of the messages that are fetched together; as much as one job may have."""
+LINGER_SECONDS = 0.08
+"""What comes within this time of a fetch that took all waits, and shares the next batch."""
+AWAIT_SECONDS = 1.0
+"""The longest wait for a message in one call; a stop takes as long."""
+EMPTY_SECONDS = 0.25
+"""Between two looks at a partition in which nothing waited, where there are several."""
+SILENT_SECONDS = 1.0
+"""After which a partition that did not answer is asked again."""
 
 
 class QueueConsumer(Consumer):
-    """Consumes one queue by the commands of Dramatiq's dispatch.lua.
+    """Consumes one queue of Dramatiq's in all partitions, by batches of at most `most` messages.
 
-    `prefetch` is how many messages may be in hand at a time, `poll_seconds` the longest wait
-    between two looks at an empty queue. Any error of Redis ends the process: after it nobody knows
-    which messages Redis holds as fetched by this worker.
+    `actors` are the names of those that there are, `prefetch` how many batches may be in hand at a
+    time. An error of Redis ends the process where messages were on their way: after it nobody knows
+    which of them Redis holds as fetched by this worker. A partition that does not even tell whether
+    something waits is left alone for a moment, and the others go on.
     """
 
     def __init__(
         self,
-        broker: RedisBroker,
         queue: str,
+        partitions: Sequence[PartitionQueue],
+        actors: Container[str],
         prefetch: int,
-        poll_seconds: float,
-        letters: DeadLetters,
+        most: int,
         stop: Stop,
     ) -> None:
-        self._broker = broker
         self._queue = queue
-        self._stored = StoredQueue(broker.client, queue)
+        self._partitions = partitions
+        self._round = deque(partitions)
+        """The partitions, the next one to visit first."""
+        self._actors = actors
         self._prefetch = prefetch
-        self._poll_seconds = poll_seconds
-        self._letters = letters
+        self._most = most
         self._stop = stop
-        self._fetched: deque[Delivery] = deque()
-        self._in_hand: set[bytes] = set()
-        """Ids of all messages that Redis counts as fetched by us, those that are held included."""
-        self._held = HeldMessages()
+        self._fetched: deque[DeliveryBatch] = deque()
+        self._in_hand: dict[str, DeliveryBatch] = {}
         self._unknown_actors: set[str] = set()
-        self._misses = 0
-        self._last_contact = 0.0
         self._released = threading.Event()
 
     def unaccounted(self) -> set[bytes]:
-        """Return the ids that Redis says we have and we do not know of. Raises redis.RedisError.
+        """Return the ids that Redis says we have and we do not know of.
 
-        An id may be on its way to us; one that stays is lost until this process ends.
+        An id may be on its way to us; one that stays is lost until this process ends. Nothing is
+        known of a partition that does not answer.
         """
-        return self._stored.fetched(self._broker.broker_id) - self._in_hand
+        missing: set[bytes] = set()
+        for source in self._partitions:
+            try:
+                missing |= self._unaccounted(source)
+            except redis.RedisError:
+                # The next visit meets the same error, and knows what to do.
+                continue
+        return missing
+
+    def _unaccounted(self, source: PartitionQueue) -> set[bytes]:
+        fetched = source.fetched()
+        fetched.difference_update(source.held.all())
+        for batch in list(self._in_hand.values()):
+            fetched.difference_update([each.redis_id for each in batch.deliveries])
+        return fetched
 
     def __next__(self) -> MessageProxy | None:
-        if not self._fetched:
-            try:
-                self._contact()
-            except redis.RedisError as error:
-                self._stop.crash("Redis did not answer a fetch", error)
+        for _ in self._partitions:
+            if self._fetched:
+                break
+            self._visit(self._round[0])
+            self._round.rotate(-1)
         if self._fetched:
-            self._misses = 0
             return self._fetched.popleft()
-        wait = min(self._poll_seconds, SHORTEST_POLL_SECONDS * 2.0**self._misses)
-        self._misses = min(self._misses + 1, 20)
-        if self._released.wait(random.uniform(wait / 2, wait)):  # noqa: S311
-            self._released.clear()
-            self._misses = 0
+        self._pause()
         return None
 
     def ack(self, message: MessageProxy) -> None:
-        """Take a message off the queue, or give it back when the process stops before it is done.
+        """Settle a batch, each message by its own end.
 
-        Given back it is in the queue under its own id, in one step.
+        What is done is taken off the queue, what never will be becomes a dead letter, and what the
+        stop of the process interrupted is given back: it is in the queue under its own id, in one
+        step.
         """
-        delivery = _delivery(message)
-        if isinstance(delivery.error, Interrupted):
-            JOBS.labels(delivery.actor_name, "given_back").inc()
-            self.requeue([delivery])
-            return
-        JOBS.labels(delivery.actor_name, "done").inc()
-        try:
-            self._broker.do_ack(self._queue, delivery.redis_id)
-        except redis.RedisError as error:
-            self._stop.crash("Redis did not confirm an acknowledgement", error)
-        self._release(delivery.redis_id)
+        batch = _batch(message)
+        if isinstance(batch.error, redis.RedisError):
+            self._stop.crash("Redis did not answer about jobs in hand", batch.error)
+        done, given_back = [], []
+        for each in batch.deliveries:
+            if each.is_done:
+                done.append(each.redis_id)
+            elif each.error is None and isinstance(batch.error, Interrupted):
+                given_back.append(each.redis_id)
+            else:
+                self._make_dead_letter(batch.source, each, each.error or batch.error)
+        if done:
+            JOBS.labels(batch.actor_name, "done").inc(len(done))
+            self._acknowledge(batch.source, done)
+        if given_back:
+            JOBS.labels(batch.actor_name, "given_back").inc(len(given_back))
+            self._give_back(batch.source, given_back)
+        self._release(batch)
 
     def nack(self, message: MessageProxy) -> None:
-        """Make a message a dead letter."""
-        delivery = _delivery(message)
-        error = delivery.error
-        if isinstance(error, DeadLetter):
-            reason, failed, unexpected = error.reason, error.failed, None
-        else:
-            reason, failed, unexpected = "UNEXPECTED", 0, error
-        self._make_dead_letter(delivery.redis_id, delivery.actor_name, reason, failed, unexpected)
+        """Settle a batch, as `ack` does."""
+        self.ack(message)
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
-        """Put messages back into the queue."""
-        deliveries = [_delivery(message) for message in messages]
-        if not deliveries:
-            return
-        try:
-            self._broker.do_requeue(self._queue, *(each.redis_id for each in deliveries))
-        except redis.RedisError as error:
-            self._stop.crash("Redis did not take messages back", error)
-        for each in deliveries:
-            self._release(each.redis_id)
+        """Put batches back into the queue."""
+        for batch in map(_batch, messages):
+            self._give_back(batch.source, [each.redis_id for each in batch.deliveries])
+            self._release(batch)
 
     def close(self) -> None:
         """Give back what is held."""
         super().close()
+        for source in self._partitions:
+            self._pass_on(source, source.held.all())
+
+    @property
+    def _has_room(self) -> bool:
+        return len(self._in_hand) < self._prefetch and not self._stop.asked
+
+    def _visit(self, source: PartitionQueue) -> None:
+        """Fetch a batch if there is room for it, and show that we are alive."""
+        self._pass_on(source, source.held.due())
+        now = time.monotonic()
         try:
-            self._pass_on(self._held.all())
+            if now >= source.next_heartbeat:
+                source.show_life()
+                source.next_heartbeat = now + source.heartbeat_seconds
+            if not self._has_room or now < source.next_fetch:
+                return
+            if self._is_looked_at_first(source) and not source.stored.waiting():
+                source.is_empty = True
+                source.next_fetch = now + EMPTY_SECONDS
+                self._hear(source)
+                return
+            source.connect()
         except redis.RedisError as error:
-            self._stop.crash("Redis did not take messages back", error)
-
-    def _contact(self) -> None:
-        """Fetch as much as there is room for, or at least show that we are alive."""
-        self._pass_on(self._held.due())
-        room = self._prefetch - (len(self._in_hand) - len(self._held))
-        # Every command of a broker is a write; asking first keeps an idle worker out of Redis' log.
-        if room > 0 and not self._stop.asked and self._stored.waiting() > 0:
-            self._fetch(room)
-        elif time.monotonic() - self._last_contact > HEARTBEAT_SECONDS:
-            # It is a heartbeat, and brings back what dead workers held.
-            self._broker.do_qsize(self._queue)
-        else:
+            self._leave_alone(source, error)
             return
-        self._last_contact = time.monotonic()
+        self._fetch(source)
 
-    def _fetch(self, room: int) -> None:
-        undecodable: list[bytes | None] = []
-        for data in self._broker.do_fetch(self._queue, room):
-            delivery = None if data is None else Delivery.decode(data, self._queue)
-            if delivery is None:
-                undecodable.append(data)
-                continue
-            self._in_hand.add(delivery.redis_id)
-            if delivery.actor_name in self._broker.actors:
-                self._fetched.append(delivery)
-            else:
-                self._hold(delivery)
-        for data in undecodable:
-            self._remove_undecodable(data)
+    def _is_looked_at_first(self, source: PartitionQueue) -> bool:
+        """Return whether to look before a fetch.
 
-    def _hold(self, delivery: Delivery) -> None:
-        """Hold a message for an actor that this worker does not have, or pass it on at once."""
-        if delivery.actor_name not in self._unknown_actors:
-            self._unknown_actors.add(delivery.actor_name)
+        Looking is no write, so nothing is on its way when there is no answer.
+        """
+        return source.is_silent or (source.is_empty and len(self._partitions) > 1)
+
+    def _hear(self, source: PartitionQueue) -> None:
+        if source.is_silent:
+            source.is_silent = False
+            log.info("partition answers", queue=self._queue, partition=source.number)
+
+    def _leave_alone(self, source: PartitionQueue, error: redis.RedisError) -> None:
+        if not source.is_silent:
             log.warning(
-                "unknown actor",
+                "partition does not answer",
                 queue=self._queue,
-                actor=delivery.actor_name,
-                message_id=delivery.message_id,
-                advice="Start workers of the version that ingest has; the message waits.",
+                partition=source.number,
+                error=type(error).__name__,
             )
-        if self._held.hold(delivery.redis_id):
-            # There may be others behind it.
-            self._misses = 0
-        else:
-            self._pass_on([delivery.redis_id])
+        source.is_silent = True
+        source.next_fetch = source.next_heartbeat = time.monotonic() + SILENT_SECONDS
 
-    def _pass_on(self, redis_ids: Sequence[bytes]) -> None:
+    def _pause(self) -> None:
+        """Wait for a reason to go on: a message, the end of a linger, room."""
+        source = self._partitions[0]
+        if not self._has_room:
+            self._released.wait(LINGER_SECONDS)
+            self._released.clear()
+        elif len(self._partitions) == 1 and source.is_empty and not source.is_silent:
+            self._await_message(source)
+        else:
+            due = min(min(each.next_fetch, each.next_heartbeat) for each in self._partitions)
+            time.sleep(max(0.0, due - time.monotonic()))
+
+    def _await_message(self, source: PartitionQueue) -> None:
+        try:
+            source.stored.await_message(AWAIT_SECONDS)
+        except redis.exceptions.OutOfMemoryError:
+            time.sleep(LINGER_SECONDS)
+        except redis.RedisError as error:
+            # No message was on its way.
+            self._leave_alone(source, error)
+
+    def _fetch(self, source: PartitionQueue) -> None:
+        try:
+            fetched = source.fetch(self._most, BATCH_BYTES)
+        except NotConfirmed as error:
+            # A failover may undo what it stands for, and a row that is written by then would be
+            # there a second time when the caller repeats the call.
+            self._give_back(source, sorted(self._unaccounted(source)))
+            self._leave_alone(source, error)
+        except (redis.ResponseError, NotServedHere) as error:
+            # It was refused, so nothing was fetched.
+            self._leave_alone(source, error)
+        except redis.RedisError as error:
+            self._stop.crash("Redis did not answer a fetch", error)
+        else:
+            self._hear(source)
+            self._take(source, fetched)
+
+    def _take(self, source: PartitionQueue, fetched: Fetched) -> None:
+        for_actors: dict[str, list[Delivery]] = {}
+        later: list[Delivery] = []
+        undecodable: list[Delivery] = []
+        gone: list[bytes] = []
+        for redis_id, data in fetched.messages:
+            if data is None:
+                # It was in the queue twice; the message is done.
+                gone.append(redis_id)
+                continue
+            delivery = Delivery.decode(redis_id, data, self._queue, source.number)
+            if delivery is None:
+                undecodable.append(Delivery(redis_id, "?", b""))
+            elif delivery.actor_name in self._actors:
+                for_actors.setdefault(delivery.actor_name, []).append(delivery)
+            else:
+                later.append(delivery)
+        for actor_name, deliveries in for_actors.items():
+            batch = DeliveryBatch(source, self._queue, actor_name, deliveries)
+            self._in_hand[batch.message_id] = batch
+            self._fetched.append(batch)
+        passed_on = self._hold(source, later)
+        for delivery in undecodable:
+            self._make_dead_letter(source, delivery, DeadLetter(UNDECODABLE))
+        if gone:
+            self._acknowledge(source, gone)
+        source.is_empty = not fetched.messages
+        # What is passed on is behind what still waits, and must not go round without a pause.
+        if (fetched.messages and not fetched.waiting) or passed_on:
+            source.next_fetch = time.monotonic() + LINGER_SECONDS
+
+    def _hold(self, source: PartitionQueue, deliveries: Sequence[Delivery]) -> bool:
+        """Hold messages for actors that this worker does not have, and pass on what is too much.
+
+        Returns whether any was passed on.
+        """
+        too_many = []
+        for delivery in deliveries:
+            if delivery.actor_name not in self._unknown_actors:
+                self._unknown_actors.add(delivery.actor_name)
+                log.warning(
+                    "unknown actor",
+                    queue=self._queue,
+                    actor=delivery.actor_name,
+                    message_id=delivery.redis_id.decode(errors="replace"),
+                    advice="Start workers of the version that ingest has; the message waits.",
+                )
+            if not source.held.hold(delivery.redis_id):
+                too_many.append(delivery.redis_id)
+        self._pass_on(source, too_many)
+        return bool(too_many)
+
+    def _pass_on(self, source: PartitionQueue, redis_ids: Sequence[bytes]) -> None:
         """Put messages that this worker cannot carry out behind the others in the queue."""
         if not redis_ids:
             return
-        self._broker.do_requeue(self._queue, *redis_ids)
-        self._held.release(redis_ids)
-        self._in_hand.difference_update(redis_ids)
+        self._give_back(source, redis_ids)
+        source.held.release(redis_ids)
         JOBS.labels("?", "passed_on").inc(len(redis_ids))
 
-    def _remove_undecodable(self, data: bytes | None) -> None:
-        """Make a dead letter of a message that cannot be decoded, so that the others flow.
+    def _give_back(self, source: PartitionQueue, redis_ids: Sequence[bytes]) -> None:
+        if not redis_ids:
+            return
+        try:
+            source.requeue(redis_ids)
+        except redis.RedisError as error:
+            self._stop.crash("Redis did not take messages back", error)
 
-        A fetch returns messages without their ids, so the id is found by what lies under it.
-        """
-        for redis_id in self.unaccounted():
-            if self._stored.message(redis_id) == data:
-                if data is None:
-                    # An id that was in the queue twice: its message is done and gone.
-                    self._broker.do_requeue(self._queue, redis_id)
-                else:
-                    self._make_dead_letter(redis_id, "?", UNDECODABLE, 0, None)
-                return
+    def _acknowledge(self, source: PartitionQueue, redis_ids: Sequence[bytes]) -> None:
+        try:
+            source.acknowledge(redis_ids)
+        except redis.RedisError as error:
+            self._stop.crash("Redis did not confirm an acknowledgement", error)
 
     def _make_dead_letter(
-        self,
-        redis_id: bytes,
-        actor: str,
-        reason: str,
-        failed: int,
-        unexpected: BaseException | None,
+        self, source: PartitionQueue, delivery: Delivery, error: BaseException | None
     ) -> None:
+        """Set a message aside. `error` is None when its actor did not say how it ended."""
+        if isinstance(error, DeadLetter):
+            reason, failed, unexpected = error.reason, error.failed, None
+        else:
+            reason, failed, unexpected = "UNEXPECTED", 0, error
         log.error(
             "dead letter",
-            message_id=redis_id.decode(errors="replace"),
+            message_id=delivery.redis_id.decode(errors="replace"),
             queue=self._queue,
-            actor=actor,
+            actor=delivery.actor_name,
             reason=reason,
             failed=failed,
             exc_info=unexpected,
         )
-        JOBS.labels(actor, "dead_letter").inc()
+        JOBS.labels(delivery.actor_name, "dead_letter").inc()
         try:
-            self._letters.note(redis_id, reason, failed)
-            self._broker.do_nack(self._queue, redis_id)
-        except redis.RedisError as error:
-            self._stop.crash("Redis did not take a dead letter", error)
-        self._release(redis_id)
+            source.set_aside(delivery.redis_id, reason, failed)
+        except redis.RedisError as failure:
+            self._stop.crash("Redis did not take a dead letter", failure)
 
-    def _release(self, redis_id: bytes) -> None:
-        self._in_hand.discard(redis_id)
+    def _release(self, batch: DeliveryBatch) -> None:
+        self._in_hand.pop(batch.message_id)
         self._released.set()
 
 
-def _delivery(message: MessageProxy) -> Delivery:
-    assert isinstance(message, Delivery)  # noqa: S101
+def _batch(message: MessageProxy) -> DeliveryBatch:
+    assert isinstance(message, DeliveryBatch)  # noqa: S101
     return message

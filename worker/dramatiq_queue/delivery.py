@@ -1,56 +1,77 @@
-"""One message in a worker's hands."""
+"""Messages in a worker's hands."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Self
 
 from dramatiq import Message, MessageProxy
 from dramatiq.errors import DecodeError as UndecodableMessage
 
-from worker.waiting import Interrupted
+from worker.dramatiq_queue.partition_queue import PartitionQueue
 
 
-class Delivery(MessageProxy):
-    """A message that was fetched, and how its actor ended.
+class Delivery:
+    """A message that was fetched from a partition, and how its actor ended with it."""
 
-    Dramatiq acknowledges a message whose failure it could not handle. So failure is noted here, by
-    the call that hands over the exception, and not by middleware, whose own errors are swallowed.
-    """
-
-    def __init__(self, message: Message[None], redis_id: bytes) -> None:
-        super().__init__(message)
+    def __init__(
+        self, redis_id: bytes, actor_name: str, payload: bytes, partition: int = 0
+    ) -> None:
         self.redis_id = redis_id
-        self.error: BaseException | None = None
+        self.actor_name = actor_name
+        self.payload = payload
+        self.partition = partition
+        self.is_done = False
+        self.error: Exception | None = None
+        """Why it is not done and never will be."""
 
     @classmethod
-    def decode(cls, data: bytes, queue: str) -> Self | None:
-        """Return the message that lies in a queue as `data`.
+    def decode(cls, redis_id: bytes, data: bytes, queue: str, partition: int = 0) -> Self | None:
+        """Return the message that lies in a queue as `data`, None for what is no message of it.
 
-        Returns None for anything that Dramatiq could not carry to its end.
+        Dramatiq takes orders from a message's options (delay, callbacks); ours give none, so they
+        are left out.
         """
         try:
             message: Message[None] = Message.decode(data)
         except UndecodableMessage:
             return None
-        redis_id = message.options.get("redis_message_id")
-        if message.queue_name != queue or not isinstance(redis_id, str):
+        if message.queue_name != queue:
             return None
-        # Dramatiq takes orders from options (delay, callbacks); ours give none.
-        options = {"redis_message_id": redis_id}
-        plain: Message[None] = Message(
-            message.queue_name,
-            message.actor_name,
-            message.args,
-            message.kwargs,
-            options,
-            message.message_id,
-            message.message_timestamp,
-        )
-        return cls(plain, redis_id.encode())
+        return cls(redis_id, message.actor_name, message.args[0], partition)
+
+    def done(self) -> None:
+        """Note that the actor did what the message asks for."""
+        self.is_done = True
+
+    def fail(self, error: Exception) -> None:
+        """Note why the message becomes a dead letter."""
+        self.error = error
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether its actor has said how it ended."""
+        return self.is_done or self.error is not None
+
+
+class DeliveryBatch(MessageProxy):
+    """Deliveries for one actor from one partition: one message to Dramatiq's threads, one call.
+
+    Each ends by itself. Dramatiq acknowledges a message whose failure it could not handle, and
+    knows one end for all; so what it says is not asked. `error` is what the call itself ended with,
+    which counts for the deliveries that have not ended.
+    """
+
+    def __init__(
+        self, source: PartitionQueue, queue: str, actor_name: str, deliveries: Sequence[Delivery]
+    ) -> None:
+        message: Message[None] = Message(queue, actor_name, (deliveries,), {}, {})
+        super().__init__(message)
+        self.source = source
+        self.deliveries = deliveries
+        self.error: BaseException | None = None
 
     def stuff_exception(self, exception: BaseException) -> None:
-        """Note how the actor ended; anything but a stop makes the message a dead letter."""
+        """Note what the call ended with."""
         super().stuff_exception(exception)
         self.error = exception
-        if not isinstance(exception, Interrupted):
-            self.fail()

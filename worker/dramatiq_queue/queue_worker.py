@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 from dramatiq import Actor, Worker
 
 from worker.dramatiq_queue.broker import QueueBroker
-from worker.dramatiq_queue.dead_letter import DeadLetter
+from worker.dramatiq_queue.delivery import Delivery
 from worker.waiting import Interrupted
 
-POLL_SECONDS = 0.1
+WAKE_SECONDS = 0.5
+"""Between two looks of an idle thread at whether it is to end."""
 
 
 class QueueWorker:
@@ -26,11 +27,13 @@ class QueueWorker:
         broker: QueueBroker,
         queue: str,
         actor_names: Sequence[str],
-        actor: Callable[[bytes], None],
+        actor: Callable[[Sequence[Delivery]], None],
         threads: int,
     ) -> None:
         self.queue = queue
-        self.broker = broker
+        self.sources = broker.partitions
+        """The queue in each partition."""
+        self._broker = broker
         for actor_name in actor_names:
             Actor(
                 actor,
@@ -38,13 +41,13 @@ class QueueWorker:
                 actor_name=actor_name,
                 queue_name=queue,
                 priority=0,
-                # Dramatiq logs these without the word error.
-                options={"throws": (DeadLetter, Interrupted)},
+                # Dramatiq logs this without the word error.
+                options={"throws": (Interrupted,)},
             )
         self._worker = Worker(
-            broker, worker_threads=threads, worker_timeout=int(POLL_SECONDS * 1000)
+            broker, worker_threads=threads, worker_timeout=int(WAKE_SECONDS * 1000)
         )
-        # A message that is fetched waits here, while another worker may have a free thread.
+        # A batch that is fetched waits here, while another worker may have a free thread.
         self._worker.queue_prefetch = threads
 
     def start(self) -> None:
@@ -62,5 +65,5 @@ class QueueWorker:
 
     def unaccounted(self) -> set[bytes]:
         """Return what QueueConsumer.unaccounted does, nothing while nothing is consumed."""
-        consumer = self.broker.consumer
+        consumer = self._broker.consumer
         return set() if consumer is None else consumer.unaccounted()

@@ -18,11 +18,11 @@ from datetime import UTC, datetime
 import redis
 
 from job_store.errors import NotDurable
-from job_store.redis_client import connect
-from job_store.snapshot import SnapshotReader
+from job_store.partitions import Partitions
 from mesh.console import ignore_output_errors
 from worker.reconciliation.compare import Report, audit
 from worker.reconciliation.ledger import Ledger
+from worker.reconciliation.snapshots import Snapshots
 from worker.settings import WorkerSettings
 from worker.sinks.influxdb.reader import InfluxDBReader
 from worker.sinks.sink import SinkReader
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     options = parser.parse_args(arguments)
     settings = WorkerSettings.load()
-    queue = SnapshotReader(connect(settings.redis_url))
+    queue = Snapshots(Partitions.of(settings))
     sink: SinkReader = InfluxDBReader(settings)
     try:
         with closing(Ledger()) as ledger:

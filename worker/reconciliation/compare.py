@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from ulid import ULID
 
@@ -19,6 +20,7 @@ from job_store.states import FINAL
 from sluice.job.v1.job_pb2 import JobRecord
 from worker.reconciliation.ledger import Job, JobRows, Ledger
 from worker.reconciliation.moves import Moves
+from worker.reconciliation.snapshots import Snapshots
 from worker.sinks.sink import Contents, SinkReader
 
 MOST_NAMED = 20
@@ -68,9 +70,7 @@ class Report:
             self.named.append((job_id, how))
 
 
-def audit(
-    queue: SnapshotReader, sink: SinkReader, ledger: Ledger, since: float | None = None
-) -> Report:
+def audit(queue: Snapshots, sink: SinkReader, ledger: Ledger, since: float | None = None) -> Report:
     """Compare everything, job by job where the job's record is left.
 
     `since` leaves out jobs accepted before then, in seconds since the Unix epoch. Raises
@@ -98,10 +98,10 @@ def audit(
     return report
 
 
-def _collect(queue: SnapshotReader, ledger: Ledger) -> float | None:
+def _collect(queue: Snapshots, ledger: Ledger) -> float | None:
     """Take all records into the ledger; return when the first of the jobs was accepted."""
     first: float | None = None
-    for records in queue.records():
+    for records in chain.from_iterable(reader.records() for reader in queue.all):
         ledger.add_records(records)
         for _, record in records:
             accepted = _accepted(JobRecord.FromString(record))
@@ -117,50 +117,72 @@ class Snapshot:
     unexplained: int
     """Failed interactions that no dead letter keeps; below zero, those that are kept and were not
     counted as failed."""
-    last_waiting: str
-    """The job that waited at the end of the queue when it was read; all before it were seen."""
+    last_waiting: dict[SnapshotReader, str]
+    """The job that waited at the end of each queue when it was read; all before it were seen."""
     deliveries: int
     """Jobs that were done long ago and whose message is still there."""
     delivered_again: str
     """One of them."""
 
 
-def _read_snapshot(queue: SnapshotReader, ledger: Ledger) -> Snapshot:
-    """Take everything but the records into the ledger.
+def _read_snapshot(queue: Snapshots, ledger: Ledger) -> Snapshot:
+    """Take everything but the records into the ledger, partition by partition.
 
     In the order in which messages move, so that what moves on meanwhile is met again.
     """
-    pieces = queue.open_jobs()
+    moves: list[Moves] = []
+    totals: list[Totals] = []
+    last_waiting: dict[SnapshotReader, str] = {}
+    for reader in queue.all:
+        moved, total = _read_open(reader, ledger)
+        moves.append(moved)
+        totals.append(total)
+        last_waiting[reader] = _add_waiting(reader, ledger, "")
+        for job_ids in reader.fetched():
+            ledger.add_messages("fetched", job_ids)
+    deliveries, delivered_again = _read_closed(queue, ledger)
+    for reader, moved in zip(queue.all, moves, strict=True):
+        for letters in reader.dead():
+            ledger.add_messages("dead", (job_id for job_id, _ in letters))
+            ledger.add_dead_letters(letters)
+        moved.see(reader.counts())
+    every = Totals(
+        sum(each.accepted for each in totals),
+        sum(each.written for each in totals),
+        sum(each.failed for each in totals),
+        sum(each.in_flight for each in totals),
+    )
+    unexplained = every.failed - ledger.interactions_in_dead_letters()
+    put_back = sum(each.put_back for each in moves)
+    unexplained = min(
+        max(0, unexplained - put_back), unexplained + sum(each.failed for each in moves)
+    )
+    return Snapshot(every, unexplained, last_waiting, deliveries, delivered_again)
+
+
+def _read_open(reader: SnapshotReader, ledger: Ledger) -> tuple[Moves, Totals]:
+    """Take the open jobs of a partition; return its totals, and what moved meanwhile."""
+    before = ledger.interactions_open()
+    pieces = reader.open_jobs()
     counts, jobs = next(pieces)
     moves = Moves(counts)
     ledger.add_open(jobs)
     for counts, jobs in pieces:
         moves.see(counts)
         ledger.add_open(jobs)
-    totals = moves.totals(ledger.interactions_open())
-    last_waiting = _add_waiting(queue, ledger, "")
-    for job_ids in queue.fetched():
-        ledger.add_messages("fetched", job_ids)
-    deliveries, delivered_again = _read_closed(queue, ledger)
-    for letters in queue.dead():
-        ledger.add_messages("dead", (job_id for job_id, _ in letters))
-        ledger.add_dead_letters(letters)
-    moves.see(queue.counts())
-    unexplained = totals.failed - ledger.interactions_in_dead_letters()
-    unexplained = min(max(0, unexplained - moves.put_back), unexplained + moves.failed)
-    return Snapshot(totals, unexplained, last_waiting, deliveries, delivered_again)
+    return moves, moves.totals(ledger.interactions_open() - before)
 
 
-def _add_waiting(queue: SnapshotReader, ledger: Ledger, until: str) -> str:
+def _add_waiting(reader: SnapshotReader, ledger: Ledger, until: str) -> str:
     """Take the jobs that wait behind one of them, or all, and return the last one now."""
     last = ""
-    for job_ids in queue.waiting(until):
+    for job_ids in reader.waiting(until):
         ledger.add_messages("waiting", job_ids)
         last = last or job_ids[0]
     return last
 
 
-def _read_closed(queue: SnapshotReader, ledger: Ledger) -> tuple[int, str]:
+def _read_closed(queue: Snapshots, ledger: Ledger) -> tuple[int, str]:
     """Put down which failures of jobs that are done have a message, to become a dead letter.
 
     Returns how many of the jobs were done long ago, and one of them: their messages are to be
@@ -202,35 +224,41 @@ def _compare_totals(before: Counts, snapshot: Snapshot, report: Report) -> None:
         )
 
 
-def _compare_open(
-    queue: SnapshotReader, ledger: Ledger, snapshot: Snapshot, report: Report
-) -> None:
+def _compare_open(queue: Snapshots, ledger: Ledger, snapshot: Snapshot, report: Report) -> None:
     """Name the open jobs whose message is gone, or in no place where a worker would find it."""
-    last = snapshot.last_waiting
+    last = dict(snapshot.last_waiting)
     for job_ids in ledger.open_without_message(SUSPECTS):
-        while True:
-            waiting, found = queue.look_for(job_ids)
-            if len(waiting) < CHUNK or last in waiting:
-                break
-            # More was added than one look shows, among it perhaps what had been fetched.
-            last = _add_waiting(queue, ledger, last)
-        _name_lost(
-            [
-                job_id
-                for job_id, state in zip(job_ids, found, strict=True)
-                if state == GONE or (state == UNPLACED and not ledger.has_message(job_id))
-            ],
-            report,
-        )
+        for reader, some in queue.divided(job_ids):
+            while True:
+                waiting, found = reader.look_for(some)
+                if len(waiting) < CHUNK or last[reader] in waiting:
+                    break
+                # More was added than one look shows, among it perhaps what had been fetched.
+                last[reader] = _add_waiting(reader, ledger, last[reader])
+            _name_lost(
+                [
+                    job_id
+                    for job_id, state in zip(some, found, strict=True)
+                    if state == GONE or (state == UNPLACED and not ledger.has_message(job_id))
+                ],
+                report,
+            )
     for job_ids in ledger.open_with_message(CHUNK):
-        suspects = queue.without_message(job_ids)
-        for start in range(0, len(suspects), SUSPECTS):
-            some = suspects[start : start + SUSPECTS]
-            _, found = queue.look_for(some)
-            lost = [job_id for job_id, state in zip(some, found, strict=True) if state == GONE]
-            ledger.drop_messages(lost)
-            _name_lost(lost, report)
+        for reader, some in queue.divided(job_ids):
+            _drop_lost(reader, reader.without_message(some), ledger, report)
     report.message_states |= ledger.message_states()
+
+
+def _drop_lost(
+    reader: SnapshotReader, suspects: Sequence[str], ledger: Ledger, report: Report
+) -> None:
+    """Name those of these jobs that are still open and have no message."""
+    for start in range(0, len(suspects), SUSPECTS):
+        some = suspects[start : start + SUSPECTS]
+        _, found = reader.look_for(some)
+        lost = [job_id for job_id, state in zip(some, found, strict=True) if state == GONE]
+        ledger.drop_messages(lost)
+        _name_lost(lost, report)
 
 
 def _name_lost(job_ids: Sequence[str], report: Report) -> None:
@@ -238,7 +266,7 @@ def _name_lost(job_ids: Sequence[str], report: Report) -> None:
         report.name(job_id, "open, and its message is gone: nobody will write it")
 
 
-def _compare_jobs(queue: SnapshotReader, ledger: Ledger, first: float, report: Report) -> None:
+def _compare_jobs(queue: Snapshots, ledger: Ledger, first: float, report: Report) -> None:
     suspects: list[tuple[str, bytes, str]] = []
     for job in ledger.jobs():
         record = JobRecord.FromString(job.record)
@@ -257,9 +285,7 @@ def _compare_jobs(queue: SnapshotReader, ledger: Ledger, first: float, report: R
     _name_unmoved(queue, suspects, report)
 
 
-def _name_unmoved(
-    queue: SnapshotReader, suspects: list[tuple[str, bytes, str]], report: Report
-) -> None:
+def _name_unmoved(queue: Snapshots, suspects: list[tuple[str, bytes, str]], report: Report) -> None:
     """Name those suspects that have not moved since their record was read."""
     now = queue.look_again([job_id for job_id, _, _ in suspects])
     for (job_id, stored, how), present in zip(suspects, now, strict=True):
@@ -290,9 +316,7 @@ def _excess(job_id: str, rows: JobRows, expected: int) -> Iterator[str]:
         yield f"written though not to be: {_named(job_id, strange)}"
 
 
-def _compare_unknown_jobs(
-    queue: SnapshotReader, ledger: Ledger, first: float, report: Report
-) -> None:
+def _compare_unknown_jobs(queue: Snapshots, ledger: Ledger, first: float, report: Report) -> None:
     """Name jobs that have rows and are unknown to Redis, though younger than those it knows."""
     suspects: list[str] = []
     for job_id in ledger.unknown_jobs():
@@ -304,7 +328,7 @@ def _compare_unknown_jobs(
     _name_unknown_jobs(queue, suspects, report)
 
 
-def _name_unknown_jobs(queue: SnapshotReader, suspects: list[str], report: Report) -> None:
+def _name_unknown_jobs(queue: Snapshots, suspects: list[str], report: Report) -> None:
     for job_id, present in zip(suspects, queue.look_again(suspects), strict=True):
         if not present.record and not present.is_open:
             report.name(job_id, "has rows and is not in the books")

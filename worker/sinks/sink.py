@@ -13,7 +13,7 @@ in worker/process.py (`Sink`) and worker/reconciliation/__main__.py (`SinkReader
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -37,19 +37,21 @@ class Row(NamedTuple):
     interaction: Interaction
 
 
-def rows(job: LogInteractions) -> list[Row]:
-    """Return the interactions of a job.
+def rows(job: LogInteractions, indexes: Iterable[int]) -> list[Row]:
+    """Return these interactions of a job.
 
-    They are a microsecond apart; in a job of an earlier version each has a time of its own.
+    They are a microsecond apart; in a job of an earlier version each has a time of its own. Each
+    partition assigns times by itself, so its number is the nanoseconds of them.
     """
-    job_id, first = job.job_id, job.first_time_unix_micro
+    job_id, first, interactions = job.job_id, job.first_time_unix_micro, job.interactions
+    partition = job.partition
     return [
         Row(
             f"{job_id}-{index}",
-            (first + index) * 1000 if first else interaction.time_unix_nano,
-            interaction,
+            (first + index) * 1000 + partition if first else interactions[index].time_unix_nano,
+            interactions[index],
         )
-        for index, interaction in enumerate(job.interactions)
+        for index in indexes
     ]
 
 

@@ -1,18 +1,24 @@
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import pytest
 import redis
 from dramatiq import Message
 
-from job_store.dead_letters import DeadLetters
+from job_store.cluster import NotServedHere
 from job_store.envelope import use_envelopes
+from job_store.queues import Fetched
+from job_store.replication import NotConfirmed
 from mesh.health import Unhealthy
 from worker.dramatiq_queue.broker import QueueBroker
-from worker.dramatiq_queue.consumer import QueueConsumer
+from worker.dramatiq_queue.consumer import AWAIT_SECONDS, SILENT_SECONDS, QueueConsumer
 from worker.dramatiq_queue.dead_letter import DeadLetter
-from worker.dramatiq_queue.delivery import Delivery
+from worker.dramatiq_queue.delivery import DeliveryBatch
+from worker.dramatiq_queue.held_messages import HeldMessages
+from worker.dramatiq_queue.partition_queue import PartitionQueue
 from worker.dramatiq_queue.queue_worker import QueueWorker
 from worker.waiting import Interrupted, Stop
 from worker.watchdog import Watchdog
@@ -27,145 +33,343 @@ class CrashingStop(Stop):
         raise Crash(reason)
 
 
-class Letters:
-    def __init__(self) -> None:
-        self.notes: list[tuple[bytes, str, int]] = []
+class Source:
+    """A queue in a partition that notes what is asked of it, and fails when told to.
 
-    def note(self, message_id: bytes, reason: str, failed: int) -> None:
-        self.notes.append((message_id, reason, failed))
+    It stands for a PartitionQueue and for the StoredQueue in it.
+    """
 
-
-class Broker:
-    """A broker of one queue that notes its commands, and fails when told to."""
-
-    broker_id = "me"
-    actors = ("actor",)
-    consumer: QueueConsumer | None = None
-
-    def __init__(self) -> None:
-        self.client = self
-        self.waiting: list[bytes] = []
-        self.fetched: set[bytes] = set()
+    def __init__(self, number: int = 0) -> None:
+        self.number = number
+        self.stored = self
+        self.held = HeldMessages()
+        self.is_empty = False
+        self.is_silent = False
+        self.heartbeat_seconds = 1.0
+        # The first one is sent at once otherwise.
+        self.next_heartbeat = math.inf
+        self.next_fetch = 0.0
+        self.messages: list[tuple[bytes, bytes | None]] = []
+        self.in_redis: set[bytes] = set()
         self.commands: list[tuple[Any, ...]] = []
-        self.fails = False
+        self.fails: Exception | None = None
+        self.is_connected = True
 
-    def llen(self, key: str) -> int:
+    def put(self, name: str, actor: str = "actor") -> None:
+        options = {"redis_message_id": name, "eta": 1, "throws": "x"}
+        message = Message[None]("q", actor, (b"payload",), {}, options, name)
+        self.messages.append((name.encode(), message.encode()))
+
+    def _called(self, name: str, *arguments: Any) -> None:
         if self.fails:
-            raise redis.TimeoutError
-        return len(self.waiting)
+            raise self.fails
+        self.commands.append((name, *arguments))
 
-    def smembers(self, key: str) -> set[bytes]:
-        return set(self.fetched)
+    def waiting(self) -> int:
+        self._called("waiting")
+        return len(self.messages)
 
-    def do_fetch(self, queue: str, room: int) -> list[bytes]:
-        taken, self.waiting = self.waiting[:room], self.waiting[room:]
-        return taken
+    def fetched(self) -> set[bytes]:
+        if self.fails:
+            raise self.fails
+        return set(self.in_redis)
 
-    def __getattr__(self, name: str) -> Any:
-        def command(*arguments: Any) -> None:
-            if self.fails:
-                raise redis.TimeoutError
-            self.commands.append((name, *arguments))
+    def fetch(self, most: int, most_bytes: int) -> Fetched:
+        taken, self.messages = self.messages[:most], self.messages[most:]
+        self.in_redis |= {redis_id for redis_id, _ in taken}
+        if self.fails:
+            raise self.fails
+        return Fetched(taken, len(self.messages))
 
-        return command
+    def show_life(self) -> None:
+        self._called("show_life")
+
+    def connect(self) -> None:
+        if not self.is_connected:
+            raise redis.ConnectionError
+
+    def await_message(self, seconds: float) -> None:
+        self._called("await_message", seconds)
+
+    def acknowledge(self, redis_ids: Sequence[bytes]) -> None:
+        self._called("acknowledge", *redis_ids)
+
+    def requeue(self, redis_ids: Sequence[bytes]) -> None:
+        self._called("requeue", *redis_ids)
+
+    def set_aside(self, redis_id: bytes, reason: str, failed: int) -> None:
+        self._called("set_aside", redis_id, reason, failed)
 
 
 @pytest.fixture(autouse=True)
-def envelopes() -> None:
+def envelopes(monkeypatch: pytest.MonkeyPatch) -> None:
     use_envelopes()
+    monkeypatch.setattr("worker.dramatiq_queue.consumer.LINGER_SECONDS", 0)
 
 
-def message(name: str, actor: str = "actor") -> bytes:
-    options = {"redis_message_id": name, "eta": 1, "throws": "x"}
-    return Message[None]("q", actor, (b"payload",), {}, options, name).encode()
+def consumer(*sources: Source, prefetch: int = 2, batch: int = 1) -> tuple[QueueConsumer, Stop]:
+    stop = CrashingStop()
+    actors = ("actor", "another")
+    queues = cast("list[PartitionQueue]", sources)
+    return QueueConsumer("q", queues, actors, prefetch, batch, stop), stop
 
 
-def consumer(broker: Broker, prefetch: int = 2) -> tuple[QueueConsumer, Letters, Stop]:
-    letters, stop = Letters(), CrashingStop()
-    made = QueueConsumer(cast(Any, broker), "q", prefetch, 0.01, cast(DeadLetters, letters), stop)
-    return made, letters, stop
+def fetch(consumer: QueueConsumer) -> DeliveryBatch:
+    batch = next(consumer)
+    assert isinstance(batch, DeliveryBatch)
+    return batch
 
 
-def fetch(consumer: QueueConsumer) -> Delivery:
-    delivery = next(consumer)
-    assert isinstance(delivery, Delivery)
-    return delivery
+def names(batch: DeliveryBatch) -> list[str]:
+    return [each.redis_id.decode() for each in batch.deliveries]
 
 
-def test_options_give_no_orders() -> None:
-    broker = Broker()
-    broker.waiting = [message("a")]
-    delivery = fetch(consumer(broker)[0])
-    assert delivery.options == {"redis_message_id": "a"}
-    assert "payload" not in str(delivery)
+def test_what_waits_is_one_message_to_dramatiq_and_gives_no_orders() -> None:
+    source = Source()
+    for name in "abc":
+        source.put(name)
+    batch = fetch(consumer(source, batch=2)[0])
+    assert names(batch) == ["a", "b"]
+    assert batch.args == (batch.deliveries,)
+    assert [each.payload for each in batch.deliveries] == [b"payload", b"payload"]
+    assert (batch.actor_name, batch.options) == ("actor", {})
+    assert "payload" not in str(batch)
 
 
-def test_done_is_acknowledged() -> None:
-    broker = Broker()
-    broker.waiting = [message("a")]
-    queue, _, _ = consumer(broker)
-    queue.ack(fetch(queue))
-    assert broker.commands == [("do_ack", "q", b"a")]
+def test_a_batch_is_for_one_actor() -> None:
+    source = Source()
+    for name, actor in (("a", "actor"), ("b", "another"), ("c", "actor")):
+        source.put(name, actor)
+    queue, _ = consumer(source, batch=3)
+    assert [(batch.actor_name, names(batch)) for batch in (fetch(queue), fetch(queue))] == [
+        ("actor", ["a", "c"]),
+        ("another", ["b"]),
+    ]
 
 
-def test_interrupted_is_given_back() -> None:
-    broker = Broker()
-    broker.waiting = [message("a")]
-    queue, _, _ = consumer(broker)
-    delivery = fetch(queue)
-    delivery.stuff_exception(Interrupted())
-    assert not delivery.failed
-    queue.ack(delivery)
-    assert broker.commands == [("do_requeue", "q", b"a")]
+def test_done_is_acknowledged_together() -> None:
+    source = Source()
+    source.put("a")
+    source.put("b")
+    queue, _ = consumer(source, batch=2)
+    batch = fetch(queue)
+    for each in batch.deliveries:
+        each.done()
+    queue.ack(batch)
+    assert source.commands == [("acknowledge", b"a", b"b")]
 
 
-@pytest.mark.parametrize(
-    ("error", "note"),
-    [
-        (DeadLetter("POINT_TOO_OLD", 3), (b"a", "POINT_TOO_OLD", 3)),
-        (ValueError("payload"), (b"a", "UNEXPECTED", 0)),
-        (SystemExit(), (b"a", "UNEXPECTED", 0)),
-    ],
-)
-def test_failed_is_a_dead_letter(error: BaseException, note: tuple[bytes, str, int]) -> None:
-    broker = Broker()
-    broker.waiting = [message("a")]
-    queue, letters, _ = consumer(broker)
-    delivery = fetch(queue)
-    # Dramatiq hands over the exception first; whatever fails after that, this is not acknowledged.
-    delivery.stuff_exception(error)
-    assert delivery.failed
-    queue.nack(delivery)
-    assert letters.notes == [note]
-    assert broker.commands == [("do_nack", "q", b"a")]
+def test_each_message_of_a_batch_has_its_own_end() -> None:
+    source = Source()
+    for name in "abcd":
+        source.put(name)
+    queue, _ = consumer(source, batch=4)
+    batch = fetch(queue)
+    done, refused, failed, _ = batch.deliveries
+    done.done()
+    refused.fail(DeadLetter("POINT_TOO_OLD", 3))
+    failed.fail(ValueError("payload"))
+    batch.stuff_exception(Interrupted())
+    queue.ack(batch)
+    assert source.commands == [
+        ("set_aside", b"b", "POINT_TOO_OLD", 3),
+        ("set_aside", b"c", "UNEXPECTED", 0),
+        ("acknowledge", b"a"),
+        ("requeue", b"d"),
+    ]
+
+
+@pytest.mark.parametrize("error", [ValueError("payload"), SystemExit(), None])
+def test_what_has_no_end_is_never_acknowledged(error: BaseException | None) -> None:
+    source = Source()
+    source.put("a")
+    source.put("b")
+    queue, _ = consumer(source, batch=2)
+    batch = fetch(queue)
+    batch.deliveries[0].done()
+    # An actor that returns says nothing by that.
+    if error:
+        batch.stuff_exception(error)
+    queue.ack(batch)
+    assert source.commands == [("set_aside", b"b", "UNEXPECTED", 0), ("acknowledge", b"a")]
+
+
+def test_what_no_thread_took_goes_back() -> None:
+    source = Source()
+    source.put("a")
+    source.put("b")
+    queue, _ = consumer(source, batch=2)
+    queue.requeue([fetch(queue)])
+    assert source.commands == [("requeue", b"a", b"b")]
+    source.in_redis = {b"a"}
+    assert queue.unaccounted() == {b"a"}
+
+
+def test_what_is_no_message_is_a_dead_letter_and_an_id_without_one_is_removed() -> None:
+    source = Source()
+    source.messages = [(b"noise", b"\xff\xff"), (b"twice", None)]
+    source.put("a")
+    queue, _ = consumer(source, batch=3)
+    assert names(fetch(queue)) == ["a"]
+    assert source.commands == [
+        ("set_aside", b"noise", "UNDECODABLE", 0),
+        ("acknowledge", b"twice"),
+    ]
 
 
 def test_any_error_of_redis_ends_the_process() -> None:
-    broker = Broker()
-    broker.waiting = [message("a"), message("b")]
-    queue, _, _ = consumer(broker)
-    first, second = fetch(queue), fetch(queue)
-    second.stuff_exception(Interrupted())
-    broker.fails = True
-    for call in (queue.ack, queue.nack):
-        for delivery in (first, second):
+    ends: list[Callable[[DeliveryBatch], None]] = [
+        lambda batch: batch.deliveries[0].done(),
+        lambda batch: batch.deliveries[0].fail(DeadLetter("X")),
+        lambda batch: batch.stuff_exception(Interrupted()),
+    ]
+    for end in ends:
+        source = Source()
+        source.put("a")
+        queue, _ = consumer(source)
+        batch = fetch(queue)
+        end(batch)
+        source.fails = redis.TimeoutError()
+        for call in (queue.ack, queue.nack):
             with pytest.raises(Crash):
-                call(delivery)
+                call(batch)
+    source = Source()
+    source.fails = redis.TimeoutError()
     with pytest.raises(Crash):
-        next(consumer(broker)[0])
+        next(consumer(source)[0])
+
+
+def test_jobs_in_hand_that_redis_does_not_answer_about_end_the_process() -> None:
+    source = Source()
+    source.put("a")
+    queue, _ = consumer(source)
+    batch = fetch(queue)
+    batch.stuff_exception(redis.TimeoutError())
+    with pytest.raises(Crash):
+        queue.ack(batch)
+    assert source.commands == []
+
+
+def test_a_partition_that_does_not_answer_stops_only_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    lost, well = Source(0), Source(1)
+    lost.is_empty = True
+    lost.fails = redis.ConnectionError()
+    queue, _ = consumer(lost, well, prefetch=9)
+    for name in ("a", "b"):
+        well.put(name)
+        batch = fetch(queue)
+        assert (names(batch), batch.deliveries[0].partition) == ([name], 1)
+    assert lost.is_silent
+    assert queue.unaccounted() == set()
+    # It is asked again after a moment, and first whether anything waits.
+    lost.fails = None
+    lost.put("c")
+    assert next(queue) is None
+    now += SILENT_SECONDS
+    assert names(fetch(queue)) == ["c"]
+    assert lost.commands == [("show_life",), ("waiting",)]
+    assert not lost.is_silent
+
+
+def test_a_fetch_that_cannot_be_sent_takes_nothing() -> None:
+    source = Source()
+    source.put("a")
+    source.is_connected = False
+    assert next(consumer(source)[0]) is None
+    assert source.is_silent
+    assert source.messages
+
+
+def test_an_empty_partition_among_others_is_looked_at_and_not_written_to() -> None:
+    sources = [Source(number) for number in range(3)]
+    queue, _ = consumer(*sources, prefetch=9)
+    for _ in range(2):
+        assert next(queue) is None
+        for source in sources:
+            source.next_fetch = 0
+    assert [source.commands for source in sources] == [[("waiting",)]] * 3
+
+
+def test_partitions_take_turns() -> None:
+    sources = [Source(number) for number in range(3)]
+    for source in sources:
+        for turn in range(2):
+            source.put(f"{source.number}{turn}")
+    queue, _ = consumer(*sources, prefetch=9)
+    taken = [names(fetch(queue)) for _ in range(6)]
+    assert taken == [["00"], ["10"], ["20"], ["01"], ["11"], ["21"]]
+
+
+@pytest.mark.parametrize("error", [redis.ResponseError("NOREPLICAS"), NotServedHere()])
+def test_a_fetch_that_was_refused_took_nothing(error: Exception) -> None:
+    source = Source()
+    source.fails = error
+    assert next(consumer(source)[0]) is None
+    assert source.is_silent
+
+
+def test_what_no_replica_confirms_is_given_back_and_handed_to_nobody() -> None:
+    source = Source()
+    source.put("a")
+    source.put("b")
+    queue, _ = consumer(source, batch=2)
+    source.fails = NotConfirmed()
+
+    def fetched() -> set[bytes]:
+        source.fails = None
+        return {b"a", b"b"}
+
+    source.fetched = fetched  # type: ignore[method-assign]
+    assert next(queue) is None
+    assert source.commands == [("requeue", b"a", b"b")]
+    assert source.is_silent
 
 
 def test_a_full_worker_takes_no_more_and_says_that_it_lives() -> None:
-    broker = Broker()
-    broker.waiting = [message(name) for name in "abc"]
-    queue, _, _ = consumer(broker, prefetch=2)
+    source = Source()
+    for name in "abc":
+        source.put(name)
+    queue, _ = consumer(source, prefetch=2)
     first = fetch(queue)
     fetch(queue)
-    cast(Any, queue)._last_contact = 0
+    source.next_heartbeat = 0
     assert next(queue) is None
-    assert broker.commands == [("do_qsize", "q")]
+    assert source.commands == [("show_life",)]
+    first.deliveries[0].done()
     queue.ack(first)
-    assert fetch(queue).message_id == "c"
+    assert names(fetch(queue)) == ["c"]
+
+
+def test_what_comes_soon_gathers_and_an_empty_queue_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.dramatiq_queue.consumer.LINGER_SECONDS", 5)
+    slept: list[float] = []
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    monkeypatch.setattr("time.sleep", slept.append)
+    source = Source()
+    for name in "abc":
+        source.put(name)
+    queue, _ = consumer(source, prefetch=9, batch=2)
+    # More waits, so it is fetched at once.
+    assert [names(fetch(queue)), names(fetch(queue))] == [["a", "b"], ["c"]]
+    source.put("d")
+    assert next(queue) is None
+    assert (slept, source.commands) == ([5], [])
+    now += 5
+    assert names(fetch(queue)) == ["d"]
+    now += 5
+    assert next(queue) is None
+    assert source.commands == [("await_message", AWAIT_SECONDS)]
+    source.put("e")
+    assert names(fetch(queue)) == ["e"]
+    assert slept == [5]
 
 
 def test_what_is_for_a_later_version_is_held_and_then_goes_behind_the_others(
@@ -173,54 +377,57 @@ def test_what_is_for_a_later_version_is_held_and_then_goes_behind_the_others(
 ) -> None:
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    broker = Broker()
-    broker.waiting = [message("new", actor="later"), message("a")]
-    broker.fetched = {b"new", b"a"}
-    queue, letters, _ = consumer(broker)
-    assert fetch(queue).message_id == "a"
+    source = Source()
+    source.put("new", actor="later")
+    source.put("a")
+    source.in_redis = {b"new", b"a"}
+    queue, _ = consumer(source, batch=2)
+    assert names(fetch(queue)) == ["a"]
     assert queue.unaccounted() == set()
     # It takes no room: the second of two is still free.
-    broker.waiting = [message("b")]
-    assert fetch(queue).message_id == "b"
-    assert broker.commands == []
+    source.put("b")
+    assert names(fetch(queue)) == ["b"]
+    assert source.commands == []
     now += 2
     assert next(queue) is None
-    assert broker.commands[0] == ("do_requeue", "q", b"new")
-    assert letters.notes == []
+    assert source.commands[0] == ("requeue", b"new")
 
 
 def test_no_more_is_held_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.dramatiq_queue.held_messages.MAX_HELD", 1)
-    broker = Broker()
-    broker.waiting = [message("new", actor="later"), message("newer", actor="later")]
-    assert next(consumer(broker)[0]) is None
-    assert broker.commands == [("do_requeue", "q", b"newer")]
+    source = Source()
+    for name in ("new", "newer"):
+        source.put(name, actor="later")
+    queue, _ = consumer(source)
+    for _ in range(2):
+        assert next(queue) is None
+    assert source.commands == [("requeue", b"newer")]
 
 
 def test_what_is_held_is_given_back_at_the_end() -> None:
-    broker = Broker()
-    broker.waiting = [message("new", actor="later")]
-    queue, _, _ = consumer(broker)
+    source = Source()
+    source.put("new", actor="later")
+    queue, _ = consumer(source)
     assert next(queue) is None
     queue.close()
     queue.close()
-    assert broker.commands == [("do_requeue", "q", b"new")]
+    assert source.commands == [("requeue", b"new")]
 
 
 def test_a_stopping_worker_takes_no_more() -> None:
-    broker = Broker()
-    broker.waiting = [message("a")]
-    queue, _, stop = consumer(broker)
+    source = Source()
+    source.put("a")
+    queue, stop = consumer(source)
     stop.ask()
     assert next(queue) is None
-    assert broker.waiting
+    assert source.messages
 
 
 def test_what_was_fetched_and_never_came_is_unaccounted() -> None:
-    broker = Broker()
-    broker.waiting = [message("a")]
-    broker.fetched = {b"a", b"lost"}
-    queue, _, _ = consumer(broker)
+    source = Source()
+    source.put("a")
+    source.in_redis = {b"a", b"lost"}
+    queue, _ = consumer(source)
     fetch(queue)
     assert queue.unaccounted() == {b"lost"}
 
@@ -241,9 +448,9 @@ class Queue:
 def test_a_message_may_be_on_its_way_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    broker = Broker()
-    broker.fetched = {b"lost"}
-    queue, _, stop = consumer(broker)
+    source = Source()
+    source.in_redis = {b"lost"}
+    queue, stop = consumer(source)
     watchdog = Watchdog([cast(QueueWorker, Queue(queue))], stop)
     watchdog.require_accounted()
     watchdog.check()
@@ -259,18 +466,18 @@ def test_a_message_may_be_on_its_way_for_a_while(monkeypatch: pytest.MonkeyPatch
 def test_a_message_that_arrives_late_is_forgiven(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    broker = Broker()
-    queue, _, stop = consumer(broker)
+    source = Source()
+    queue, stop = consumer(source)
     watchdog = Watchdog([cast(QueueWorker, Queue(queue))], stop)
     for missing in ({b"late"}, set(), {b"late"}):
-        broker.fetched = missing
+        source.in_redis = missing
         watchdog.check()
         now += 3
     watchdog.check()
 
 
 def test_a_gone_thread_ends_the_process() -> None:
-    queue, _, stop = consumer(Broker())
+    queue, stop = consumer(Source())
     watched = Queue(queue)
     watchdog = Watchdog([cast(QueueWorker, watched)], stop)
     watchdog.check()
@@ -280,9 +487,10 @@ def test_a_gone_thread_ends_the_process() -> None:
 
 
 def test_a_broker_consumes_once_and_has_no_stock_middleware() -> None:
-    broker = QueueBroker(redis.Redis(), 8, CrashingStop())
+    broker = QueueBroker([], 1, CrashingStop())
     assert broker.middleware == []
     broker.declare_queue("q")
+    assert broker.get_declared_queues() == {"q"}
     assert broker.get_declared_delay_queues() == set()
     broker.consume("q")
     with pytest.raises(Crash):

@@ -85,6 +85,13 @@ def test_a_batch_is_one_request(influx: InfluxDBWriter) -> None:
     assert writes.requests == [["a", "b", "c"]]
 
 
+def test_a_request_has_a_bound(influx: InfluxDBWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.sinks.influxdb.writer.MOST_LINES", 2)
+    writes = answering(influx, lambda task_ids: 400 if "d" in task_ids else 204)
+    assert influx.write(rows(*"abcde")) == {3: "FIELD_TYPE_CONFLICT"}
+    assert sorted(writes.requests) == [["a", "b"], ["c"], ["c", "d"], ["d"], ["e"]]
+
+
 def test_nothing_is_no_request(influx: InfluxDBWriter) -> None:
     writes = answering(influx, lambda task_ids: 204)
     assert influx.write([]) == {}

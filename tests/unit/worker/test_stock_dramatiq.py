@@ -95,6 +95,19 @@ def test_what_fails_without_retries_is_acknowledged() -> None:
     assert (consumer.acked, consumer.dead) == (["a"], [])
 
 
+def test_a_thread_carries_out_one_message_at_a_time() -> None:
+    calls: list[bytes] = []
+    broker = StubBroker(middleware=[])
+    dramatiq.Actor(
+        calls.append, broker=broker, actor_name="actor", queue_name="q", priority=0, options={}
+    )
+    consumer = RecordingConsumer()
+    for name in ("a", "b"):
+        process(broker, consumer, name)
+    assert calls == [b"payload", b"payload"]
+    assert consumer.acked == ["a", "b"]
+
+
 def test_what_fails_while_its_retry_cannot_be_stored_is_acknowledged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

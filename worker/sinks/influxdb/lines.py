@@ -15,6 +15,11 @@ from worker.sinks.sink import VERDICT_NAMES, Row
 
 MEASUREMENT = "interactions"
 
+HEADS = {
+    verdict: f'{MEASUREMENT},verdict={name} payload="' for verdict, name in VERDICT_NAMES.items()
+}
+"""What a line begins with, by its verdict."""
+
 EXACT_INTEGERS = 2.0**53
 """Below this every double without a fraction is the integer it looks like."""
 
@@ -27,7 +32,7 @@ def line(row: Row) -> bytes:
     """
     task_id, time, interaction = row
     data = interaction.data
-    if data.WhichOneof("kind") == "string_value":
+    if data.HasField("string_value"):
         payload = encode_basestring(data.string_value)
     else:
         payload = json_text(data)
@@ -43,8 +48,8 @@ def line(row: Row) -> bytes:
     if interaction.masked_widely:
         optional += ",masked_widely=true"
     return (
-        f'{MEASUREMENT},verdict={VERDICT_NAMES[interaction.verdict]} payload="{_escaped(payload)}"'
-        f',task_id="{_escaped(task_id)}"{optional} {time}'
+        f'{HEADS[interaction.verdict]}{_escaped(payload)}",task_id="{_escaped(task_id)}"'
+        f"{optional} {time}"
     ).encode()
 
 

@@ -23,6 +23,9 @@ log = logger("worker.influx")
 TIMEOUT_MILLISECONDS = 5_000
 PING_TIMEOUT_MILLISECONDS = 1_000
 
+MOST_LINES = 10_000
+"""In one request; beyond some thousands a larger one saves InfluxDB nothing more."""
+
 NO_CONTENT = 204
 
 OPEN = (
@@ -69,7 +72,8 @@ class InfluxDBWriter:
             self._prepare()
         lines = [line(row) for row in rows]
         refused: dict[int, str] = {}
-        pieces = [range(len(lines))] if lines else []
+        every = range(len(lines))
+        pieces = [every[start : start + MOST_LINES] for start in every[::MOST_LINES]]
         while pieces:
             piece = pieces.pop()
             error_class = self._write_piece(lines[piece.start : piece.stop])
