@@ -7,23 +7,55 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from urllib.parse import urlsplit
 
 import redis
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode
 from redis.crc import key_slot
 from redis.exceptions import ResponseError
+from redis.retry import Retry
 
 from deploy.local import programs, redis_cluster
 from deploy.local.ports import free_ranges
 from deploy.local.redis_cluster import Entry, Node
 from deploy.local.redis_node import LOG_FOLDER
 from deploy.local.settings import HOST, LocalSettings
+from job_store.keys import Keys
+from job_store.partitions import Partitions
+from job_store.settings import CLUSTER_SCHEME, StoreSettings
 from tests.kit.processes import Process
 from tests.kit.waiting import eventually
 
 READY_SECONDS = 30.0
 MIGRATE_MILLISECONDS = 5000
 KEYS_AT_ONCE = 100
+
+
+def look_at(url: str, partitions: int | None) -> tuple[redis.Redis, list[Keys]]:
+    """Return a client of a Redis or a whole cluster, and the keys of each partition there.
+
+    It asks Redis however it is configured, which our own processes do not.
+    """
+    settings = StoreSettings(redis_url=url, redis_partitions=partitions)
+    keys = [each.keys for each in Partitions.of(settings).all]
+    if not url.startswith(CLUSTER_SCHEME):
+        return redis.Redis.from_url(url, socket_timeout=5, retry=Retry(NoBackoff(), 0)), keys
+    nodes = [address.rsplit(":", 1) for address in urlsplit(url).netloc.split(",")]
+    seeds = [ClusterNode(host, int(port)) for host, port in nodes]  # type: ignore[no-untyped-call]
+    client = redis.cluster.RedisCluster(startup_nodes=seeds, socket_timeout=5)
+    # It has the same commands, each sent to the node that has the key.
+    return cast(redis.Redis, client), keys
+
+
+def process_of(program: programs.Program, log: Path) -> Process:
+    """Return a program of the local mesh as a process of a test's own."""
+    for folder in (*program.folders, *(path.parent for path in program.files)):
+        folder.mkdir(parents=True, exist_ok=True)
+    for path, text in program.files.items():
+        path.write_text(text)
+    return Process(program.command, log)
 
 
 class ClusterView:
@@ -207,11 +239,7 @@ class RedisCluster(ClusterView):
         return node
 
     def _process(self, program: programs.Program) -> Process:
-        for folder in (*program.folders, *(path.parent for path in program.files)):
-            folder.mkdir(parents=True, exist_ok=True)
-        for path, text in program.files.items():
-            path.write_text(text)
-        return Process(program.command, self.settings.state / f"{program.name}.log")
+        return process_of(program, self.settings.state / f"{program.name}.log")
 
 
 def join(cluster: ClusterView, added: Sequence[Node]) -> None:
