@@ -8,10 +8,11 @@ holds `faults.json`, which says where all that is. Prints the verdict as JSON; e
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -20,12 +21,13 @@ import redis
 from dramatiq.common import dq_name
 
 from job_store.counts import CountsReader
-from job_store.keys import INTERACTIONS, ONLY, QUEUES
+from job_store.keys import INTERACTIONS, QUEUES, Keys
 from sluice.job.v1.job_pb2 import JobRecord, LogInteractions
 from sluice.queue.v1.envelope_pb2 import Envelope
 from tests.faults import history
 from tests.faults.load import SECRET
 from tests.kit import influxdb
+from tests.kit.redis_cluster import look_at
 from tests.kit.spellings import spellings
 
 
@@ -70,6 +72,7 @@ class Places:
     """Where a mesh keeps things."""
 
     redis_url: str
+    redis_partitions: int | None
     influx_url: str
     influx_headers: Mapping[str, str]
     """What lets one read it."""
@@ -94,14 +97,14 @@ def check(places: Places, path: Path, dead_letters: int | None) -> Verdict:
     """Return the verdict on the keys of one history, and on the books of the whole mesh."""
     told = history.read(path)
     verdict = Verdict(surprises=told.surprises)
-    client = redis.Redis.from_url(places.redis_url, socket_timeout=10)
+    client, partitions = look_at(places.redis_url, places.redis_partitions)
     rows = recorded(places.influx_url, places.influx_headers)
-    _check_rows(told, rows, set(_dead_keys(client)), verdict)
+    _check_rows(told, rows, set(_dead_keys(client, partitions)), verdict)
     _check_times(rows, verdict)
     _check_reports(told, places.reports, verdict)
     _check_receipts(told, verdict)
-    _check_queues(client, dead_letters, verdict)
-    _check_books(client, len(rows), verdict)
+    _check_queues(client, partitions, dead_letters, verdict)
+    _check_books(client, partitions, len(rows), verdict)
     verdict.leaked += _leaks(places.logs, (told.canary, SECRET))
     return verdict
 
@@ -186,53 +189,61 @@ def _check_receipts(told: history.Told, verdict: Verdict) -> None:
             verdict.doubled.append(f"{key}: {len(submission.receipts)} receipts")
 
 
-def _check_queues(client: redis.Redis, dead_letters: int | None, verdict: Verdict) -> None:
+def _check_queues(
+    client: redis.Redis, partitions: Sequence[Keys], dead_letters: int | None, verdict: Verdict
+) -> None:
     dead = 0
-    for queue in QUEUES:
+    for keys, queue in itertools.product(partitions, QUEUES):
         for name, size in (
-            ("queue", client.llen(ONLY.waiting(queue))),
-            ("messages", client.hlen(ONLY.messages(queue))),
-            ("delayed queue", client.llen(ONLY.waiting(dq_name(queue)))),
-            ("delayed messages", client.hlen(ONLY.messages(dq_name(queue)))),
+            ("queue", client.llen(keys.waiting(queue))),
+            ("messages", client.hlen(keys.messages(queue))),
+            ("delayed queue", client.llen(keys.waiting(dq_name(queue)))),
+            ("delayed messages", client.hlen(keys.messages(dq_name(queue)))),
         ):
             if size:
                 verdict.undrained.append(f"{queue}: {name} holds {size}")
-        dead += client.zcard(ONLY.dead(queue))
-    for key in client.scan_iter(ONLY.fetched("*", "*")):
-        verdict.undrained.append(f"unacked set holds {client.scard(key)}")
+        dead += client.zcard(keys.dead(queue))
+    for keys in partitions:
+        for key in client.scan_iter(keys.fetched("*", "*")):
+            verdict.undrained.append(f"unacked set holds {client.scard(key)}")
     if dead_letters is not None and dead != dead_letters:
         verdict.undrained.append(f"{dead} dead letters where {dead_letters} belong")
 
 
-def _check_books(client: redis.Redis, rows: int, verdict: Verdict) -> None:
-    counts = CountsReader(client).counts()
-    still_open = sum(int(each) for each in cast(list[bytes], client.hvals(ONLY.open_jobs)))
-    if counts.accepted != counts.written + counts.failed + still_open:
-        verdict.books.append(
-            f"accepted {counts.accepted} is not written {counts.written} + failed {counts.failed} "
-            f"+ open {still_open}"
-        )
-    if still_open:
-        verdict.undrained.append(f"{still_open} interactions are open")
-    if rows != counts.written:
-        verdict.books.append(
-            f"InfluxDB holds {rows} rows where {counts.written} are booked as written"
-        )
+def _check_books(
+    client: redis.Redis, partitions: Sequence[Keys], rows: int, verdict: Verdict
+) -> None:
+    """Each partition adds up for itself; what is written is the same as what all rows are."""
+    written = 0
+    for keys in partitions:
+        counts = CountsReader(client, keys).counts()
+        still_open = sum(int(each) for each in cast(list[bytes], client.hvals(keys.open_jobs)))
+        if counts.accepted != counts.written + counts.failed + still_open:
+            verdict.books.append(
+                f"accepted {counts.accepted} is not written {counts.written} + failed "
+                f"{counts.failed} + open {still_open}"
+            )
+        if still_open:
+            verdict.undrained.append(f"{still_open} interactions are open")
+        written += counts.written
+    if rows != written:
+        verdict.books.append(f"InfluxDB holds {rows} rows where {written} are booked as written")
 
 
-def _dead_keys(client: redis.Redis) -> Iterator[str]:
+def _dead_keys(client: redis.Redis, partitions: Sequence[Keys]) -> Iterator[str]:
     """Yield the keys that lie failed in a dead letter."""
-    messages = cast(dict[bytes, bytes], client.hgetall(ONLY.dead_messages(INTERACTIONS)))
-    for message in messages.values():
-        try:
-            job = LogInteractions.FromString(Envelope.FromString(message).payload)
-        except Exception:  # noqa: S112
-            # Poison: put there by a test, and holds no submission.
-            continue
-        stored = cast(bytes | None, client.hget(*ONLY.record(job.job_id)))
-        for failure in JobRecord.FromString(stored or b"").failures:
-            fields = job.interactions[failure.index].data.struct_value.fields
-            yield fields["key"].string_value
+    for keys in partitions:
+        messages = cast(dict[bytes, bytes], client.hgetall(keys.dead_messages(INTERACTIONS)))
+        for message in messages.values():
+            try:
+                job = LogInteractions.FromString(Envelope.FromString(message).payload)
+            except Exception:  # noqa: S112
+                # Poison: put there by a test, and holds no submission.
+                continue
+            stored = cast(bytes | None, client.hget(*keys.record(job.job_id)))
+            for failure in JobRecord.FromString(stored or b"").failures:
+                fields = job.interactions[failure.index].data.struct_value.fields
+                yield fields["key"].string_value
 
 
 def recorded(influx_url: str, headers: Mapping[str, str]) -> list[dict[str, Any]]:

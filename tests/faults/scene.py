@@ -15,13 +15,13 @@ import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
-from job_store.keys import INTERACTIONS, ONLY, QUEUES
+from deploy.local import programs, redis_cluster
+from deploy.local.ports import free_ranges
+from deploy.local.redis_cluster import Node
+from job_store.keys import INTERACTIONS, QUEUES
 from job_store.queues import StoredQueue
 from tests.faults.checker import recorded
 from tests.faults.history import History
@@ -31,6 +31,7 @@ from tests.kit import health, logs
 from tests.kit.client import marker
 from tests.kit.processes import Process
 from tests.kit.proxies import HOST, Ending, InfluxProxy, RedisProxy
+from tests.kit.redis_cluster import ClusterView, join, look_at, process_of
 from tests.kit.waiting import NO_ANSWER, ConditionTimeout, eventually
 
 Seen = TypeVar("Seen")
@@ -57,10 +58,11 @@ class Scene:
         self.canary = marker()
         self.history = History(self.path)
         self.history.write("start", prefix=self.prefix, canary=self.canary, seed=seed)
-        # Looks at Redis however it is configured, which our own processes do not.
-        self.redis = redis.Redis.from_url(
-            stage.mesh.redis_url, socket_timeout=5, retry=Retry(NoBackoff(), 0)
-        )
+        settings = stage.mesh.settings
+        self.redis, self.partitions = look_at(stage.mesh.redis_url, settings.redis_partitions)
+        self.cluster = ClusterView(redis_cluster.nodes(settings))
+        """The nodes of Redis, for rows whose mesh has a cluster."""
+        self._added: list[Process] = []
         self._seed = seed
         self._load: Process | None = None
         self._callers = 0
@@ -103,6 +105,8 @@ class Scene:
         self.stop_load()
         self.history.close()
         self.redis.close()
+        for process in self._added:
+            process.stop()
 
     # Waiting and judging.
 
@@ -199,24 +203,61 @@ class Scene:
         """Return how many interaction jobs each worker has fetched and not acknowledged."""
         return {
             key.decode(): self.redis.scard(key)
-            for key in self.redis.scan_iter(ONLY.fetched(INTERACTIONS, "*"))
+            for keys in self.partitions
+            for key in self.redis.scan_iter(keys.fetched(INTERACTIONS, "*"))
         }
 
     def open_jobs(self) -> set[bytes]:
         """Return the jobs that are not settled."""
-        return set(cast(list[bytes], self.redis.hkeys(ONLY.open_jobs)))
+        return {
+            job
+            for keys in self.partitions
+            for job in cast(list[bytes], self.redis.hkeys(keys.open_jobs))
+        }
 
     def is_drained(self) -> bool:
         """Tell whether nothing waits, nothing is in hand and every job is settled."""
-        return not (
-            self.redis.hlen(ONLY.open_jobs)
-            or self.redis.exists(*map(ONLY.messages, QUEUES))
-            or next(self.redis.scan_iter(ONLY.fetched("*", "*")), None)
+        return not any(
+            self.redis.hlen(keys.open_jobs)
+            or self.redis.exists(*map(keys.messages, QUEUES))
+            or next(self.redis.scan_iter(keys.fetched("*", "*")), None)
+            for keys in self.partitions
         )
 
     def dead_letters(self) -> int:
         """Return how many dead letters there are."""
-        return sum(StoredQueue(self.redis, queue).dead() for queue in QUEUES)
+        return sum(
+            StoredQueue(self.redis, queue, keys).dead()
+            for keys in self.partitions
+            for queue in QUEUES
+        )
+
+    # The nodes of a cluster.
+
+    def node(self, port: int) -> str:
+        """Return the name of the program that is the node on a port."""
+        return f"redis-{[node.port for node in self.cluster.nodes].index(port) + 1}"
+
+    def some_primary(self) -> int:
+        """Return the port of a node that serves one of the partitions."""
+        return self.cluster.primary_of(self.random.choice(self.partitions).open_jobs)
+
+    def node_folder(self, port: int) -> Path:
+        """Return where a node has its data."""
+        return self.stage.state / programs.REDIS_NODES / self.node(port)
+
+    def add_primary(self) -> int:
+        """Add a primary without slots, and its replica, to the cluster. Returns its port."""
+        added = []
+        for number in (1, 2):
+            node = Node(**free_ranges({"port": 1, "bus_port": 1}))
+            program = programs.redis_node(self.mesh.settings, f"redis-added-{number}", node)
+            process = process_of(program, self.supervisor.logs / f"{program.name}.log")
+            process.start()
+            self._added.append(process)
+            added.append(node)
+        join(self.cluster, added)
+        return added[0].port
 
     # Recovery.
 

@@ -37,6 +37,14 @@ class Kind:
 
 
 TWO_OF_EACH = Kind("two of each", {"ingest_processes": 2, "worker_processes": 2})
+CLUSTER = Kind(
+    "a Redis cluster",
+    {
+        **TWO_OF_EACH.settings,
+        "redis_primaries": 3,
+        "redis_confirming_replicas": 1,
+    },
+)
 ONE_OF_EACH = Kind("one of each behind proxies", proxied=True)
 
 
@@ -76,6 +84,7 @@ class Stage:
             raise
         Places(
             self.mesh.redis_url,
+            self.mesh.settings.redis_partitions,
             self.mesh.influx_url,
             self.mesh.influx_headers(),
             self.mesh.settings.reports_dir,

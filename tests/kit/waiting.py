@@ -9,11 +9,12 @@ from typing import TypeVar
 
 import grpc
 import redis
+from redis.exceptions import RedisClusterException
 
 Seen = TypeVar("Seen")
 
 LOOK_SECONDS = 0.02
-NO_ANSWER = (OSError, redis.RedisError, grpc.RpcError)
+NO_ANSWER = (OSError, redis.RedisError, RedisClusterException, grpc.RpcError)
 """What a part that is starting, stopped or hanging raises."""
 
 

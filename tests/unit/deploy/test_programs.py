@@ -145,3 +145,43 @@ def test_added_environment_reaches_every_python_process_and_no_other(tmp_path: P
     every = programs.all_programs(settings, print, {"SLUICE_LOG_LEVEL": "debug"})
     told = {each.name for each in every if each.environment.get("SLUICE_LOG_LEVEL") == "debug"}
     assert told == {"ingest_service", "alert_service", "worker"}
+
+
+def test_a_cluster_has_a_replica_for_each_primary_and_one_program_that_keeps_it(
+    tmp_path: Path,
+) -> None:
+    every = described(tmp_path, redis_primaries=3, redis_partitions=8, redis_confirming_replicas=1)
+    redis = [name for name in every if name.startswith("redis")]
+    assert redis == [*(f"redis-{number}" for number in range(1, 7)), "redis-cluster"]
+    assert every["redis-cluster"].command[3:] == [
+        "3",
+        *(f"{6379 + number}:{16379 + number}" for number in range(6)),
+    ]
+    for name in ("worker", "ingest_service"):
+        environment = every[name].environment
+        assert environment["SLUICE_REDIS_URL"] == "redis+cluster://" + ",".join(
+            f"127.0.0.1:{6379 + number}" for number in range(6)
+        )
+        assert environment["SLUICE_REDIS_PARTITIONS"] == "8"
+        assert environment["SLUICE_REDIS_CONFIRMING_REPLICAS"] == "1"
+
+
+def test_a_node_of_a_cluster_keeps_everything_and_stops_only_its_share(tmp_path: Path) -> None:
+    every = described(tmp_path, redis_primaries=3, redis_confirming_replicas=1)
+    conf = lines(every["redis-2"])
+    # Of an option that is given twice, the last one counts.
+    assert [line for line in conf if line.startswith("port ")][-1] == "port 6380"
+    for line in (
+        "bind 127.0.0.1",
+        f'dir "{tmp_path}/the state/redis-cluster/redis-2"',
+        "appendonly yes",
+        "appendfsync always",
+        "cluster-enabled yes",
+        "cluster-port 16380",
+        "cluster-node-timeout 2000",
+        "cluster-require-full-coverage no",
+        "min-replicas-to-write 1",
+    ):
+        assert line in conf
+    # A comment is a line of its own: behind a value it would be part of it.
+    assert not [line for line in conf if "#" in line and not line.startswith("#")]

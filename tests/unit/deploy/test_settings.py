@@ -113,3 +113,17 @@ def test_what_is_no_host_name_is_refused(
     monkeypatch.setenv("SLUICE_HOSTS", text)
     (line,) = refusal(capsys)
     assert re.match(r"SLUICE_HOSTS: .*host names without ports", line)
+
+
+def test_a_cluster_needs_ports_for_all_nodes_and_their_talk() -> None:
+    ports = LocalSettings(redis_primaries=3).ports()
+    assert [ports[f"Redis {number}"][0] for number in range(6)] == list(range(6379, 6385))
+    assert [ports[f"Redis bus {number}"][0] for number in range(6)] == list(range(16379, 16385))
+
+
+def test_two_primaries_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SLUICE_REDIS_PRIMARIES", "2")
+    (line,) = refusal(capsys)
+    assert line.startswith("SLUICE_REDIS_PRIMARIES: Value error, Choose 1, or 3 and more")
