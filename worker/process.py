@@ -116,7 +116,7 @@ class WorkerProcess:
         self._watchdog.require_accounted()
 
     async def probe_sink(self) -> None:
-        """Check that the sink can be written. Raises Unhealthy; a restart of us mends nothing."""
+        """Check that the sink can be written. Raises Unhealthy; a restart of us helps nothing."""
         try:
             await asyncio.to_thread(self.sink.ping)
             if self._sink_breaker.reason:

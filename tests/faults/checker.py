@@ -227,7 +227,7 @@ def _check_books(
             verdict.undrained.append(f"{still_open} interactions are open")
         written += counts.written
     if rows != written:
-        verdict.books.append(f"InfluxDB holds {rows} rows where {written} are booked as written")
+        verdict.books.append(f"InfluxDB holds {rows} rows where {written} are counted as written")
 
 
 def _dead_keys(client: redis.Redis, partitions: Sequence[Keys]) -> Iterator[str]:

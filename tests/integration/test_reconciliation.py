@@ -189,7 +189,7 @@ def test_counts_with_a_failed_point_balance(mesh: Mesh, recorded: Recorded) -> N
         "jobs compared                  2",
         "jobs that differ               0",
         "",
-        "The books balance.",
+        "The counts agree.",
     ]
 
 
@@ -411,7 +411,7 @@ def test_a_missing_row_differs(mesh: Mesh, recorded: Recorded, audit: Audit) -> 
     mesh.delete_row(f"{recorded.whole}-1")
     assert audit() == DIFFERENT, audit.out
     assert f"{recorded.whole}  1 of 3 rows missing ({recorded.whole}-1)" in audit.out
-    assert "Rows in InfluxDB are 1 less than booked as written." in audit.out
+    assert "Rows in InfluxDB are 1 less than counted as written." in audit.out
     assert audit.number("jobs that differ") == 1
     assert audit.number("difference") == 0
 
@@ -446,7 +446,7 @@ def test_a_doubled_row_differs(mesh: Mesh, recorded: Recorded, audit: Audit) -> 
     mesh.write_row(f"{recorded.whole}-2")
     assert audit() == DIFFERENT, audit.out
     assert f"{recorded.whole}  written more than once: {recorded.whole}-2" in audit.out
-    assert "Rows in InfluxDB are 1 more than the books know of." in audit.out
+    assert "Rows in InfluxDB are 1 more than Redis knows of." in audit.out
 
 
 def test_a_doubled_row_does_not_make_up_for_a_missing_one(
@@ -479,7 +479,7 @@ def test_rows_of_a_job_that_was_never_accepted_differ(
     mesh.redis.client.hincrby(ONLY.counts, "accepted", -1)
     mesh.redis.client.hincrby(ONLY.counts, "written", -1)
     assert audit() == DIFFERENT, audit.out
-    assert f"{stranger}  has rows and is not in the books" in audit.out
+    assert f"{stranger}  has rows and is unknown to Redis" in audit.out
     assert audit.number("difference") == 0
 
 

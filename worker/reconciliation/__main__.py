@@ -98,7 +98,7 @@ def _printed(report: Report) -> Iterator[str]:
         yield f"and {report.differing - len(report.named):,} more jobs"
     yield from report.complaints
     yield from report.notes
-    yield "The books balance." if report.is_balanced else "The books differ."
+    yield "The counts agree." if report.is_balanced else "The counts differ."
 
 
 def _ago(text: str) -> float:

@@ -215,12 +215,12 @@ def _compare_totals(before: Counts, snapshot: Snapshot, report: Report) -> None:
         )
     if (extra := rows - _most_rows(snapshot)) > 0:
         report.complaints.append(
-            f"Rows in {report.sink} are {_more(extra)} than the books know of."
+            f"Rows in {report.sink} are {_more(extra)} than Redis knows of."
         )
     # Nothing was lost when the sink drops what is old because it was told to.
     if rows < before.written and not report.contents.retention_seconds:
         report.complaints.append(
-            f"Rows in {report.sink} are {_more(rows - before.written)} than booked as written."
+            f"Rows in {report.sink} are {_more(rows - before.written)} than counted as written."
         )
 
 
@@ -331,7 +331,7 @@ def _compare_unknown_jobs(queue: Snapshots, ledger: Ledger, first: float, report
 def _name_unknown_jobs(queue: Snapshots, suspects: list[str], report: Report) -> None:
     for job_id, present in zip(suspects, queue.look_again(suspects), strict=True):
         if not present.record and not present.is_open:
-            report.name(job_id, "has rows and is not in the books")
+            report.name(job_id, "has rows and is unknown to Redis")
 
 
 def _note_old_messages(snapshot: Snapshot, report: Report) -> None:
