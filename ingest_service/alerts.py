@@ -109,6 +109,8 @@ class Alerts:
         """Raise alerts, several in one call and one call at a time, until none waits."""
         while self._waiting:
             asked, batch = self._waiting[0].asked, self._take_batch()
+            if not batch:
+                continue
             alerts = [alert for alert, _ in batch]
             try:
                 failures = await self._raise_together(alerts, asked)
@@ -165,6 +167,9 @@ class Alerts:
             answer = await self._call(self._batch_service.RaiseAlerts, request, asked)
         except grpc.aio.AioRpcError as error:
             return [error.code()] * len(alerts)
+        if len(answer.results) != len(alerts):
+            # Whose result is missing is not known.
+            return [grpc.StatusCode.INTERNAL] * len(alerts)
         return [
             _CODES[each.error.code] if each.HasField("error") else None for each in answer.results
         ]

@@ -46,6 +46,8 @@ class AlertService(AlertServiceServicer, AlertBatchServiceServicer):
         """The sizes of what came together."""
         self.full: set[str] = set()
         """Ids of the alerts for which there is no room."""
+        self.unanswered: set[str] = set()
+        """Ids of the alerts that get no result."""
         self.calls = self.in_flight = self.most = 0
         self.free = asyncio.Event()
         self.free.set()
@@ -60,6 +62,8 @@ class AlertService(AlertServiceServicer, AlertBatchServiceServicer):
         await self.take_time()
         answer = RaiseAlertsResponse()
         for alert in request.alerts:
+            if alert.alert_id in self.unanswered:
+                continue
             if alert.alert_id in self.full:
                 answer.results.add().error.code = grpc.StatusCode.UNAVAILABLE.value[0]
             else:
@@ -217,6 +221,15 @@ async def test_what_there_is_no_room_for_is_queued_and_the_others_are_not(scene:
     assert scene.service.batches == [5]
     assert {*scene.service.kept} == {names[0], names[2], names[4]}
     assert {*scene.queue.alerts} == scene.service.full
+
+
+async def test_an_answer_that_lacks_a_result_counts_for_none(scene: Scene) -> None:
+    scene.service.unanswered = {"alert-01"}
+    names = [f"alert-{number:02}" for number in range(3)]
+    assert await asyncio.gather(*[begun(scene, name) for name in names]) == names
+    assert [*scene.queue.alerts] == names
+    assert await begun(scene, "alert-03") == "alert-03"
+    assert "alert-03" in scene.service.kept
 
 
 async def test_an_alert_that_is_not_durable_anywhere_fails_alone(scene: Scene) -> None:
