@@ -110,10 +110,11 @@ ROWS.append(
 def move_slots(scene: Scene) -> None:
     """Move the partitions of a primary to another and back, key by key and at once."""
     source, target = scene.random.sample(scene.cluster.primaries(), 2)
-    _move_partitions(scene, source, target)
+    moved = _partitions_of(scene, source)
+    _move(scene, moved, source, target)
     scene.a_moment()
     scene.lift()
-    _move_partitions(scene, target, source)
+    _move(scene, moved, target, source)
 
 
 ROWS.append(
@@ -133,7 +134,7 @@ def add_primary(scene: Scene) -> None:
     source = scene.some_primary()
     added = scene.add_primary()
     scene.lift()
-    _move_partitions(scene, source, added)
+    _move(scene, _partitions_of(scene, source), source, added)
 
 
 ROWS.append(
@@ -197,10 +198,15 @@ def _expect_failover(scene: Scene, lost: int) -> None:
     scene.until(taken_over, "no replica took over", FAILOVER + 10)
 
 
-def _move_partitions(scene: Scene, source: int, target: int) -> None:
+def _partitions_of(scene: Scene, port: int) -> list[int]:
+    """Return the slots of the partitions that a node serves."""
     slots = [key_slot(keys.open_jobs.encode()) for keys in scene.partitions]
-    slots = [slot for slot in slots if scene.cluster.holds(source, range(slot, slot + 1))]
+    slots = [slot for slot in slots if scene.cluster.holds(port, range(slot, slot + 1))]
     scene.expect(bool(slots), "there is no partition to move")
+    return slots
+
+
+def _move(scene: Scene, slots: list[int], source: int, target: int) -> None:
     for slot in slots:
         one = range(slot, slot + 1)
         if scene.random.random() < 0.5 or not scene.cluster.move_at_once(one, source, target):
