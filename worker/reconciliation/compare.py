@@ -214,9 +214,7 @@ def _compare_totals(before: Counts, snapshot: Snapshot, report: Report) -> None:
             f"Failed is {_more(snapshot.unexplained)} than the dead letters explain."
         )
     if (extra := rows - _most_rows(snapshot)) > 0:
-        report.complaints.append(
-            f"Rows in {report.sink} are {_more(extra)} than Redis knows of."
-        )
+        report.complaints.append(f"Rows in {report.sink} are {_more(extra)} than Redis knows of.")
     # Nothing was lost when the sink drops what is old because it was told to.
     if rows < before.written and not report.contents.retention_seconds:
         report.complaints.append(
