@@ -96,8 +96,12 @@ class Partitions:
         when it is not known.
         """
         count = len(self.all)
-        self._decided_on.set(PARTITIONS, 1 if self._has_jobs_without_tag() else count, nx=True)
-        decided = int(cast(bytes, self._decided_on.get(PARTITIONS) or b"0"))
+        kept = cast("bytes | None", self._decided_on.get(PARTITIONS))
+        if kept is None:
+            # Not every time: at its memory limit Redis takes no write, whatever it would change.
+            self._decided_on.set(PARTITIONS, 1 if self._has_jobs_without_tag() else count, nx=True)
+            kept = cast(bytes, self._decided_on.get(PARTITIONS) or b"0")
+        decided = int(kept)
         if decided != count:
             raise Unhealthy(
                 f"SLUICE_REDIS_PARTITIONS is {count}, and this mesh was first started with "

@@ -585,3 +585,14 @@ def test_the_id_of_an_alert_cannot_be_found_by_trying_all_bodies(jobs: JobStore)
     assert request.alert_id(jobs.secret) == Request.of("r-1", b"123-45-6789").alert_id(jobs.secret)
     named = {request.alert_id(secret, place) for secret in (jobs.secret, b"x") for place in (0, 1)}
     assert len(named) == 4
+
+
+def test_a_full_redis_tells_the_number_of_partitions_to_who_starts(server: Redis) -> None:
+    partitions = Partitions.of(StoreSettings(redis_url=server.url))
+    partitions.require_agreement()
+    server.client.config_set("maxmemory", "1")
+    partitions.require_agreement()
+    server.client.config_set("maxmemory", "0")
+    others = Partitions.of(StoreSettings(redis_url=server.url, redis_partitions=2))
+    with pytest.raises(Unhealthy, match="set it to 1"):
+        others.require_agreement()
