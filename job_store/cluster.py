@@ -109,8 +109,9 @@ class Cluster:
                 return []
             slots = cast("list[Any]", client.execute_command("CLUSTER", "SLOTS"))
         return [
-            # A node that does not know its own address leaves the host empty.
-            (first, last, [(host.decode() or node[0], port) for host, port, *_ in nodes])
+            # A node that does not know its own address leaves the host empty, and one that is set
+            # to tell none says nil: it is at the address that was asked.
+            (first, last, [((host or b"").decode() or node[0], port) for host, port, *_ in nodes])
             for first, last, *nodes in slots
         ]
 

@@ -28,6 +28,7 @@ class Node:
     def __init__(self) -> None:
         self.state = b"ok"
         self.primary: Node = self
+        self.tells_hosts = True
         self.told: list[list[bytes]] = []
         self.answer: Callable[[list[bytes]], bytes] = lambda command: b"+OK\r\n"
         node = self
@@ -57,7 +58,8 @@ class Node:
             return bulk(b"cluster_state:%s\r\n" % self.state)
         if command == [b"CLUSTER", b"SLOTS"]:
             host, port = self.primary.address
-            nodes = b"*4\r\n%s:%d\r\n%s*0\r\n" % (bulk(host.encode()), port, bulk(b"id"))
+            told = bulk(host.encode()) if self.tells_hosts else b"$-1\r\n"
+            nodes = b"*4\r\n%s:%d\r\n%s*0\r\n" % (told, port, bulk(b"id"))
             return b"*1\r\n*3\r\n:0\r\n:16383\r\n" + nodes
         self.told.append(command)
         return self.answer(command)
@@ -157,6 +159,13 @@ def test_a_node_that_is_cut_off_is_not_believed(nodes: tuple[Node, Node]) -> Non
     _, client = client_of(cut_off, other)
     client.set("key", "value")
     assert (cut_off.told, len(other.told)) == ([], 1)
+
+
+def test_a_node_that_tells_no_host_is_where_it_was_asked(nodes: tuple[Node, Node]) -> None:
+    node, _ = nodes
+    node.tells_hosts = False
+    cluster, _ = client_of(node)
+    assert cluster.primary(SLOT) == node.address
 
 
 def test_a_cluster_of_which_no_node_answers_is_away() -> None:
