@@ -128,6 +128,11 @@ def plain_texts(data: struct_pb2.Value, max_depth: int, max_nodes: int) -> list[
         level = [(False, merged.struct.all.values)]
     else:
         level = [(True, merged.list.all)]
+    merged.ClearField("struct")
+    merged.ClearField("list")
+    if merged.ByteSize():
+        # Beside the one kind that it has, only what does not belong there can be left.
+        return None
     has_parts = False
     for depth in range(1, max_depth + 1):  # noqa: B007 - the last one is asked for below
         below: list[tuple[bool, Any]] = []

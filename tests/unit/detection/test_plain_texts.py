@@ -116,6 +116,14 @@ def test_fields_that_do_not_belong_there_are_left_to_the_walk(unknown: bytes) ->
     assert plain_texts(tags(unknown=b""), DEPTH, NODES) == ["x", "a"]
 
 
+@pytest.mark.parametrize("content", [["12 34", "x"], {"a": ["12 34"]}, {"a": "x"}])
+@pytest.mark.parametrize("unknown", [b"\x12\x02\x08\x01", b"\x12\x08" + bytes(8), b"\x48\x01"])
+def test_so_are_those_beside_the_outermost_value(content: Any, unknown: bytes) -> None:
+    data = Value.FromString(value(content).SerializeToString() + unknown)
+    assert walk(data, DEPTH).texts == walk(value(content), DEPTH).texts
+    assert plain_texts(data, DEPTH, NODES) is None
+
+
 def test_keys_that_may_be_too_long_are_left_to_the_walk() -> None:
     assert plain_texts(value({"k" * 1025: 1}), DEPTH, NODES) is None
     assert plain_texts(value({"k" * 1024: 1}), DEPTH, NODES) is not None
