@@ -20,7 +20,7 @@ from mesh.fingerprint import Fingerprint
 from mesh.health import Unhealthy
 from mesh.logs import logger
 from mesh.messages import cut_lists
-from sluice.alert.v1.alert_batch_service_pb2 import RaiseAlertsRequest
+from sluice.alert.v1.alert_batch_service_pb2 import RaiseAlertResult, RaiseAlertsRequest
 from sluice.alert.v1.alert_batch_service_pb2_grpc import AlertBatchServiceStub
 from sluice.alert.v1.alert_service_pb2 import Alert, GetAlertRequest, RaiseAlertRequest
 from sluice.alert.v1.alert_service_pb2_grpc import AlertServiceStub
@@ -41,7 +41,7 @@ MAX_BATCH_BYTES = 1024 * 1024
 LINGER_SECONDS = 0.001
 """How long a call waits for more alerts, for each after the first that the last one had."""
 MAX_LINGER_SECONDS = 0.01
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
+_FAILURES = {code.value[0]: code for code in grpc.StatusCode if code is not grpc.StatusCode.OK}
 _SIGNS_OF_AN_OUTAGE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 MAX_PAYLOAD_BYTES = 1536 * 1024
@@ -170,9 +170,7 @@ class Alerts:
         if len(answer.results) != len(alerts):
             # Whose result is missing is not known.
             return [grpc.StatusCode.INTERNAL] * len(alerts)
-        return [
-            _CODES[each.error.code] if each.HasField("error") else None for each in answer.results
-        ]
+        return [_failure_of(each) for each in answer.results]
 
     async def _queue_instead(
         self, alert: RaiseAlertRequest, identity: asyncio.Future[str], failure: grpc.StatusCode
@@ -234,6 +232,13 @@ class Alerts:
         answer = await self._health.Check(health_pb2.HealthCheckRequest(), timeout=CALL_SECONDS)
         if answer.status != health_pb2.HealthCheckResponse.SERVING:
             raise Unhealthy("the alert service does not serve")
+
+
+def _failure_of(result: RaiseAlertResult) -> grpc.StatusCode | None:
+    """Return why an alert was not raised, None where it has a receipt: nothing else confirms it."""
+    if result.HasField("receipt"):
+        return None
+    return _FAILURES.get(result.error.code, grpc.StatusCode.UNKNOWN)
 
 
 def _fail(identity: asyncio.Future[str], error: Exception) -> None:

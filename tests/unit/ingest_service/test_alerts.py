@@ -15,7 +15,11 @@ from ingest_service import alerts as module
 from ingest_service.alerts import MAX_BATCH, MAX_CALLS, Alerts, deliverable
 from job_store.errors import QueueFull, QueueUnavailable
 from mesh.fingerprint import Fingerprint
-from sluice.alert.v1.alert_batch_service_pb2 import RaiseAlertsRequest, RaiseAlertsResponse
+from sluice.alert.v1.alert_batch_service_pb2 import (
+    RaiseAlertResult,
+    RaiseAlertsRequest,
+    RaiseAlertsResponse,
+)
 from sluice.alert.v1.alert_batch_service_pb2_grpc import (
     AlertBatchServiceServicer,
     add_AlertBatchServiceServicer_to_server,
@@ -48,6 +52,8 @@ class AlertService(AlertServiceServicer, AlertBatchServiceServicer):
         """Ids of the alerts for which there is no room."""
         self.unanswered: set[str] = set()
         """Ids of the alerts that get no result."""
+        self.odd: dict[str, RaiseAlertResult] = {}
+        """Results, by the id of their alert, that no alert service of now has."""
         self.calls = self.in_flight = self.most = 0
         self.free = asyncio.Event()
         self.free.set()
@@ -64,7 +70,9 @@ class AlertService(AlertServiceServicer, AlertBatchServiceServicer):
         for alert in request.alerts:
             if alert.alert_id in self.unanswered:
                 continue
-            if alert.alert_id in self.full:
+            if alert.alert_id in self.odd:
+                answer.results.append(self.odd[alert.alert_id])
+            elif alert.alert_id in self.full:
                 answer.results.add().error.code = grpc.StatusCode.UNAVAILABLE.value[0]
             else:
                 self.kept[alert.alert_id] = alert
@@ -230,6 +238,15 @@ async def test_an_answer_that_lacks_a_result_counts_for_none(scene: Scene) -> No
     assert [*scene.queue.alerts] == names
     assert await begun(scene, "alert-03") == "alert-03"
     assert "alert-03" in scene.service.kept
+
+
+async def test_only_a_receipt_confirms_an_alert(scene: Scene) -> None:
+    scene.service.odd = {"alert-01": RaiseAlertResult(), "alert-02": RaiseAlertResult()}
+    scene.service.odd["alert-02"].error.code = 99
+    names = [f"alert-{number:02}" for number in range(4)]
+    assert await asyncio.gather(*[begun(scene, name) for name in names]) == names
+    assert [*scene.service.kept] == ["alert-00", "alert-03"]
+    assert [*scene.queue.alerts] == ["alert-01", "alert-02"]
 
 
 async def test_an_alert_that_is_not_durable_anywhere_fails_alone(scene: Scene) -> None:
