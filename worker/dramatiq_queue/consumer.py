@@ -69,15 +69,20 @@ class QueueConsumer(Consumer):
         """Return the ids that Redis says we have and we do not know of.
 
         An id may be on its way to us; one that stays is lost until this process ends. Nothing is
-        known of a partition that does not answer.
+        known of a partition that does not answer, or from which something is being fetched: what no
+        replica confirms is given back and fetched anew, again and again.
         """
         missing: set[bytes] = set()
         for source in self._partitions:
+            if source.is_fetching:
+                continue
             try:
-                missing |= self._unaccounted(source)
+                found = self._unaccounted(source)
             except redis.RedisError:
                 # The next visit meets the same error, and knows what to do.
                 continue
+            if not source.is_fetching:
+                missing |= found
         return missing
 
     def _unaccounted(self, source: PartitionQueue) -> set[bytes]:
@@ -210,6 +215,13 @@ class QueueConsumer(Consumer):
             self._leave_alone(source, error)
 
     def _fetch(self, source: PartitionQueue) -> None:
+        source.is_fetching = True
+        try:
+            self._fetch_from(source)
+        finally:
+            source.is_fetching = False
+
+    def _fetch_from(self, source: PartitionQueue) -> None:
         try:
             fetched = source.fetch(self._most, BATCH_BYTES)
         except NotConfirmed as error:

@@ -57,6 +57,7 @@ class PartitionQueue:
         self.held = HeldMessages()
         self.is_empty = False
         """Whether nothing waited at the last look."""
+        self.is_fetching = False
         self.is_silent = False
         """Whether it did not answer the last look."""
         self.heartbeat_seconds = heartbeat_seconds / HEARTBEATS

@@ -44,6 +44,7 @@ class Source:
         self.stored = self
         self.held = HeldMessages()
         self.is_empty = False
+        self.is_fetching = False
         self.is_silent = False
         self.heartbeat_seconds = 1.0
         # The first one is sent at once otherwise.
@@ -328,6 +329,25 @@ def test_what_no_replica_confirms_is_given_back_and_handed_to_nobody() -> None:
     assert next(queue) is None
     assert source.commands == [("requeue", b"a", b"b")]
     assert source.is_silent
+
+
+def test_what_waits_for_a_confirmation_is_not_missing() -> None:
+    source = Source()
+    source.put("a")
+    queue, _ = consumer(source)
+    seen: list[set[bytes]] = []
+    at_once = source.fetch
+
+    def fetch(most: int, most_bytes: int) -> Fetched:
+        fetched = at_once(most, most_bytes)
+        # The watchdog looks while a replica takes its time.
+        seen.append(queue.unaccounted())
+        return fetched
+
+    source.fetch = fetch  # type: ignore[method-assign]
+    assert next(queue) is not None
+    assert seen == [set()]
+    assert queue.unaccounted() == set()
 
 
 def test_a_full_worker_takes_no_more_and_says_that_it_lives() -> None:
