@@ -23,8 +23,9 @@ from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
 from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
 
 PART_BYTES = 512 * 1024
-"""Of the submissions of a batch with a request id, that are recorded whole and under one record. A
-batch is cut by what was sent, and by nothing that could be different when it is repeated."""
+"""Of the submissions of a batch that are recorded whole, under one record where the batch has a
+request id. Such a batch is cut by what was sent, and by nothing that could be different when it is
+repeated."""
 
 CLEAN_TOGETHER = 100
 """Submissions that are recorded whole although nobody asked for it, since that costs less. A job
@@ -151,22 +152,23 @@ class Part:
 def parts_of(submissions: Sequence[SubmitRequest], judgements: Sequence[Judgement]) -> list[Part]:
     """Return the parts of a call without a request id of its own, in order.
 
-    Clean submissions without ids that stand side by side share one, up to CLEAN_TOGETHER: what a
-    part costs is divided among them. Any other is a part of its own.
+    Clean submissions without ids that stand side by side share one, up to CLEAN_TOGETHER and to
+    PART_BYTES: what a part costs is divided among them. Any other is a part of its own.
     """
     parts: list[Part] = []
-    start = 0
+    start = size = 0
     for index, (submission, judgement) in enumerate(zip(submissions, judgements, strict=True)):
-        if judgement is CLEAN and not submission.request_id:
-            if index - start < CLEAN_TOGETHER:
-                continue
+        is_plain = judgement is CLEAN and not submission.request_id
+        length = submission.ByteSize()
+        is_full = index - start == CLEAN_TOGETHER or size + length > PART_BYTES
+        if start < index and (is_full or not is_plain):
             parts.append(Part(submissions[start:index], judgements[start:index], None))
-            start = index
-            continue
-        if start < index:
-            parts.append(Part(submissions[start:index], judgements[start:index], None))
-        parts.append(_single(submission, judgement))
-        start = index + 1
+            start, size = index, 0
+        if is_plain:
+            size += length
+        else:
+            parts.append(_single(submission, judgement))
+            start = index + 1
     if start < len(submissions):
         parts.append(Part(submissions[start:], judgements[start:], None))
     return parts

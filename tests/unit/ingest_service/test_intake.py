@@ -274,6 +274,14 @@ async def test_clean_submissions_side_by_side_are_recorded_together() -> None:
     assert outcomes == [task(number) for number in range(250)]
 
 
+async def test_large_submissions_are_recorded_together_only_up_to_a_limit() -> None:
+    scene = Scene()
+    half, whole = "x " * (PART_BYTES // 5), "x " * (PART_BYTES * 3 // 5)
+    outcomes = await scene.take(half, half, half, "fine", whole, whole, half)
+    assert [entry.size for entry in scene.recorder.entries] == [2, 2, 1, 1, 1]
+    assert outcomes == [task(number) for number in range(7)]
+
+
 async def test_what_is_refused_or_has_an_id_is_recorded_by_itself() -> None:
     scene = Scene()
     made = [submission(text) for text in ("a", "b", SSN, "c", "d", "e", "f")]
