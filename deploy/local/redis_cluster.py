@@ -215,7 +215,10 @@ class Tender:
                 continue
             allowed = self._tell(port, "ACL", "DRYRUN", "default", "PSYNC", "?", "-1", quietly=True)
             if allowed not in (None, b"OK"):
-                self._tell(port, "ACL", "SETUSER", "default", "+sync", "+psync")
+                # SYNC stays forbidden. A replica that is refused PSYNC tries that next; were it
+                # allowed a moment later, it would be a replica of the old kind, which confirms
+                # nothing for as long as it is connected.
+                self._tell(port, "ACL", "SETUSER", "default", "+psync")
 
     def _forget(self, tables: dict[int, list[Entry]], view: list[Entry]) -> None:
         """Let all forget what a node was before it lost its data: it never comes back as that."""

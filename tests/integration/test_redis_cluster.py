@@ -12,6 +12,7 @@ from tests.kit.redis_cluster import RedisCluster
 from tests.kit.waiting import eventually
 
 TAGS = ("a", "b", "c")
+MAY = ("ACL", "DRYRUN", "default")
 
 
 @pytest.fixture(name="cluster", scope="module")
@@ -22,6 +23,13 @@ def _cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]
         yield cluster
     finally:
         cluster.stop()
+
+
+def test_no_node_ever_has_a_replica_that_cannot_confirm(cluster: RedisCluster) -> None:
+    # One that was refused PSYNC and allowed SYNC, as replicas were before they told what they have.
+    for node in cluster.nodes:
+        eventually(lambda port=node.port: cluster.ask(port, *MAY, "PSYNC", "?", "-1") == b"OK")  # type: ignore[misc]
+        assert cluster.ask(node.port, *MAY, "SYNC") != b"OK"
 
 
 def put(cluster: RedisCluster, *keys: str) -> None:

@@ -248,7 +248,7 @@ def join(cluster: ClusterView, added: Sequence[Node]) -> None:
     for node in added:
         eventually(lambda node=node: cluster.ask(node.port, "PING"))  # type: ignore[misc]
         cluster.ask(member, "CLUSTER", "MEET", HOST, node.port, node.bus_port)
-        cluster.ask(node.port, "ACL", "SETUSER", "default", "+sync", "+psync")
+        cluster.ask(node.port, "ACL", "SETUSER", "default", "+psync")
     name = cluster.ask(primary.port, "CLUSTER", "MYID").decode()
     eventually(lambda: cluster.ask(replica.port, "CLUSTER", "REPLICATE", name))
 
