@@ -141,11 +141,8 @@ class Sluice(Stack):
         return _rows(self.mesh.influx_url, self.mesh.influx_headers())
 
     def _counts(self) -> Counts:
-        found = [CountsReader(each.client, each.keys).counts() for each in self.partitions.all]
-        return Counts(
-            sum(each.accepted for each in found),
-            sum(each.written for each in found),
-            sum(each.failed for each in found),
+        return Counts.sum(
+            [CountsReader(each.client, each.keys).counts() for each in self.partitions.all]
         )
 
 

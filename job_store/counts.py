@@ -31,6 +31,15 @@ class Counts:
         """Return the counts of what Redis answers when asked for FIELDS."""
         return cls(*(int(number or 0) for number in numbers))
 
+    @classmethod
+    def sum(cls, every: Sequence[Counts]) -> Self:
+        """Return what several partitions count together."""
+        return cls(
+            sum(each.accepted for each in every),
+            sum(each.written for each in every),
+            sum(each.failed for each in every),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Totals:
@@ -40,6 +49,16 @@ class Totals:
     written: int
     failed: int
     in_flight: int
+
+    @classmethod
+    def sum(cls, every: Sequence[Totals]) -> Self:
+        """Return the totals of several partitions together."""
+        return cls(
+            sum(each.accepted for each in every),
+            sum(each.written for each in every),
+            sum(each.failed for each in every),
+            sum(each.in_flight for each in every),
+        )
 
     @property
     def difference(self) -> int:

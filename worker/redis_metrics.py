@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from job_store.counts import CountsReader
+from job_store.counts import CountsReader, Totals
 from job_store.partitions import Partitions
 from worker.dramatiq_queue.queue_worker import QueueWorker
 from worker.metrics import DEAD_LETTERS, JOB_COUNTS, JOB_COUNTS_DIFFERENCE, QUEUE_DEPTH, UNACKED
@@ -43,12 +43,13 @@ class RedisMetrics:
         if now < self._totals_due:
             return
         self._totals_due = now + TOTALS_SECONDS
-        totals = [each.totals() for each in self._counts]
-        known = [each for each in totals if each is not None]
-        if len(known) < len(totals):
+        found = [each.totals() for each in self._counts]
+        known = [each for each in found if each is not None]
+        if len(known) < len(found):
             return
-        JOB_COUNTS.labels("accepted").set(sum(each.accepted for each in known))
-        JOB_COUNTS.labels("written").set(sum(each.written for each in known))
-        JOB_COUNTS.labels("failed").set(sum(each.failed for each in known))
-        JOB_COUNTS.labels("in_flight").set(sum(each.in_flight for each in known))
-        JOB_COUNTS_DIFFERENCE.set(sum(each.difference for each in known))
+        totals = Totals.sum(known)
+        JOB_COUNTS.labels("accepted").set(totals.accepted)
+        JOB_COUNTS.labels("written").set(totals.written)
+        JOB_COUNTS.labels("failed").set(totals.failed)
+        JOB_COUNTS.labels("in_flight").set(totals.in_flight)
+        JOB_COUNTS_DIFFERENCE.set(totals.difference)

@@ -146,12 +146,7 @@ def _read_snapshot(queue: Snapshots, ledger: Ledger) -> Snapshot:
             ledger.add_messages("dead", (job_id for job_id, _ in letters))
             ledger.add_dead_letters(letters)
         moved.see(reader.counts())
-    every = Totals(
-        sum(each.accepted for each in totals),
-        sum(each.written for each in totals),
-        sum(each.failed for each in totals),
-        sum(each.in_flight for each in totals),
-    )
+    every = Totals.sum(totals)
     unexplained = every.failed - ledger.interactions_in_dead_letters()
     put_back = sum(each.put_back for each in moves)
     unexplained = min(

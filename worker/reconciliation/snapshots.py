@@ -21,12 +21,7 @@ class Snapshots:
 
     def counts(self) -> Counts:
         """Return what all partitions count, one after the other."""
-        every = [reader.counts() for reader in self.all]
-        return Counts(
-            sum(each.accepted for each in every),
-            sum(each.written for each in every),
-            sum(each.failed for each in every),
-        )
+        return Counts.sum([reader.counts() for reader in self.all])
 
     def divided(self, job_ids: Sequence[str]) -> Iterator[tuple[SnapshotReader, list[str]]]:
         """Yield each partition that has some of these jobs, with them."""
