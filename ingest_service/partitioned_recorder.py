@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from ingest_service.recorder import Recorder, Unstored
 from job_store.partitions import Partitions
 from job_store.request_ids import Request
 from job_store.store import Entry, JobStore, Receipt
 from sluice.job.v1.job_pb2 import RequestRecord
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 TURN_SECONDS = 0.1
 """For which one partition gets what has no request id. What comes together then shares its jobs;
@@ -49,44 +53,17 @@ class PartitionedRecorder:
         """
         if len(self._recorders) == 1:
             return await self._recorders[0].record(entries)
-        places: dict[int, list[int]] = {}
         turn = self._whose_turn()
-        for index, entry in enumerate(entries):
-            number = turn if entry.request is None else self._number_of(entry.request)
-            places.setdefault(number, []).append(index)
-        if len(places) == 1:
-            (number,) = places
-            return await self._recorders[number].record(entries)
-        answers = await asyncio.gather(
-            *[
-                self._recorders[number].record([entries[index] for index in indexes])
-                for number, indexes in places.items()
-            ]
-        )
-        receipts: dict[int, Receipt | Unstored] = {}
-        for indexes, answer in zip(places.values(), answers, strict=True):
-            receipts |= zip(indexes, answer, strict=True)
-        return [receipts[index] for index in range(len(entries))]
+        numbers = [
+            turn if entry.request is None else self._number_of(entry.request) for entry in entries
+        ]
+        return await _divided(entries, numbers, lambda number: self._recorders[number].record)
 
     async def look_up(self, requests: Sequence[Request]) -> list[RequestRecord | Unstored | None]:
         """Return what each request id stands for already, None where it is new, or why that is not
         known."""
-        places: dict[int, list[int]] = {}
-        for index, request in enumerate(requests):
-            places.setdefault(self._number_of(request), []).append(index)
-        if len(places) == 1:
-            (number,) = places
-            return await self._recorders[number].look_up(requests)
-        answers = await asyncio.gather(
-            *[
-                self._recorders[number].look_up([requests[index] for index in indexes])
-                for number, indexes in places.items()
-            ]
-        )
-        records: dict[int, RequestRecord | Unstored | None] = {}
-        for indexes, answer in zip(places.values(), answers, strict=True):
-            records |= zip(indexes, answer, strict=True)
-        return [records[index] for index in range(len(requests))]
+        numbers = list(map(self._number_of, requests))
+        return await _divided(requests, numbers, lambda number: self._recorders[number].look_up)
 
     async def close(self) -> None:
         """Wait until everything that was taken in is durable or has failed."""
@@ -110,3 +87,27 @@ class PartitionedRecorder:
             )
             self._turn_ends = now + TURN_SECONDS
         return self._turn
+
+
+async def _divided(
+    items: Sequence[Item],
+    numbers: Sequence[int],
+    call_for: Callable[[int], Callable[[Sequence[Item]], Awaitable[list[Answer]]]],
+) -> list[Answer]:
+    """Return the answer to each item, in order, from the partition with its number."""
+    places: dict[int, list[int]] = {}
+    for index, number in enumerate(numbers):
+        places.setdefault(number, []).append(index)
+    if len(places) == 1:
+        (number,) = places
+        return await call_for(number)(items)
+    found = await asyncio.gather(
+        *[
+            call_for(number)([items[index] for index in indexes])
+            for number, indexes in places.items()
+        ]
+    )
+    answers: dict[int, Answer] = {}
+    for indexes, answer in zip(places.values(), found, strict=True):
+        answers |= zip(indexes, answer, strict=True)
+    return [answers[index] for index in range(len(items))]

@@ -58,6 +58,7 @@ class PartitionQueue:
         self.is_empty = False
         """Whether nothing waited at the last look."""
         self.is_fetching = False
+        """Whether messages are on their way, or wait to be confirmed."""
         self.is_silent = False
         """Whether it did not answer the last look."""
         self.heartbeat_seconds = heartbeat_seconds / HEARTBEATS
