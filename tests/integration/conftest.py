@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local import parts
+from tests.kit.servers import Redis
 
 OWN = parts.own_redis_server()
 SERVERS = {"packaged": parts.packaged_redis_server()} | ({"own": OWN} if OWN else {})
@@ -21,3 +22,12 @@ def _redis_server(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parts, "redis_server", lambda: server)
         yield
+
+
+@pytest.fixture(name="server")
+def _server(tmp_path: Path) -> Iterator[Redis]:
+    """Give a Redis of the test's own."""
+    server = Redis(tmp_path / "redis")
+    server.start()
+    yield server
+    server.process.stop()

@@ -4,23 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from job_store.keys import ONLY
 from job_store.queues import StoredQueue
 from tests.kit.servers import Redis
 from tests.kit.waiting import eventually
-
-
-@pytest.fixture(name="server")
-def _server(tmp_path: Path) -> Iterator[Redis]:
-    server = Redis(tmp_path / "redis")
-    server.start()
-    yield server
-    server.process.stop()
 
 
 def put(server: Redis, **messages: bytes) -> None:

@@ -6,8 +6,6 @@ Each test here fails once Dramatiq mends what it shows; see worker/dramatiq_queu
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import redis
@@ -18,14 +16,6 @@ from job_store.envelope import use_envelopes
 from job_store.keys import ONLY
 from tests.kit.servers import Redis
 from tests.kit.waiting import eventually
-
-
-@pytest.fixture(name="server")
-def _server(tmp_path: Path) -> Iterator[Redis]:
-    server = Redis(tmp_path / "redis")
-    server.start()
-    yield server
-    server.process.stop()
 
 
 @pytest.fixture(name="broker")

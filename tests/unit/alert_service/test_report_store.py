@@ -154,16 +154,21 @@ def test_threads_agree_on_one_report_for_each_alert(path: Path) -> None:
     assert store.count() == 10
 
 
+def killed_before(step: int, path: Path, *mode: str) -> subprocess.CompletedProcess[bytes]:
+    """Let another process write into a directory, and kill it before one of its steps."""
+    return subprocess.run(
+        [sys.executable, Path(__file__).with_name("killed_writer.py"), path, str(step), *mode],
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos/gen'}"},
+        capture_output=True,
+    )
+
+
 def test_a_killed_writer_leaves_one_whole_report_or_none(tmp_path: Path) -> None:
     """Kill it before each step in turn; whatever it left, the repeated call ends with one file."""
-    script = Path(__file__).with_name("killed_writer.py")
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos/gen'}"}
     left = set()
     for step in range(1, 100):
         path = tmp_path / str(step)
-        writer = subprocess.run(
-            [sys.executable, script, path, str(step)], env=environment, capture_output=True
-        )
+        writer = killed_before(step, path)
         if writer.returncode == 0:
             assert b"written" in writer.stdout
             break
@@ -187,16 +192,10 @@ def test_a_killed_writer_leaves_one_whole_report_or_none(tmp_path: Path) -> None
 
 def test_a_writer_of_several_reports_leaves_each_whole_or_not_at_all(tmp_path: Path) -> None:
     """Kill it before each step in turn; the repeated call ends with one file for each."""
-    script = Path(__file__).with_name("killed_writer.py")
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos/gen'}"}
     left = set()
     for step in range(1, 100):
         path = tmp_path / str(step)
-        writer = subprocess.run(
-            [sys.executable, script, path, str(step), "together"],
-            env=environment,
-            capture_output=True,
-        )
+        writer = killed_before(step, path, "together")
         if writer.returncode == 0:
             break
         assert writer.returncode == -signal.SIGKILL, writer.stderr
@@ -814,16 +813,10 @@ def test_a_report_is_rewritten_with_its_payload(path: Path) -> None:
 
 
 def test_a_killed_rewriter_leaves_the_old_count_or_the_new_one(tmp_path: Path) -> None:
-    script = Path(__file__).with_name("killed_writer.py")
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos/gen'}"}
     counts = set()
     for step in range(1, 100):
         path = tmp_path / str(step)
-        writer = subprocess.run(
-            [sys.executable, script, path, str(step), "rewrite"],
-            env=environment,
-            capture_output=True,
-        )
+        writer = killed_before(step, path, "rewrite")
         store = opened(path)
         alert = store.read("alert-killed")
         assert alert is not None
