@@ -23,7 +23,10 @@ from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage, StreamAc
 from google.protobuf.struct_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from alert_service.batch_servicer import MAX_ALERTS
 from sluice.alert.v1 import alert_service_pb2 as contract
+from sluice.alert.v1.alert_batch_service_pb2 import RaiseAlertsRequest
+from sluice.alert.v1.alert_batch_service_pb2_grpc import AlertBatchServiceStub
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
 from sluice.verdict.v1.verdict_pb2 import Finding, Violation
 from tests.kit.alert_service import CANARY, DEADLINE, Service
@@ -148,6 +151,26 @@ def test_bad_calls_are_told_what_to_mend(service: Service) -> None:
         )
         assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "ALERT_UNKNOWN")
     assert service.reports() == []
+
+
+@with_settings(SLUICE_MAX_REPORTS="1000")
+def test_a_call_raises_no_more_alerts_than_it_may(service: Service) -> None:
+    raise_alerts = AlertBatchServiceStub(service.channel).RaiseAlerts
+    for count in (MAX_ALERTS + 1, 200_000):
+        code, reason, fields = service.refused(
+            lambda: raise_alerts(
+                RaiseAlertsRequest(alerts=[RaiseAlertRequest()] * count),  # noqa: B023
+                timeout=DEADLINE,
+            )
+        )
+        assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT")
+        assert fields == ["/alerts"]
+    assert service.reports() == []
+    alerts = [RaiseAlertRequest(event_type="PII") for _ in range(MAX_ALERTS)]
+    answer = raise_alerts(RaiseAlertsRequest(alerts=alerts), timeout=DEADLINE)
+    kept = {each.receipt.report for each in answer.results if each.HasField("receipt")}
+    assert sorted(kept) == service.reports()
+    assert len(kept) == MAX_ALERTS
 
 
 def test_an_id_and_a_time_are_given_to_alerts_that_have_none(service: Service) -> None:
