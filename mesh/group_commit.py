@@ -1,10 +1,9 @@
 """Group commit: requests that arrive while a batch is in flight go together in the next one.
 
-One caller alone never waits. With many, the cost of a round trip is divided among them. Callers who
-are answered tend to come back, so the next batch lingers until as many wait as were answered and
-did wait already, or until it is full. Otherwise there would be two groups of callers, each of which
-waits for the trip of the other. The calls run on a thread of their own, since the Redis client
-blocks.
+One caller alone never waits. With many, the cost of a call is divided among them. Callers who are
+answered tend to come back, so the next batch may linger until as many wait as were answered and did
+wait already, or until it is full. Otherwise there would be two groups of callers, each of which
+waits for the trip of the other.
 """
 
 from __future__ import annotations
@@ -12,12 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
-
-from job_store.errors import QueueFull
 
 
 class Weighed(Protocol):
@@ -38,61 +35,73 @@ MAX_LINGER_SECONDS = 0.01
 
 @dataclass(slots=True)
 class Room:
-    """Bytes that may still wait, in one group commit or in several that share it."""
+    """Bytes that may still wait, in one group commit or in several that share it.
+
+    `full` is what is raised when there is no room for more.
+    """
 
     bytes: int
+    full: type[Exception]
 
 
 Request = TypeVar("Request", bound=Weighed)
 Answer = TypeVar("Answer")
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
 
 
 class GroupCommit(Generic[Request, Answer]):
     """Sends requests in batches, in order, one batch at a time.
 
-    `send` takes the requests of a batch and returns as many answers; it blocks. What it raises
-    every request of the batch gets, and every one that waits by then: batch after batch, they would
-    wait for the same failure ever longer. A batch has up to `max_items` and `max_bytes`, though
-    always at least one request. The next one lingers for those who were answered and those who
-    wait, up to `linger_seconds` for each after the first. What waits takes of `room`; one request
-    may wait in any case. `name` names the thread.
+    `send` is awaited with the requests of a batch and returns as many answers. What it raises every
+    request of the batch gets and, if `fails_all`, every one that waits by then: where they would
+    only wait for the same failure, batch after batch and ever longer.
+
+    A batch has up to `max_items` and `max_bytes`, though always at least one request. The next one
+    lingers for those who were answered and those who wait, up to `linger_seconds` for each after
+    the first. What waits takes of `room`, if there is one; one request may wait in any case.
+    Without a room, the bytes of a request are asked for when its turn has come: it may be made only
+    then.
     """
 
     def __init__(
         self,
-        name: str,
-        send: Callable[[Sequence[Request]], Sequence[Answer]],
+        send: Callable[[Sequence[Request]], Awaitable[Sequence[Answer]]],
         *,
         max_items: int,
         max_bytes: int,
-        room: Room,
-        linger_seconds: float,
+        fails_all: bool,
+        room: Room | None = None,
+        linger_seconds: float = 0.0,
     ) -> None:
         self._send = send
         self._max_items = max_items
         self._max_bytes = max_bytes
+        self._fails_all = fails_all
         self._room = room
         self._linger_seconds = linger_seconds
         self._waiting: deque[tuple[Request, asyncio.Future[Answer]]] = deque()
-        self._waiting_bytes = 0
         self._waiting_items = 0
+        self._waiting_bytes = 0
+        """Of what has taken of the room."""
         self._expected = 1
         self._as_many_wait = asyncio.Event()
         self._sending: asyncio.Task[None] | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     def __call__(self, request: Request) -> asyncio.Future[Answer]:
         """Put `request` in the next batch and return the future of its answer.
 
         Cancelling the future abandons the answer, not the request: a caller that goes away leaves
-        no half state. Raises QueueFull when too many bytes are waiting.
+        no half state. Raises what the room does when too many bytes are waiting.
         """
-        if self._waiting and request.bytes > self._room.bytes:
-            raise QueueFull
+        if self._room is not None:
+            size = request.bytes
+            if self._waiting and size > self._room.bytes:
+                raise self._room.full
+            self._room.bytes -= size
+            self._waiting_bytes += size
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, answer))
-        self._room.bytes -= request.bytes
-        self._waiting_bytes += request.bytes
         self._waiting_items += request.items
         if self._sending is None:
             self._sending = asyncio.create_task(self._send_batches())
@@ -101,29 +110,30 @@ class GroupCommit(Generic[Request, Answer]):
         return answer
 
     async def close(self) -> None:
-        """Wait until everything is sent and answered, then end the thread."""
+        """Wait until everything is sent and answered."""
         if self._sending is not None:
             self._linger_seconds = 0.0
             self._as_many_wait.set()
             await self._sending
-        self._thread.shutdown()
 
     async def _send_batches(self) -> None:
-        loop = asyncio.get_running_loop()
         while self._waiting:
             batch = self._take_batch()
-            requests = [request for request, _ in batch]
             try:
-                answers = await loop.run_in_executor(self._thread, self._send, requests)
+                answers = await self._send([request for request, _ in batch])
+                # Where one is missing nobody can tell whose it is.
+                answered = [*zip(batch, answers, strict=True)]
             except Exception as error:
-                for _, answer in (*batch, *self._waiting):
+                failed = batch
+                if self._fails_all:
+                    failed = [*batch, *self._waiting]
+                    self._leave(self._waiting)
+                    self._waiting.clear()
+                for _, answer in failed:
                     if not answer.done():
                         answer.set_exception(error)
-                self._waiting.clear()
-                self._room.bytes += self._waiting_bytes
-                self._waiting_bytes = self._waiting_items = 0
             else:
-                for (_, answer), value in zip(batch, answers, strict=True):
+                for (_, answer), value in answered:
                     if not answer.done():
                         answer.set_result(value)
             await self._linger(len(batch) + len(self._waiting))
@@ -150,15 +160,32 @@ class GroupCommit(Generic[Request, Answer]):
     def _take_batch(self) -> list[tuple[Request, asyncio.Future[Answer]]]:
         batch = [self._waiting.popleft()]
         items, size = batch[0][0].items, batch[0][0].bytes
-        while self._waiting:
+        while self._waiting and items < self._max_items and size < self._max_bytes:
             request = self._waiting[0][0]
             items += request.items
             size += request.bytes
             if items > self._max_items or size > self._max_bytes:
                 break
             batch.append(self._waiting.popleft())
-        taken = sum([request.bytes for request, _ in batch])
-        self._waiting_bytes -= taken
-        self._room.bytes += taken
-        self._waiting_items -= sum([request.items for request, _ in batch])
+        self._leave(batch)
         return batch
+
+    def _leave(self, requests: Collection[tuple[Request, asyncio.Future[Answer]]]) -> None:
+        """Count requests as waiting no more."""
+        self._waiting_items -= sum([request.items for request, _ in requests])
+        if self._room is not None:
+            size = sum([request.bytes for request, _ in requests])
+            self._room.bytes += size
+            self._waiting_bytes -= size
+
+
+def on_thread(
+    name: str, call: Callable[[Argument], Result]
+) -> Callable[[Argument], Awaitable[Result]]:
+    """Return a call that blocks as one to be awaited, on a thread of its own with this name."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+
+    async def awaited(argument: Argument) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(thread, call, argument)
+
+    return awaited
