@@ -39,12 +39,10 @@ class Sender:
             self.may_send.release()
 
 
-def group_commit(
-    sender: Sender, linger: float = 0.0, *, fails_all: bool = True, **bounds: int
-) -> GroupCommit[Item, str]:
+def group_commit(sender: Sender, linger: float = 0.0, **bounds: int) -> GroupCommit[Item, str]:
     limits = {"max_items": 100, "max_bytes": 100} | bounds
     room = Room(limits.pop("room", 1000), Full)
-    return GroupCommit(sender.send, fails_all=fails_all, linger_seconds=linger, room=room, **limits)
+    return GroupCommit(sender.send, fails_all=True, linger_seconds=linger, room=room, **limits)
 
 
 async def test_what_arrives_while_a_batch_is_in_flight_goes_in_the_next_one() -> None:
@@ -153,7 +151,9 @@ async def test_a_failed_batch_fails_what_waits_behind_it_and_nothing_later() -> 
 
 async def test_a_failed_batch_may_spare_what_waits_behind_it() -> None:
     sender = Sender()
-    commit = group_commit(sender, max_items=2, fails_all=False)
+    commit: GroupCommit[Item, str] = GroupCommit(
+        sender.send, max_items=2, max_bytes=9, fails_all=False
+    )
     sender.error = ConnectionError()
     answers = [commit(Item(name)) for name in "abc"]
     sender.release()
