@@ -13,7 +13,6 @@ import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 
@@ -33,15 +32,22 @@ MAX_LINGER_SECONDS = 0.01
 """A batch lingers no longer than this, however many requests the last one had."""
 
 
-@dataclass(slots=True)
 class Room:
-    """Bytes that may still wait, in one group commit or in several that share it.
+    """Bytes that may wait, in one group commit or in several that share it.
 
-    `full` is what is raised when there is no room for more.
+    None of several may fill more than it leaves free: so one whose calls hang leaves half of the
+    room to the others, and two leave a third. `full` is what is raised when there is no more.
     """
 
-    bytes: int
-    full: type[Exception]
+    def __init__(self, bytes: int, full: type[Exception]) -> None:
+        self.free = bytes
+        self.full = full
+        self.sharers = 0
+
+    def has_space(self, size: int, filled: int) -> bool:
+        """Return whether so many more bytes may wait with somebody who has filled some already."""
+        to_leave = filled + size if self.sharers > 1 else 0
+        return self.free - size >= to_leave
 
 
 Request = TypeVar("Request", bound=Weighed)
@@ -79,6 +85,8 @@ class GroupCommit(Generic[Request, Answer]):
         self._max_bytes = max_bytes
         self._fails_all = fails_all
         self._room = room
+        if room is not None:
+            room.sharers += 1
         self._linger_seconds = linger_seconds
         self._waiting: deque[tuple[Request, asyncio.Future[Answer]]] = deque()
         self._waiting_items = 0
@@ -96,9 +104,9 @@ class GroupCommit(Generic[Request, Answer]):
         """
         if self._room is not None:
             size = request.bytes
-            if self._waiting and size > self._room.bytes:
+            if self._waiting and not self._room.has_space(size, self._waiting_bytes):
                 raise self._room.full
-            self._room.bytes -= size
+            self._room.free -= size
             self._waiting_bytes += size
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, answer))
@@ -175,7 +183,7 @@ class GroupCommit(Generic[Request, Answer]):
         self._waiting_items -= sum([request.items for request, _ in requests])
         if self._room is not None:
             size = sum([request.bytes for request, _ in requests])
-            self._room.bytes += size
+            self._room.free += size
             self._waiting_bytes -= size
 
 

@@ -255,20 +255,39 @@ async def test_more_bytes_than_may_wait_are_turned_away() -> None:
     await commit.close()
 
 
-async def test_group_commits_may_share_the_room_for_what_waits() -> None:
-    sender, room = Sender(), Room(10, Full)
-    one, other = (
+def sharers(sender: Sender, room: Room, count: int) -> list[GroupCommit[Item, str]]:
+    return [
         GroupCommit(sender.send, max_items=1, max_bytes=100, fails_all=True, room=room)
-        for _ in range(2)
-    )
-    answers = [one(Item("a")), other(Item("b")), *[one(Item("c")) for _ in range(8)]]
+        for _ in range(count)
+    ]
+
+
+def fill(commit: GroupCommit[Item, str]) -> list[asyncio.Future[str]]:
+    """Let as much wait as may."""
+    answers = []
     with pytest.raises(Full):
-        other(Item("d"))
-    for _ in answers:
-        sender.release()
+        while True:
+            answers.append(commit(Item("a")))
+    return answers
+
+
+async def test_one_alone_may_fill_the_room() -> None:
+    sender, room = Sender(), Room(24, Full)
+    (commit,) = sharers(sender, room, 1)
+    answers = fill(commit)
+    assert len(answers) == 24
+    sender.release(24)
     await asyncio.gather(*answers)
-    assert room.bytes == 10
-    await asyncio.gather(one.close(), other.close())
+    assert room.free == 24
+
+
+async def test_of_several_none_fills_more_of_the_room_than_it_leaves_free() -> None:
+    sender, room = Sender(), Room(24, Full)
+    answers = [fill(commit) for commit in sharers(sender, room, 3)]
+    assert [*map(len, answers)] == [12, 6, 3]
+    sender.release(21)
+    await asyncio.gather(*[each for some in answers for each in some])
+    assert room.free == 24
 
 
 async def until(holds: Callable[[], bool]) -> None:
