@@ -441,6 +441,38 @@ def test_watchers_see_alerts_as_they_are_raised(service: Service) -> None:
     assert CANARY not in str(seen)
 
 
+@with_settings(SLUICE_MAX_REPORTS="10000")
+def test_an_eager_watcher_keeps_up_with_bursts(service: Service) -> None:
+    watch = service.stub.WatchAlerts(contract.WatchAlertsRequest(), timeout=60)
+    watch.initial_metadata()
+    raise_alerts = AlertBatchServiceStub(service.channel).RaiseAlerts
+    burst = RaiseAlertsRequest(alerts=[RaiseAlertRequest(event_type="PII")] * MAX_ALERTS)
+    with ThreadPoolExecutor(31) as pool:
+        seen = pool.submit(lambda: {next(watch).alert.alert_id for _ in range(3000)})
+        bursts = [pool.submit(raise_alerts, burst, timeout=60) for _ in range(30)]
+        raised = {each.receipt.alert_id for answer in bursts for each in answer.result().results}
+        assert seen.result() == raised
+
+
+@with_settings(SLUICE_MAX_REPORTS="1000")
+def test_a_watcher_that_does_not_read_is_cut_off_and_holds_up_nobody(service: Service) -> None:
+    watch = service.stub.WatchAlerts(contract.WatchAlertsRequest(), timeout=60)
+    watch.initial_metadata()
+    large = [Finding(detector="us_ssn", path="/data/" + "x" * 1000)] * 240
+    # More than what is kept and what is on its way.
+    raised = [service.raise_alert(findings=large).alert_id for _ in range(100)]
+    seen: list[str] = []
+
+    def read_on() -> None:
+        seen.extend(response.alert.alert_id for response in watch)
+
+    assert service.refused(read_on)[:2] == (
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "WATCHER_TOO_SLOW",
+    )
+    assert seen == raised[: len(seen)]
+
+
 def refusal(number: int, status: int = 404) -> HTTPAccessLogEntry:
     entry = HTTPAccessLogEntry()
     entry.common_properties.start_time.GetCurrentTime()
