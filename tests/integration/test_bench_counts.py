@@ -6,9 +6,11 @@ import asyncio
 import json
 import math
 import os
+import re
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +80,21 @@ class Mesh:
             points=http["values"]["pointsWrittenOK"],
         )
 
+    def commands(self) -> Mapping[str, int]:
+        """Return how often Redis was asked for what, in scripts too."""
+        told: Any = self.redis.info("commandstats")
+        return Counter({name.removeprefix("cmdstat_"): told[name]["calls"] for name in told})
+
+    def health_checks(self) -> dict[str, int]:
+        """Return how many checks Envoy has made, by cluster."""
+        url = f"http://127.0.0.1:{self._local.settings.admin_port}/stats/prometheus"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            text = answer.read().decode()
+        found = re.findall(
+            r'^envoy_cluster_health_check_attempt\{.*cluster_name="(\w+)".*\} (\d+)$', text, re.M
+        )
+        return {name: int(count) for name, count in found}
+
     def submit(self, count: int) -> Counts:
         """Submit a batch, wait until it is written, and return what that took."""
         before = self.counts()
@@ -109,9 +126,39 @@ def test_a_batch_is_one_job_and_one_write(mesh: Mesh, count: int) -> None:
 def test_round_trips_do_not_grow_with_the_batch(mesh: Mesh) -> None:
     begun = time.monotonic()
     scripts = mesh.submit(5000).scripts
-    # The worker's heartbeats are scripts too: one a second for each of its two queues.
-    heartbeats = 2 * (math.ceil(time.monotonic() - begun) + 1)
-    assert scripts <= MOST_SCRIPTS_A_JOB + heartbeats
+    # The worker's heartbeats and ingest's probes are scripts too, less than four a second in all.
+    others = 4 * (math.ceil(time.monotonic() - begun) + 1)
+    assert scripts <= MOST_SCRIPTS_A_JOB + others
+
+
+HEARTBEATS = 10
+"""Ten seconds long: one every two seconds for each of the two queues."""
+MOST_IDLE = {
+    # Heartbeats; two for each probe by ingest, of which there are two in three seconds.
+    "evalsha": 24 + 4,
+    # Waits for a message.
+    "blmove": 10 + 2,
+    # Probes: ingest asks for the secret, the worker for an answer.
+    "get": 7 + 2,
+    "ping": 9 + 4,
+    # What was fetched is looked at until it is done.
+    "smembers": 2,
+    # Queues and totals for metrics.
+    "llen": 6,
+}
+MOST_IDLE_CHECKS = {"ingest_service": 12, "ingest_refusals": 3, "alert_service": 7}
+
+
+def test_an_idle_mesh_asks_for_little(mesh: Mesh) -> None:
+    mesh.submit(1)
+    before, checks_before = mesh.commands(), mesh.health_checks()
+
+    eventually(lambda: mesh.commands()["zadd"] - before["zadd"] >= HEARTBEATS, 30)
+
+    asked = {name: mesh.commands()[name] - before[name] for name in MOST_IDLE}
+    assert {name: count for name, count in asked.items() if count > MOST_IDLE[name]} == {}
+    checks = {name: count - checks_before[name] for name, count in mesh.health_checks().items()}
+    assert {name: n for name, n in checks.items() if n > MOST_IDLE_CHECKS[name]} == {}
 
 
 async def test_what_comes_together_shares_a_job(mesh: Mesh) -> None:
