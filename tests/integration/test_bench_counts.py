@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import signal
 import time
 import urllib.request
 from collections import Counter
@@ -58,7 +59,7 @@ class Mesh:
     """A running mesh and its counters."""
 
     def __init__(self, local: LocalMesh) -> None:
-        self._local = local
+        self.local = local
         self.redis = redis.Redis.from_url(local.redis_url)
         self.ingest = IngestServiceStub(grpc.insecure_channel(local.gateway))
         self.redis_url = local.redis_url
@@ -66,7 +67,7 @@ class Mesh:
     def counts(self) -> Counts:
         counts = CountsReader(self.redis).counts()
         scripts: Any = self.redis.info("commandstats")
-        url, headers = f"{self._local.influx_url}/debug/vars", self._local.influx_headers("admin")
+        url, headers = f"{self.local.influx_url}/debug/vars", self.local.influx_headers("admin")
         request = urllib.request.Request(url, headers=headers)
         with urllib.request.urlopen(request, timeout=10) as answer:
             variables = json.load(answer)
@@ -85,15 +86,13 @@ class Mesh:
         told: Any = self.redis.info("commandstats")
         return Counter({name.removeprefix("cmdstat_"): told[name]["calls"] for name in told})
 
-    def health_checks(self) -> dict[str, int]:
-        """Return how many checks Envoy has made, by cluster."""
-        url = f"http://127.0.0.1:{self._local.settings.admin_port}/stats/prometheus"
+    def envoy(self, name: str) -> dict[str, int]:
+        """Return a statistic of Envoy's, by cluster."""
+        url = f"http://127.0.0.1:{self.local.settings.admin_port}/stats/prometheus"
         with urllib.request.urlopen(url, timeout=10) as answer:
             text = answer.read().decode()
-        found = re.findall(
-            r'^envoy_cluster_health_check_attempt\{.*cluster_name="(\w+)".*\} (\d+)$', text, re.M
-        )
-        return {name: int(count) for name, count in found}
+        line = rf'^envoy_cluster_{name}\{{.*cluster_name="(\w+)".*\}} (\d+)$'
+        return {cluster: int(count) for cluster, count in re.findall(line, text, re.M)}
 
     def submit(self, count: int) -> Counts:
         """Submit a batch, wait until it is written, and return what that took."""
@@ -151,14 +150,25 @@ MOST_IDLE_CHECKS = {"ingest_service": 12, "ingest_refusals": 3, "alert_service":
 
 def test_an_idle_mesh_asks_for_little(mesh: Mesh) -> None:
     mesh.submit(1)
-    before, checks_before = mesh.commands(), mesh.health_checks()
+    before, checks_before = mesh.commands(), mesh.envoy("health_check_attempt")
 
     eventually(lambda: mesh.commands()["zadd"] - before["zadd"] >= HEARTBEATS, 30)
 
     asked = {name: mesh.commands()[name] - before[name] for name in MOST_IDLE}
     assert {name: count for name, count in asked.items() if count > MOST_IDLE[name]} == {}
-    checks = {name: count - checks_before[name] for name, count in mesh.health_checks().items()}
+    checks = {
+        name: count - checks_before[name]
+        for name, count in mesh.envoy("health_check_attempt").items()
+    }
     assert {name: n for name, n in checks.items() if n > MOST_IDLE_CHECKS[name]} == {}
+
+
+def test_one_check_takes_a_draining_process_out_of_rotation(mesh: Mesh) -> None:
+    failed = mesh.envoy("health_check_failure")["ingest_service"]
+    mesh.local.supervisor.signal("ingest_service", signal.SIGTERM)
+    eventually(lambda: mesh.envoy("membership_healthy")["ingest_service"] == 0)
+    assert mesh.envoy("health_check_failure")["ingest_service"] == failed + 1
+    mesh.local.wait_healthy()
 
 
 async def test_what_comes_together_shares_a_job(mesh: Mesh) -> None:
