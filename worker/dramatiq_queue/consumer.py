@@ -26,8 +26,9 @@ BATCH_BYTES = 512 * 1024
 """Most bytes of the messages that are fetched together; as much as one job may have."""
 LINGER_SECONDS = 0.08
 """What comes within this time of a fetch that took all waits, and shares the next batch."""
-AWAIT_SECONDS = 1.0
-"""The longest wait for a message in one call; a stop takes as long."""
+AWAIT_SECONDS = 2.0
+"""The longest wait for a message in one call; a stop takes as long. Redis may end it a turn of its
+clock later (`hz`), and answers within three seconds all the same."""
 EMPTY_SECONDS = 0.25
 """Between two looks at a partition in which nothing waited, where there are several."""
 SILENT_SECONDS = 1.0
@@ -70,16 +71,20 @@ class QueueConsumer(Consumer):
 
         An id may be on its way to us; one that stays is lost until this process ends. Nothing is
         known of a partition that does not answer, or from which something is being fetched: what no
-        replica confirms is given back and fetched anew, again and again.
+        replica confirms is given back and fetched anew, again and again. A partition that counted
+        nothing as ours, and from which nothing was fetched since, is not asked.
         """
         missing: set[bytes] = set()
         for source in self._partitions:
-            if source.is_fetching:
+            if source.is_fetching or not source.may_hold:
                 continue
+            # The next fetch sets it again.
+            source.may_hold = False
             try:
                 found = self._unaccounted(source)
             except redis.RedisError:
                 # The next visit meets the same error, and knows what to do.
+                source.may_hold = True
                 continue
             if not source.is_fetching:
                 missing |= found
@@ -87,6 +92,8 @@ class QueueConsumer(Consumer):
 
     def _unaccounted(self, source: PartitionQueue) -> set[bytes]:
         fetched = source.fetched()
+        if fetched:
+            source.may_hold = True
         fetched.difference_update(source.held.all())
         for batch in list(self._in_hand.values()):
             fetched.difference_update([each.redis_id for each in batch.deliveries])
@@ -157,7 +164,7 @@ class QueueConsumer(Consumer):
             if now >= source.next_heartbeat:
                 source.show_life()
                 source.next_heartbeat = now + source.heartbeat_seconds
-            if not self._has_room or now < source.next_fetch:
+            if not self._has_room or now < source.next_fetch or self._is_awaited(source):
                 return
             if self._is_looked_at_first(source) and not source.stored.waiting():
                 source.is_empty = True
@@ -176,6 +183,13 @@ class QueueConsumer(Consumer):
         Looking is no write, so nothing is on its way when there is no answer.
         """
         return source.is_silent or (source.is_empty and len(self._partitions) > 1)
+
+    def _is_awaited(self, source: PartitionQueue) -> bool:
+        """Return whether to fetch only when a call that waits for a message says that there is one.
+
+        No call can wait for several partitions, as each may be on another Redis.
+        """
+        return source.is_empty and not source.is_silent and len(self._partitions) == 1
 
     def _hear(self, source: PartitionQueue) -> None:
         if source.is_silent:
@@ -199,23 +213,28 @@ class QueueConsumer(Consumer):
         if not self._has_room:
             self._released.wait(LINGER_SECONDS)
             self._released.clear()
-        elif len(self._partitions) == 1 and source.is_empty and not source.is_silent:
+        elif self._is_awaited(source):
             self._await_message(source)
         else:
             due = min(min(each.next_fetch, each.next_heartbeat) for each in self._partitions)
             time.sleep(max(0.0, due - time.monotonic()))
 
     def _await_message(self, source: PartitionQueue) -> None:
+        """Wait for a message, at most until it is time for a sign of life."""
+        left = source.next_heartbeat - time.monotonic()
+        if left <= 0:
+            return
         try:
-            source.stored.await_message(AWAIT_SECONDS)
+            source.is_empty = not source.stored.await_message(min(AWAIT_SECONDS, left))
         except redis.exceptions.OutOfMemoryError:
+            source.is_empty = False
             time.sleep(LINGER_SECONDS)
         except redis.RedisError as error:
             # No message was on its way.
             self._leave_alone(source, error)
 
     def _fetch(self, source: PartitionQueue) -> None:
-        source.is_fetching = True
+        source.is_fetching = source.may_hold = True
         try:
             self._fetch_from(source)
         finally:

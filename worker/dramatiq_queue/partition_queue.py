@@ -59,6 +59,8 @@ class PartitionQueue:
         """Whether nothing waited at the last look."""
         self.is_fetching = False
         """Whether messages are on their way, or wait to be confirmed."""
+        self.may_hold = True
+        """Whether Redis may count messages as fetched by this worker."""
         self.is_silent = False
         """Whether it did not answer the last look."""
         self.heartbeat_seconds = heartbeat_seconds / HEARTBEATS

@@ -45,6 +45,7 @@ class Source:
         self.held = HeldMessages()
         self.is_empty = False
         self.is_fetching = False
+        self.may_hold = True
         self.is_silent = False
         self.heartbeat_seconds = 1.0
         # The first one is sent at once otherwise.
@@ -53,6 +54,7 @@ class Source:
         self.messages: list[tuple[bytes, bytes | None]] = []
         self.in_redis: set[bytes] = set()
         self.commands: list[tuple[Any, ...]] = []
+        self.fetches = self.looks = 0
         self.fails: Exception | None = None
         self.is_connected = True
 
@@ -71,11 +73,13 @@ class Source:
         return len(self.messages)
 
     def fetched(self) -> set[bytes]:
+        self.looks += 1
         if self.fails:
             raise self.fails
         return set(self.in_redis)
 
     def fetch(self, most: int, most_bytes: int) -> Fetched:
+        self.fetches += 1
         taken, self.messages = self.messages[:most], self.messages[most:]
         self.in_redis |= {redis_id for redis_id, _ in taken}
         if self.fails:
@@ -89,8 +93,9 @@ class Source:
         if not self.is_connected:
             raise redis.ConnectionError
 
-    def await_message(self, seconds: float) -> None:
+    def await_message(self, seconds: float) -> bool:
         self._called("await_message", seconds)
+        return bool(self.messages)
 
     def acknowledge(self, redis_ids: Sequence[bytes]) -> None:
         self._called("acknowledge", *redis_ids)
@@ -386,10 +391,42 @@ def test_what_comes_soon_gathers_and_an_empty_queue_is_waited_for(
     assert names(fetch(queue)) == ["d"]
     now += 5
     assert next(queue) is None
-    assert source.commands == [("await_message", AWAIT_SECONDS)]
+    fetches = source.fetches
+    # Nothing came, so there is nothing to fetch.
+    assert next(queue) is None
     source.put("e")
+    assert next(queue) is None
+    assert source.commands == [("await_message", AWAIT_SECONDS)] * 3
+    assert source.fetches == fetches
     assert names(fetch(queue)) == ["e"]
     assert slept == [5]
+
+
+def test_who_waits_for_a_message_shows_life_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    source = Source()
+    source.next_heartbeat = now
+    queue, _ = consumer(source)
+    assert next(queue) is None
+    assert source.commands == [("show_life",), ("await_message", source.heartbeat_seconds)]
+    now += source.heartbeat_seconds
+    assert next(queue) is None
+    assert source.commands[2:] == source.commands[:2]
+
+
+def test_at_its_memory_limit_redis_lets_nobody_wait_and_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(seconds: float) -> bool:
+        raise redis.exceptions.OutOfMemoryError
+
+    source = Source()
+    queue, _ = consumer(source)
+    monkeypatch.setattr(source, "await_message", refuse)
+    assert next(queue) is None
+    source.put("a")
+    assert names(fetch(queue)) == ["a"]
 
 
 def test_what_is_for_a_later_version_is_held_and_then_goes_behind_the_others(
@@ -450,6 +487,26 @@ def test_what_was_fetched_and_never_came_is_unaccounted() -> None:
     queue, _ = consumer(source)
     fetch(queue)
     assert queue.unaccounted() == {b"lost"}
+    assert queue.unaccounted() == {b"lost"}
+
+
+def test_redis_is_not_asked_again_what_it_counts_as_ours_when_nothing_was_fetched() -> None:
+    source = Source()
+    queue, _ = consumer(source)
+    assert [queue.unaccounted(), queue.unaccounted()] == [set(), set()]
+    assert source.looks == 1
+    source.put("a")
+    batch = fetch(queue)
+    source.fails = redis.TimeoutError()
+    assert queue.unaccounted() == set()
+    source.fails = None
+    assert [queue.unaccounted(), queue.unaccounted()] == [set(), set()]
+    assert source.looks == 4
+    batch.deliveries[0].done()
+    queue.ack(batch)
+    source.in_redis.clear()
+    assert [queue.unaccounted(), queue.unaccounted()] == [set(), set()]
+    assert source.looks == 5
 
 
 class Queue:
@@ -490,7 +547,7 @@ def test_a_message_that_arrives_late_is_forgiven(monkeypatch: pytest.MonkeyPatch
     queue, stop = consumer(source)
     watchdog = Watchdog([cast(QueueWorker, Queue(queue))], stop)
     for missing in ({b"late"}, set(), {b"late"}):
-        source.in_redis = missing
+        source.in_redis, source.may_hold = missing, True
         watchdog.check()
         now += 3
     watchdog.check()
