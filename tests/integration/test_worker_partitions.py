@@ -14,7 +14,7 @@ import redis
 from deploy.local import parts
 from job_store.admission import Admission
 from job_store.dead_letters import DeadLetters
-from job_store.keys import INTERACTIONS
+from job_store.keys import INTERACTIONS, PARTITIONS
 from job_store.partitions import Partition, Partitions
 from job_store.queues import StoredQueue
 from job_store.settings import StoreSettings
@@ -25,7 +25,7 @@ from tests.integration.test_worker import Mesh, Worker
 from tests.kit.processes import Process, free_port
 from tests.kit.waiting import eventually
 from worker import dead_letters
-from worker.reconciliation.__main__ import BALANCED
+from worker.reconciliation.__main__ import BALANCED, UNKNOWN
 from worker.reconciliation.__main__ import main as audit
 
 SLOTS = 16384
@@ -110,6 +110,24 @@ def test_another_number_of_partitions_is_refused(mesh: Mesh) -> None:
     assert "set it to 3" in other.lines("misconfigured")[0]["advice"]
     assert not other.is_serving()
     assert other.stop(signal.SIGTERM) == 0
+
+
+def test_audit_and_dead_letters_refuse_another_number_of_partitions(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SLUICE_REDIS_URL", mesh.redis.url)
+    monkeypatch.setenv("SLUICE_INFLUX_URL", mesh.influx.url)
+    # Who only looks decides nothing.
+    monkeypatch.setenv("SLUICE_REDIS_PARTITIONS", "4")
+    assert dead_letters.main(["list"]) == 0
+    assert mesh.redis.client.get(PARTITIONS) is None
+    Partitions.of(StoreSettings(redis_url=mesh.redis.url, redis_partitions=3)).require_agreement()
+    capsys.readouterr()
+    for command in ("list", "replay"):
+        assert dead_letters.main([command]) == 1
+        assert "set it to 3" in capsys.readouterr().out
+    assert audit([]) == UNKNOWN
+    assert "set it to 3" in capsys.readouterr().err
 
 
 class Primaries:
