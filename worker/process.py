@@ -57,7 +57,7 @@ class WorkerProcess:
                 self._broker(settings, INTERACTIONS, JOBS_AT_A_TIME),
                 INTERACTIONS,
                 [WRITE_INTERACTIONS, LOG_INTERACTIONS],
-                InteractionLogger(states, self.sink, self._sink_breaker, self._stop),
+                InteractionLogger(states, self.sink, self._sink_breaker),
                 settings.worker_threads,
             ),
             QueueWorker(
@@ -148,9 +148,11 @@ class WorkerProcess:
 
     def _require_answer(self) -> None:
         """Check that a partition answers at least. Raises redis.RedisError."""
-        for each in self._partitions.all:
+        # First one that did the last time: one that hangs takes seconds to say nothing.
+        sources = sorted(self._workers[0].sources, key=lambda each: each.is_silent)
+        for each in sources:
             try:
-                each.client.ping()
+                each.ping()
                 return
             except redis.RedisError as error:
                 failure = error

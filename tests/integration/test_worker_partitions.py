@@ -23,6 +23,7 @@ from sluice.job.v1.job_pb2 import JOB_STATE_SUCCEEDED, LogInteractions
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_UNSPECIFIED, Verdict
 from tests.integration.test_worker import Mesh, Worker
 from tests.kit.processes import Process, free_port
+from tests.kit.redis_cluster import RedisCluster
 from tests.kit.waiting import eventually
 from worker import dead_letters
 from worker.reconciliation.__main__ import BALANCED, UNKNOWN
@@ -246,4 +247,56 @@ def test_what_no_replica_confirms_is_not_written(mesh: Mesh) -> None:
         assert time.monotonic() - began < 5
     finally:
         replica.stop()
+    assert worker.process.is_running
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Iterator[RedisCluster]:
+    (tmp_path / "pairs").mkdir()
+    cluster = RedisCluster(tmp_path / "pairs")
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def test_a_replica_that_hangs_slows_no_other_partition_and_ends_no_worker(
+    mesh: Mesh, pairs: RedisCluster
+) -> None:
+    settings = StoreSettings(redis_url=pairs.url, redis_partitions=6)
+    partitions = Partitions.of(settings).all
+    worker = mesh.worker(
+        SLUICE_REDIS_URL=pairs.url,
+        SLUICE_REDIS_PARTITIONS="6",
+        SLUICE_REDIS_CONFIRMING_REPLICAS="1",
+    )
+    worker.start()
+    for partition in partitions:
+        job_id = commit(partition, ["a"])
+        eventually(lambda each=partition, job=job_id: is_done(each, job))  # type: ignore[misc]
+    primary = pairs.primary_of(partitions[0].keys.open_jobs)
+    primaries = {each.number: pairs.primary_of(each.keys.open_jobs) for each in partitions}
+    held_up = [each for each in partitions if primaries[each.number] == primary]
+    well = [each for each in partitions if primaries[each.number] != primary]
+    waits: list[float] = []
+    with pairs.paused(pairs.replica_of(primary)):
+        # Its lag is noticed after 10 s: until then the primary takes what nobody confirms.
+        for partition in held_up:
+            commit(partition, ["b"])
+        ends = time.monotonic() + 13
+        while time.monotonic() < ends:
+            began = time.monotonic()
+            job_id = commit(well[len(waits) % len(well)], ["c"])
+            partition = well[len(waits) % len(well)]
+            eventually(lambda each=partition, job=job_id: is_done(each, job))  # type: ignore[misc]
+            waits.append(time.monotonic() - began)
+        assert not any(is_drained(each) for each in held_up)
+    print(f"waits: {sorted(waits)[-3:]} of {len(waits)}")
+    # One fetch is waited for, for a second, before anybody knows.
+    assert max(waits) < 2.5
+    assert sorted(waits)[-2] < 1
+    for partition in partitions:
+        eventually(lambda each=partition: is_drained(each))  # type: ignore[misc]
+    assert len(mesh.influx.rows()) == 6 + len(held_up) + len(waits)
     assert worker.process.is_running
