@@ -75,7 +75,7 @@ class WorkerProcess:
         self._watchdog = Watchdog(self._workers, self._stop)
         self._metrics = RedisMetrics(self._partitions, self._workers)
         self._started = False
-        self._disagreement: Unhealthy | None = None
+        self._unfit: Unhealthy | None = None
 
     def run(self) -> None:
         """Consume until the process stops.
@@ -108,8 +108,8 @@ class WorkerProcess:
 
     async def probe_queue(self) -> None:
         """Check that Redis answers and that nothing fetched is missing. Raises when not."""
-        if self._disagreement:
-            raise self._disagreement
+        if self._unfit:
+            raise self._unfit
         await asyncio.to_thread(self._require_answer)
         if not self._started:
             raise Unhealthy("not consuming yet")
@@ -161,24 +161,33 @@ class WorkerProcess:
     def _await_redis(self) -> None:
         """Wait until a partition takes commands, writes included. Raises Interrupted."""
         known = ""
-        while True:
-            try:
-                self._partitions.require_agreement()
-                self._disagreement = None
-            except Unhealthy as unhealthy:
-                self._disagreement = unhealthy
-                if known != (known := str(unhealthy)):
-                    log.error("misconfigured", advice=known)
-                self._stop.wait(REDIS_RETRY_SECONDS)
-                continue
-            except redis.RedisError:
-                # The partition that it is known by may be the one that is away.
-                pass
-            for source in self._workers[0].sources:
-                try:
-                    source.show_life()
-                    return
-                except redis.RedisError as error:
-                    if known != (known := type(error).__name__):
-                        log.warning("Redis does not take commands", error=known)
+        while (hindrance := self._hindrance()) is not None:
+            self._unfit = hindrance if isinstance(hindrance, Unhealthy) else None
+            reason = str(hindrance) if self._unfit else type(hindrance).__name__
+            if known != (known := reason):
+                if self._unfit:
+                    log.error("misconfigured", advice=reason)
+                else:
+                    log.warning("Redis does not take commands", error=reason)
             self._stop.wait(REDIS_RETRY_SECONDS)
+        self._unfit = None
+
+    def _hindrance(self) -> Exception | None:
+        """Return why no partition can be worked on, None when one can."""
+        hindrance: Exception | None = None
+        try:
+            self._partitions.require_agreement()
+        except redis.RedisError:
+            # The partition that it is known by may be the one that is away.
+            pass
+        except Unhealthy as disagreement:
+            return disagreement
+        for source in self._workers[0].sources:
+            try:
+                source.stored.require_confirmation()
+                source.show_life()
+                return None
+            except redis.RedisError as error:
+                if not isinstance(hindrance, Unhealthy):
+                    hindrance = error
+        return hindrance

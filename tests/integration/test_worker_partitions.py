@@ -14,9 +14,11 @@ import redis
 from deploy.local import parts
 from job_store.admission import Admission
 from job_store.dead_letters import DeadLetters
+from job_store.errors import NotDurable
 from job_store.keys import INTERACTIONS, PARTITIONS
 from job_store.partitions import Partition, Partitions
 from job_store.queues import StoredQueue
+from job_store.replication import NotConfirmed
 from job_store.settings import StoreSettings
 from job_store.store import Entry, JobStore
 from sluice.job.v1.job_pb2 import JOB_STATE_SUCCEEDED, LogInteractions
@@ -24,6 +26,7 @@ from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_UNSPECIFIED,
 from tests.integration.test_worker import Mesh, Worker
 from tests.kit.processes import Process, free_port
 from tests.kit.redis_cluster import RedisCluster
+from tests.kit.servers import Redis
 from tests.kit.waiting import eventually
 from worker import dead_letters
 from worker.reconciliation.__main__ import BALANCED, UNKNOWN
@@ -129,6 +132,46 @@ def test_audit_and_dead_letters_refuse_another_number_of_partitions(
         assert "set it to 3" in capsys.readouterr().out
     assert audit([]) == UNKNOWN
     assert "set it to 3" in capsys.readouterr().err
+
+
+def test_a_redis_that_knows_no_confirmations_is_told_in_one_line(tmp_path: Path) -> None:
+    # As Redis before 7.2, which no package here brings.
+    server = Redis(tmp_path / "redis", "--rename-command", "WAITAOF", "")
+    server.start()
+    settings = StoreSettings(redis_url=server.url)
+    (partition,) = Partitions.of(settings).all
+    jobs = JobStore(
+        partition,
+        Admission(partition),
+        record_seconds=600,
+        request_seconds=600,
+        confirming_replicas=1,
+    )
+    worker = Worker(
+        tmp_path / "worker.log",
+        server.url,
+        "http://127.0.0.1:1",
+        SLUICE_REDIS_CONFIRMING_REPLICAS="1",
+    )
+    advice = "confirming replicas need Redis 7.2 or Valkey"
+    try:
+        with pytest.raises(NotDurable, match=advice):
+            jobs.probe()
+        commit(partition, ["a"])
+        queue = StoredQueue(partition.client, INTERACTIONS, confirming_replicas=1)
+        # It has been fetched, and that was not refused.
+        with pytest.raises(NotConfirmed):
+            queue.fetch("w", 1, 1)
+        worker.start()
+        eventually(lambda: any(advice in str(each["reason"]) for each in worker.lines("component")))
+        (told,) = worker.lines("misconfigured")
+        assert advice in told["advice"]
+        assert not worker.is_serving()
+        assert "Traceback" not in worker.log.read_text()
+        assert worker.stop(signal.SIGTERM) == 0
+    finally:
+        worker.stop()
+        server.process.stop()
 
 
 class Primaries:
