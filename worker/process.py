@@ -131,11 +131,7 @@ class WorkerProcess:
         while True:
             self._stop.wait(CHECK_SECONDS)
             self._watchdog.check()
-            try:
-                self._metrics.publish()
-            except redis.RedisError:
-                # The consumers meet the same error and know what to do.
-                continue
+            self._metrics.publish()
 
     def _broker(self, settings: WorkerSettings, queue: str, most: int) -> QueueBroker:
         sources = [
