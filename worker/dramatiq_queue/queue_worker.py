@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
+import redis
 from dramatiq import Actor, Worker
 
 from worker.dramatiq_queue.broker import QueueBroker
@@ -41,8 +42,8 @@ class QueueWorker:
                 actor_name=actor_name,
                 queue_name=queue,
                 priority=0,
-                # Dramatiq logs this without the word error.
-                options={"throws": (Interrupted,)},
+                # Dramatiq logs these without the word error.
+                options={"throws": (Interrupted, redis.RedisError)},
             )
         self._worker = Worker(
             broker, worker_threads=threads, worker_timeout=int(WAKE_SECONDS * 1000)
