@@ -167,8 +167,10 @@ class QueueConsumer(Consumer):
 
     @property
     def _has_room(self) -> bool:
-        unsettled = sum(map(len, self._unsettled.values()))
-        return len(self._in_hand) - unsettled < self._prefetch and not self._stop.asked
+        taken = len(self._in_hand)
+        if taken >= self._prefetch:
+            taken -= sum(map(len, self._unsettled.values()))
+        return taken < self._prefetch and not self._stop.asked
 
     def _attend(self, source: PartitionQueue) -> None:
         """Visit a partition if it is due, in a thread of its own where it may hold up others."""
