@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import random
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -346,6 +347,124 @@ def test_a_partition_that_hangs_holds_up_no_other(monkeypatch: pytest.MonkeyPatc
     assert well.commands.count(("show_life",)) == 50
     answers.set()
     queue.close()
+
+
+class Flaky(Source):
+    """A queue in a partition as Redis has it, of which any call may fail: before it is carried out,
+    or with its reply."""
+
+    def __init__(self, number: int, chance: random.Random) -> None:
+        super().__init__(number)
+        self.ended: list[bytes] = []
+        self.is_flaky = True
+        self.heartbeat_seconds = 0.0
+        self.next_heartbeat = 0.0
+        self._chance = chance
+        self._kept: dict[bytes, bytes | None] = {}
+        self._lock = threading.Lock()
+
+    def _trouble(self, *errors: Exception) -> None:
+        if self.is_flaky and self._chance.random() < 0.15:
+            raise self._chance.choice(errors)
+
+    def _before(self) -> None:
+        self._trouble(redis.ConnectionError(), redis.ResponseError("NOREPLICAS"), NotServedHere())
+
+    def _after(self) -> None:
+        self._trouble(redis.ConnectionError(), redis.TimeoutError())
+
+    def waiting(self) -> int:
+        self._before()
+        return len(self.messages)
+
+    def show_life(self) -> None:
+        self._before()
+
+    def fetched(self) -> set[bytes]:
+        self._before()
+        with self._lock:
+            return set(self.in_redis)
+
+    def fetch(self, most: int, most_bytes: int) -> Fetched:
+        self._before()
+        with self._lock:
+            fetched = super().fetch(most, most_bytes)
+            self._kept.update(fetched.messages)
+        self._after()
+        self._trouble(NotConfirmed())
+        return fetched
+
+    def _end(self, redis_ids: Sequence[bytes]) -> None:
+        self._before()
+        with self._lock:
+            for redis_id in self.in_redis.intersection(redis_ids):
+                self.in_redis.discard(redis_id)
+                self.ended.append(redis_id)
+        self._after()
+
+    def acknowledge(self, redis_ids: Sequence[bytes]) -> None:
+        self._end(redis_ids)
+
+    def set_aside(self, redis_id: bytes, reason: str, failed: int) -> None:
+        self._end([redis_id])
+
+    def requeue(self, redis_ids: Sequence[bytes]) -> None:
+        self._before()
+        with self._lock:
+            for redis_id in self.in_redis.intersection(redis_ids):
+                self.in_redis.discard(redis_id)
+                self.messages.append((redis_id, self._kept[redis_id]))
+        self._after()
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("count", [1, 3])
+def test_whatever_fails_each_message_ends_once(
+    monkeypatch: pytest.MonkeyPatch, seed: int, count: int
+) -> None:
+    for name in ("SILENT_SECONDS", "EMPTY_SECONDS", "CAREFUL_SECONDS"):
+        monkeypatch.setattr(f"worker.dramatiq_queue.consumer.{name}", 0.0005)
+    chance = random.Random(seed)
+    sources = [Flaky(number, chance) for number in range(count)]
+    expected = set()
+    for source in sources:
+        for number in range(40):
+            source.put(f"{source.number}.{number}")
+            expected.add(f"{source.number}.{number}".encode())
+    queue, stop = consumer(*sources, batch=3)
+    watchdog = Watchdog([cast(QueueWorker, Queue(queue))], stop)
+    hands: list[DeliveryBatch] = []
+    for step in range(100_000):
+        if step == 1000:
+            for source in sources:
+                source.is_flaky = False
+        batch = next(queue)
+        if batch is not None:
+            assert isinstance(batch, DeliveryBatch)
+            hands.append(batch)
+        if step % 50 == 0:
+            watchdog.check()
+        if hands and chance.random() < 0.7:
+            batch = hands.pop(chance.randrange(len(hands)))
+            for each in batch.deliveries:
+                chance.choice(
+                    [each.done, each.done, lambda each=each: each.fail(DeadLetter("X"))]
+                )()
+                if chance.random() < 0.2:
+                    batch.stuff_exception(redis.TimeoutError())
+                    break
+            else:
+                assert all(each.is_ended for each in batch.deliveries)
+            if any(not each.is_ended for each in batch.deliveries):
+                batch.stuff_exception(chance.choice([redis.TimeoutError(), Interrupted()]))
+            queue.ack(batch)
+        if step > 1000 and not hands and not any(s.messages or s.in_redis for s in sources):
+            break
+    queue.close()
+    ended = [redis_id for source in sources for redis_id in source.ended]
+    assert sorted(ended) == sorted(expected)
+    assert queue.unaccounted() == set()
+    assert not queue._in_hand
 
 
 def test_a_stop_gives_back_what_can_be_given_back() -> None:
