@@ -59,6 +59,13 @@ class StoredQueue:
         waiting, *taken = self._confirmation.run(self._fetch, keys, args) or [0]
         return Fetched(list(zip(taken[::2], taken[1::2], strict=True)), waiting)
 
+    def require_confirmation(self) -> None:
+        """Check that what is fetched can be confirmed, if it is to be.
+
+        Raises job_store.errors.NotDurable.
+        """
+        self._confirmation.require_supported()
+
     def await_message(self, seconds: float) -> bool:
         """Return whether a message waits: once one does, at the latest after so many seconds.
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from queue import PriorityQueue
 from typing import Any
 
+import redis
 from dramatiq import Actor, Worker
 
 from worker.dramatiq_queue.broker import QueueBroker
@@ -67,8 +68,8 @@ class QueueWorker:
                 actor_name=actor_name,
                 queue_name=queue,
                 priority=0,
-                # Dramatiq logs this without the word error.
-                options={"throws": (Interrupted,)},
+                # Dramatiq logs these without the word error.
+                options={"throws": (Interrupted, redis.RedisError)},
             )
         self._worker = Worker(broker, worker_threads=threads)
         self._work = self._worker.work_queue = WorkQueue()
