@@ -49,7 +49,7 @@ deadletters: install ## list what could not be recorded, or put it back: REPLAY=
 clean: install ## stop everything and delete its data, logs and reports
 	@$(RUN) -m deploy.local clean
 
-tools: install ## bring grpcurl, influx and sluice-scan
+tools: install ## bring grpcurl, influx, sluice-scan and buf
 	@$(RUN) -m deploy.local tools
 
 unit: install ## run the tests that need no mesh; takes a minute
