@@ -21,10 +21,10 @@ CODE = (
     *("alert_service", "bench", "deploy", "detection", "ingest_service", "job_store", "mesh"),
     *("protos", "tests", "worker"),
 )
-FOLDERS = (*CODE, "api_gateway", "docs", "requirements")
+FOLDERS = (*CODE, "api_gateway", "clients", "docs", "requirements")
 PAGES = sorted(
     page
-    for pattern in ("*.md", "docs/**/*.md", "tests/**/*.md", "worker/**/*.md")
+    for pattern in ("*.md", "clients/*/*.md", "docs/**/*.md", "tests/**/*.md", "worker/**/*.md")
     for page in ROOT.glob(pattern)
 )
 SETTINGS: list[type[BaseSettings]] = [LocalSettings, IngestSettings, AlertSettings, WorkerSettings]
