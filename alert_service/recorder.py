@@ -139,9 +139,7 @@ class AlertRecorder:
                 new.append(alert)
         for alert in new:
             ALERTS.labels(event_type_label(alert.event_type)).inc()
-            published = Alert()
-            published.CopyFrom(alert)
-            self._watchers.publish(published)
+            self._watchers.publish(alert)
         log_each(
             LOG_NAME,
             "report written",
