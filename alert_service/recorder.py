@@ -147,17 +147,13 @@ class AlertRecorder:
         log_each(
             LOG_NAME,
             "report written",
-            ("alert_id", "event_type", "report", "findings", "violations"),
-            (
-                (
-                    alert.alert_id,
-                    alert.event_type,
-                    alert.report,
-                    len(alert.findings),
-                    len(alert.violations),
-                )
-                for alert in new
-            ),
+            {
+                "alert_id": [alert.alert_id for alert in new],
+                "event_type": [alert.event_type for alert in new],
+                "report": [alert.report for alert in new],
+                "findings": [len(alert.findings) for alert in new],
+                "violations": [len(alert.violations) for alert in new],
+            },
         )
         return outcomes
 
