@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 
+from job_store.async_client import AsyncConnection
 from job_store.errors import QueueFull
 from job_store.keys import ALERTS, INTERACTIONS
 from job_store.metrics import QUEUE_FULL
@@ -35,7 +36,7 @@ class Admission:
         max_alerts: int = sys.maxsize,
         max_alert_bytes: int = sys.maxsize,
     ) -> None:
-        self._client = partition.client
+        self._client = partition.async_client
         self._number = partition.number
         self._max_jobs = -(-max_jobs // partition.count)
         self._max_alerts = -(-max_alerts // partition.count)
@@ -50,24 +51,25 @@ class Admission:
         """Whether no job may be added."""
         return self._bytes_left <= 0 or self._jobs_left <= 0
 
-    def measure(self) -> None:
+    async def measure(self) -> None:
         """See how full Redis is, and check that it keeps what it acknowledges.
 
         Raises NotDurable or redis.RedisError.
         """
-        info = require_durability(self._client)
-        most = info["maxmemory"] or float("inf")
-        with self._client.pipeline(transaction=False) as pipeline:
-            pipeline.hlen(self._keys.messages(INTERACTIONS))
-            pipeline.hlen(self._keys.messages(ALERTS))
-            pipeline.memory_usage(self._keys.messages(ALERTS))
-            jobs, alerts, alert_bytes = pipeline.execute()
+        await self._client.run(self._measure)
+        QUEUE_FULL.labels(self._number).set(self.is_full)
+
+    async def _measure(self, connection: AsyncConnection) -> None:
+        info = await require_durability(connection)
+        jobs = await connection.ask("HLEN", self._keys.messages(INTERACTIONS))
+        alerts = await connection.ask("HLEN", self._keys.messages(ALERTS))
+        alert_bytes = await connection.ask("MEMORY", "USAGE", self._keys.messages(ALERTS))
+        most = int(info["maxmemory"]) or float("inf")
         with self._lock:
-            self._bytes_left = FULL_SHARE * most - info["used_memory"]
+            self._bytes_left = FULL_SHARE * most - int(info["used_memory"])
             self._jobs_left = self._max_jobs - jobs
             self._alerts_left = self._max_alerts - alerts
             self._alert_bytes_left = self._max_alert_bytes - (alert_bytes or 0)
-        QUEUE_FULL.labels(self._number).set(self.is_full)
 
     def add_job(self, size: int) -> None:
         """Count a job of so many bytes, which was let in while it was not full."""

@@ -39,7 +39,7 @@ class StoredQueue:
         self._name = name
         self._keys = keys
         self._fetch = script(client, "fetch")
-        self._confirmation = Confirmation(client, confirming_replicas)
+        self._confirmation = Confirmation(confirming_replicas)
         self._acknowledge = script(client, "acknowledge")
 
     def fetch(self, worker_id: str, most: int, most_bytes: int) -> Fetched:

@@ -1,14 +1,17 @@
-"""The connection to Redis: one that may be trusted, and never repeats a command by itself."""
+"""The connections to Redis: each may be trusted, and never repeats a command by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
 
-import redis
+import redis.asyncio
+import redis.asyncio.retry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from job_store.async_client import AsyncClient, AsyncConnection
 from job_store.cluster import REDIRECTED, Cluster, PrimaryConnection
 from job_store.errors import NotDurable, QueueFull, QueueUnavailable
 
@@ -48,14 +51,34 @@ def connect_to_primary(cluster: Cluster, slot: int, options: Mapping[str, Any]) 
     )
 
 
-def require_durability(client: redis.Redis) -> Mapping[str, Any]:
+def connect_async(url: str) -> AsyncClient:
+    """Return what `connect` does for an event loop."""
+    pool: Any = redis.asyncio.ConnectionPool.from_url(url, **_ASYNC_OPTIONS)
+
+    async def make() -> redis.asyncio.Connection:
+        return cast(redis.asyncio.Connection, pool.make_connection())
+
+    return AsyncClient(make)
+
+
+def connect_async_to_primary(
+    cluster: Cluster, slot: int, options: Mapping[str, Any]
+) -> AsyncClient:
+    """Return what `connect_to_primary` does for an event loop."""
+
+    async def make() -> redis.asyncio.Connection:
+        host, port = await cluster.find_primary(slot)
+        return redis.asyncio.Connection(host=host, port=port, **options, **_ASYNC_OPTIONS)
+
+    return AsyncClient(make, cluster)
+
+
+async def require_durability(connection: AsyncConnection) -> Mapping[str, str]:
     """Check that this Redis keeps what it acknowledges; return what it tells of itself (INFO).
 
     Raises NotDurable when it may lose or evict data, redis.RedisError when it does not answer.
     """
-    info: Mapping[str, Any] = client.info()
-    _require(info)
-    return info
+    return _durable(await connection.ask("INFO"))
 
 
 def repeatable(call: Callable[[], Result]) -> Result:
@@ -64,11 +87,26 @@ def repeatable(call: Callable[[], Result]) -> Result:
     A connection that was idle while Redis was restarted is found dead only when it is used. Raises
     QueueFull when Redis has no memory left, otherwise QueueUnavailable.
     """
-    try:
+    with _told_as_ours():
         try:
             return call()
         except redis.ConnectionError:
             return call()
+
+
+async def async_repeatable(call: Callable[[], Awaitable[Result]]) -> Result:
+    """Do what `repeatable` does on an event loop."""
+    with _told_as_ours():
+        try:
+            return await call()
+        except redis.ConnectionError:
+            return await call()
+
+
+@contextmanager
+def _told_as_ours() -> Iterator[None]:
+    try:
+        yield
     except redis.exceptions.OutOfMemoryError:
         raise QueueFull from None
     except redis.RedisError as error:
@@ -78,22 +116,38 @@ def repeatable(call: Callable[[], Result]) -> Result:
 def _greet(connection: Any) -> None:
     connection.on_connect()
     connection.send_command("INFO")
-    lines = bytes(connection.read_response(disable_decoding=True)).decode().splitlines()
-    _require(dict(line.split(":", 1) for line in lines if ":" in line))
+    _durable(connection.read_response(disable_decoding=True))
 
 
-def _require(info: Mapping[str, Any]) -> None:
-    if str(info["aof_enabled"]) != "1":
+async def _async_greet(connection: Any) -> None:
+    await connection.on_connect()
+    await connection.send_command("INFO")
+    _durable(await connection.read_response(disable_decoding=True))
+
+
+def _durable(told: bytes) -> dict[str, str]:
+    lines = bytes(told).decode().splitlines()
+    info = dict(line.split(":", 1) for line in lines if ":" in line)
+    if info["aof_enabled"] != "1":
         raise NotDurable("Redis keeps no append-only file: set appendonly yes")
     if info["aof_last_write_status"] != "ok":
         raise NotDurable("Redis could not write its append-only file: look at its disk")
     if info["maxmemory_policy"] != "noeviction":
         raise NotDurable("Redis may evict data: set maxmemory-policy noeviction")
+    return info
 
 
-_OPTIONS: dict[str, Any] = {
+_TIMEOUTS: dict[str, Any] = {
     "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
     "socket_timeout": REPLY_TIMEOUT_SECONDS,
+}
+_OPTIONS: dict[str, Any] = {
+    **_TIMEOUTS,
     "health_check_interval": 15,
     "redis_connect_func": _greet,
+}
+_ASYNC_OPTIONS: dict[str, Any] = {
+    **_TIMEOUTS,
+    "retry": redis.asyncio.retry.Retry(NoBackoff(), 0),
+    "redis_connect_func": _async_greet,
 }

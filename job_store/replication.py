@@ -10,7 +10,9 @@ import redis
 from redis.commands.core import Script
 from redis.exceptions import ResponseError
 
+from job_store.async_client import AsyncConnection
 from job_store.errors import NotDurable
+from job_store.scripts import AsyncScript
 
 CONFIRMATION_SECONDS = 1.0
 """How long replicas may take. They take one millisecond while all is well."""
@@ -33,9 +35,9 @@ class Confirmation:
     replica would be asked with the write, and answer of the time before it.
     """
 
-    def __init__(self, client: redis.Redis, replicas: int) -> None:
-        self._client = client
+    def __init__(self, replicas: int) -> None:
         self._replicas = replicas
+        self._question = (1, replicas, ASK_MILLISECONDS)
 
     @property
     def is_wanted(self) -> bool:
@@ -49,17 +51,38 @@ class Confirmation:
         """
         if not self.is_wanted:
             return script(keys, arguments)
-        with self._client.client() as connection:  # type: ignore[no-untyped-call]
+        with script.registered_client.client() as connection:  # type: ignore[union-attr]
             answer = script(keys, arguments, connection)
             deadline = time.monotonic() + CONFIRMATION_SECONDS
-            while True:
-                local, remote = connection.waitaof(1, self._replicas, ASK_MILLISECONDS)
-                if local and remote >= self._replicas:
-                    return answer
-                if time.monotonic() > deadline:
-                    raise NotConfirmed("too few replicas have it on disk")
+            while not self._is_enough(connection.waitaof(*self._question), deadline):
+                pass
+        return answer
 
-    def require_possible(self) -> None:
+    async def async_run(
+        self,
+        connection: AsyncConnection,
+        script: AsyncScript,
+        keys: Sequence[str],
+        arguments: Sequence[Any],
+    ) -> Any:
+        """Do what `run` does on an event loop."""
+        answer = await script(connection, keys, arguments)
+        if self.is_wanted:
+            deadline = time.monotonic() + CONFIRMATION_SECONDS
+            while not self._is_enough(await connection.ask("WAITAOF", *self._question), deadline):
+                pass
+        return answer
+
+    def _is_enough(self, told: Sequence[int], deadline: float) -> bool:
+        """Return whether so many have it on disk, here and elsewhere."""
+        local, remote = told
+        if local and remote >= self._replicas:
+            return True
+        if time.monotonic() > deadline:
+            raise NotConfirmed("too few replicas have it on disk")
+        return False
+
+    async def require_possible(self, connection: AsyncConnection) -> None:
         """Check that the primary is set up for it. Raises NotDurable or redis.RedisError.
 
         A primary whose settings may not be read, as those of some hosted services, is trusted.
@@ -67,15 +90,17 @@ class Confirmation:
         if not self.is_wanted:
             return
         try:
-            found = self._client.config_get("min-replicas-to-write", "appendfsync")
+            told = await connection.ask("CONFIG", "GET", "min-replicas-to-write", "appendfsync")
         except ResponseError:
             return
-        if int(found["min-replicas-to-write"] or 0) < self._replicas:
+        # A list when an address demands the second version of the protocol.
+        found = told if isinstance(told, dict) else dict(zip(told[::2], told[1::2], strict=True))
+        if int(found[b"min-replicas-to-write"] or 0) < self._replicas:
             raise NotDurable(
                 "Redis takes writes that no replica gets: set min-replicas-to-write "
                 f"{self._replicas}"
             )
-        if found["appendfsync"] != "always":
+        if found[b"appendfsync"] != b"always":
             raise NotDurable(
                 "Redis writes to its disk later than it answers: set appendfsync always"
             )
