@@ -88,11 +88,11 @@ class AsyncConnection(asyncio.Protocol):
             while (reply := self._reader.gets()) is not _MORE:
                 if isinstance(reply, hiredis.PushNotification):
                     continue
-                if isinstance(reply, redis.RedisError):
-                    self._fail(reply)
-                elif self._reply is None or self._reply.done():
+                if self._reply is None or self._reply.done():
                     # Nobody knows to what.
                     self.close()
+                elif isinstance(reply, redis.RedisError):
+                    self._reply.set_exception(reply)
                 else:
                     self._reply.set_result(reply)
         except redis.InvalidResponse as error:

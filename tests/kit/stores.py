@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Coroutine, Sequence
-from functools import cache
-from typing import Any, TypeVar
+from collections.abc import Sequence
 
 from job_store.admission import Admission
 from job_store.partitions import Partition, Partitions
@@ -14,8 +10,7 @@ from job_store.request_ids import Request
 from job_store.settings import StoreSettings
 from job_store.store import Entry, JobStore, Receipt
 from sluice.job.v1.job_pb2 import JobRecord, RequestRecord
-
-Result = TypeVar("Result")
+from tests.kit.threads import on_a_loop
 
 
 def only_partition(url: str) -> Partition:
@@ -47,24 +42,13 @@ class BlockingJobStore:
         return self.store.secret
 
     def probe(self) -> None:
-        _run(self.store.probe())
+        on_a_loop(self.store.probe())
 
     def commit(self, entries: Sequence[Entry]) -> list[Receipt]:
-        return _run(self.store.commit(entries))
+        return on_a_loop(self.store.commit(entries))
 
     def look_up(self, requests: Sequence[Request]) -> list[RequestRecord | None]:
-        return _run(self.store.look_up(requests))
+        return on_a_loop(self.store.look_up(requests))
 
     def read(self, job_ids: Sequence[str]) -> list[JobRecord | None]:
-        return _run(self.store.read(job_ids))
-
-
-def _run(call: Coroutine[Any, Any, Result]) -> Result:
-    return asyncio.run_coroutine_threadsafe(call, _loop()).result(30)
-
-
-@cache
-def _loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, daemon=True).start()
-    return loop
+        return on_a_loop(self.store.read(job_ids))
