@@ -64,7 +64,8 @@ class AsyncConnection(asyncio.Protocol):
         if not self.is_open:
             raise redis.ConnectionError("the connection is lost")
         self._reply = reply = self._loop.create_future()
-        late = self._loop.call_later(self._reply_seconds, self._give_up)
+        error = redis.TimeoutError("Redis did not answer in time")
+        late = self._loop.call_later(self._reply_seconds, _fail, reply, error)
         try:
             self._transport.write(hiredis.pack_command(command))  # type: ignore[arg-type]
             return await reply
@@ -96,19 +97,19 @@ class AsyncConnection(asyncio.Protocol):
                 else:
                     self._reply.set_result(reply)
         except redis.InvalidResponse as error:
-            self._fail(error)
+            if self._reply is not None:
+                _fail(self._reply, error)
             self.close()
 
     def connection_lost(self, error: Exception | None) -> None:
         """Tell whoever waits."""
-        self._fail(redis.ConnectionError("the connection was lost"))
+        if self._reply is not None:
+            _fail(self._reply, redis.ConnectionError("the connection was lost"))
 
-    def _give_up(self) -> None:
-        self._fail(redis.TimeoutError("Redis did not answer in time"))
 
-    def _fail(self, error: redis.RedisError) -> None:
-        if self._reply is not None and not self._reply.done():
-            self._reply.set_exception(error)
+def _fail(reply: asyncio.Future[Any], error: redis.RedisError) -> None:
+    if not reply.done():
+        reply.set_exception(error)
 
 
 class AsyncClient:

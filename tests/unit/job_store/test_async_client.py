@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from job_store.replication import Confirmation, NotConfirmed
 from job_store.scripts import AsyncScript
 
 INFO = b"aof_enabled:1\r\naof_last_write_status:ok\r\nmaxmemory_policy:noeviction\r\n"
+LATE_SECONDS = 0.1
 GREETING = (b"HELLO", b"AUTH", b"CLIENT", b"SELECT", b"INFO")
 
 Answer = Callable[[list[bytes], asyncio.StreamWriter], Awaitable[None]]
@@ -167,7 +170,7 @@ async def test_an_error_is_the_answer_to_its_own_command_only(scene_of: Scenes) 
 
 
 async def test_a_late_reply_is_taken_for_no_other(scene_of: Scenes) -> None:
-    scene = await scene_of(options="protocol=2&socket_timeout=0.1")
+    scene = await scene_of(options=f"protocol=2&socket_timeout={LATE_SECONDS}")
     given_up = asyncio.Event()
 
     async def late(command: list[bytes], writer: asyncio.StreamWriter) -> None:
@@ -184,6 +187,40 @@ async def test_a_late_reply_is_taken_for_no_other(scene_of: Scenes) -> None:
         assert await scene.ask("ECHO", text) == text
     # A command that may have been carried out is not repeated for being late.
     assert [len(told) for told in scene.server.told] == [1, 3]
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_process_that_stood_still_takes_no_reply_for_late(run: Callable[[Any], None]) -> None:
+    received, released = threading.Event(), threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        commands = hiredis.Reader()
+        while data := connection.recv(1 << 16):
+            commands.feed(data)
+            while (command := commands.gets()) is not False:
+                if command[0] == b"X":
+                    received.set()
+                    released.wait(5)
+                connection.sendall(bulk(INFO) if command[0] == b"INFO" else b"+OK\r\n")
+        connection.close()
+
+    async def stand_still(client: AsyncClient) -> None:
+        asked = asyncio.create_task(client.run(lambda each: each.ask("X")))
+        await asyncio.to_thread(received.wait, 5)
+        released.set()
+        # The loop turns no more while the reply comes.
+        threading.Event().wait(3 * LATE_SECONDS)
+        assert await asked == b"OK"
+        client.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = threading.Thread(target=serve, args=(listener,))
+        serving.start()
+        port = listener.getsockname()[1]
+        options = f"protocol=2&socket_timeout={LATE_SECONDS}"
+        run(stand_still(connect_async(f"redis://127.0.0.1:{port}/0?{options}")))
+        serving.join()
 
 
 async def test_a_caller_that_goes_away_spoils_nothing(scene_of: Scenes) -> None:
