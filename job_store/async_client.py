@@ -64,8 +64,7 @@ class AsyncConnection(asyncio.Protocol):
         if not self.is_open:
             raise redis.ConnectionError("the connection is lost")
         self._reply = reply = self._loop.create_future()
-        error = redis.TimeoutError("Redis did not answer in time")
-        late = self._loop.call_later(self._reply_seconds, _fail, reply, error)
+        late = self._loop.call_later(self._reply_seconds, _give_up, reply)
         try:
             self._transport.write(hiredis.pack_command(command))  # type: ignore[arg-type]
             return await reply
@@ -105,6 +104,10 @@ class AsyncConnection(asyncio.Protocol):
         """Tell whoever waits."""
         if self._reply is not None:
             _fail(self._reply, redis.ConnectionError("the connection was lost"))
+
+
+def _give_up(reply: asyncio.Future[Any]) -> None:
+    _fail(reply, redis.TimeoutError("Redis did not answer in time"))
 
 
 def _fail(reply: asyncio.Future[Any], error: redis.RedisError) -> None:
@@ -180,8 +183,9 @@ class AsyncClient:
         began = time.monotonic()
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
-        except redis.TimeoutError:
-            if self._cluster is not None:
+        except BaseException as error:
+            await connection.disconnect(nowait=True)
+            if self._cluster is not None and isinstance(error, redis.TimeoutError):
                 self._cluster.note_silence((connection.host, connection.port))
             raise
         return AsyncConnection(connection, began)

@@ -41,6 +41,8 @@ class Server:
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
         self.info = INFO
+        """Empty when it does not answer."""
+        self.greeted = asyncio.Event()
         self.told: list[list[list[bytes]]] = []
         """The commands of each connection."""
         self.greetings: list[list[bytes]] = []
@@ -55,7 +57,8 @@ class Server:
             commands.feed(data)
             while (command := commands.gets()) is not False:
                 if command[0] == b"INFO":
-                    writer.write(bulk(self.info))
+                    self.greeted.set()
+                    writer.write(bulk(self.info) if self.info else b"")
                 elif command[0] in GREETING:
                     self.greetings.append(command)
                     writer.write(b"+OK\r\n")
@@ -334,6 +337,21 @@ async def test_no_connection_is_used_that_may_lose_what_is_acknowledged(
     with pytest.raises(QueueUnavailable):
         await scene.insist("X")
     assert not any(scene.server.told)
+
+
+async def test_a_caller_that_goes_away_before_there_is_a_connection_leaves_none(
+    scene_of: Scenes,
+) -> None:
+    scene = await scene_of()
+    scene.server.info = b""
+    abandoned = asyncio.create_task(scene.ask("X"))
+    await scene.server.greeted.wait()
+    abandoned.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await abandoned
+    await scene.server.writers[0].wait_closed()
+    scene.server.info = INFO
+    assert await scene.ask("ECHO", "a") == b"a"
 
 
 async def test_a_script_that_is_not_known_is_loaded(scene_of: Scenes) -> None:
