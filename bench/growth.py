@@ -22,7 +22,6 @@ from bench.rounds import measure_cases
 from bench.stacks import Sluice
 from bench.usage import peak_of
 from job_store.keys import INTERACTIONS
-from job_store.partitions import Partition
 from worker.dramatiq_queue.consumer import BATCH_BYTES
 from worker.dramatiq_queue.partition_queue import PartitionQueue
 from worker.process import JOBS_AT_A_TIME
@@ -175,7 +174,7 @@ def _fetch(stack: Sluice) -> tuple[float, float]:
 
     What is fetched goes back to the end of the queue.
     """
-    queue = PartitionQueue(Partition(stack.redis), INTERACTIONS, HEARTBEAT_SECONDS)
+    queue = PartitionQueue(stack.partitions.all[0], INTERACTIONS, HEARTBEAT_SECONDS)
     taken, within = [], []
     for _ in range(FETCHES):
         scripts_before, began = _script_seconds(stack), time.monotonic()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from job_store.errors import QueueFull
 from job_store.partitions import Partitions
 from job_store.store import JobStore
-from mesh.group_commit import GroupCommit, Room, on_thread
+from mesh.group_commit import GroupCommit, Room
 from sluice.job.v1.job_pb2 import JobRecord
 
 LINGER_SECONDS = 0.001
@@ -45,11 +45,11 @@ class JobLookups:
 
 
 def _lookups_in(store: JobStore) -> GroupCommit[_Lookup, JobRecord | None]:
-    def read(lookups: Sequence[_Lookup]) -> Sequence[JobRecord | None]:
-        return store.read([lookup.job_id for lookup in lookups])
+    async def read(lookups: Sequence[_Lookup]) -> Sequence[JobRecord | None]:
+        return await store.read([lookup.job_id for lookup in lookups])
 
     return GroupCommit(
-        on_thread("lookups", read),
+        read,
         max_items=500,
         max_bytes=1024 * 1024,
         fails_all=True,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from job_store.metrics import PARTITIONS_UNAVAILABLE
 from job_store.partitions import Partitions
@@ -25,8 +24,7 @@ class PartitionProbe:
         self._partitions = partitions
         self._stores = stores
         self._agreed = False
-        self._threads = ThreadPoolExecutor(len(stores), thread_name_prefix="probe")
-        self._probes: dict[int, asyncio.Future[None]] = {}
+        self._probes: dict[int, asyncio.Task[None]] = {}
         self._reasons: dict[int, str] = {}
 
     async def __call__(self) -> None:
@@ -34,10 +32,9 @@ class PartitionProbe:
         if not self._agreed:
             await asyncio.to_thread(self._partitions.require_agreement)
             self._agreed = True
-        loop = asyncio.get_running_loop()
         for number, store in enumerate(self._stores):
             if number not in self._probes:
-                self._probes[number] = loop.run_in_executor(self._threads, store.probe)
+                self._probes[number] = asyncio.create_task(store.probe())
         await asyncio.wait(self._probes.values(), timeout=ANSWER_SECONDS)
         errors: dict[int, BaseException] = {}
         for number, probe in list(self._probes.items()):

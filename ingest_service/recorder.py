@@ -12,7 +12,7 @@ from ingest_service.named_fields import NamedField
 from job_store.errors import QueueFull, QueueUnavailable
 from job_store.request_ids import Request
 from job_store.store import Entry, JobStore, Receipt
-from mesh.group_commit import GroupCommit, Room, on_thread
+from mesh.group_commit import GroupCommit, Room
 from mesh.messages import length_delimited_field
 from sluice.job.v1.job_pb2 import Interaction, LogInteractions, RequestRecord
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED
@@ -61,7 +61,7 @@ class Recorder:
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._commits = GroupCommit(
-            on_thread("recorder", self._commit),
+            self._commit,
             max_items=max_items,
             max_bytes=max_bytes,
             fails_all=True,
@@ -69,7 +69,7 @@ class Recorder:
             linger_seconds=LINGER_SECONDS,
         )
         self._lookups = GroupCommit(
-            on_thread("requests", self._look_up),
+            self._look_up,
             max_items=500,
             max_bytes=1024 * 1024,
             fails_all=True,
@@ -102,8 +102,9 @@ class Recorder:
         await self._commits.close()
         await self._lookups.close()
 
-    def _look_up(self, lookups: Sequence[_Lookup]) -> list[list[RequestRecord | None]]:
-        records = iter(self._jobs.look_up([each for lookup in lookups for each in lookup.requests]))
+    async def _look_up(self, lookups: Sequence[_Lookup]) -> list[list[RequestRecord | None]]:
+        requests = [each for lookup in lookups for each in lookup.requests]
+        records = iter(await self._jobs.look_up(requests))
         return [[next(records) for _ in lookup.requests] for lookup in lookups]
 
     async def _send(self, batch: _Batch) -> list[Receipt | Unstored]:
@@ -112,11 +113,11 @@ class Recorder:
         except (QueueUnavailable, QueueFull) as error:
             return [error] * len(batch.entries)
 
-    def _commit(self, batches: Sequence[_Batch]) -> list[list[Receipt]]:
+    async def _commit(self, batches: Sequence[_Batch]) -> list[list[Receipt]]:
         entries = [entry for batch in batches for entry in batch.entries]
         JOB_INTERACTIONS.observe(sum([entry.size for entry in entries]))
         with COMMIT_SECONDS.time():
-            receipts = iter(self._jobs.commit(entries))
+            receipts = iter(await self._jobs.commit(entries))
         return [[next(receipts) for _ in batch.entries] for batch in batches]
 
     def _batches(self, entries: Sequence[Entry]) -> list[_Batch]:

@@ -111,3 +111,4 @@ async def serve(settings: IngestSettings) -> None:
         watching.cancel()
         await intake.close()
         await lookups.close()
+        partitions.close()

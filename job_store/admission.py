@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import Any, cast
 
 from job_store.errors import QueueFull
 from job_store.keys import ALERTS, INTERACTIONS
 from job_store.metrics import QUEUE_FULL
 from job_store.partitions import Partition
 from job_store.redis_client import require_durability
-from job_store.scripts import script
+from job_store.scripts import AsyncScript, text
 
 FULL_SHARE = 0.7
 """Of Redis' memory. At its limit Redis takes no submission any more, and the workers need some to
@@ -37,7 +36,8 @@ class Admission:
         max_alerts: int = sys.maxsize,
         max_alert_bytes: int = sys.maxsize,
     ) -> None:
-        self._measure = script(partition.client, "measure")
+        self._client = partition.async_client
+        self._measure = AsyncScript(text("measure"))
         self._number = partition.number
         self._max_jobs = -(-max_jobs // partition.count)
         self._max_alerts = -(-max_alerts // partition.count)
@@ -58,14 +58,16 @@ class Admission:
         """Whether to measure soon: something was to be added since, or there was no room."""
         return self._has_changed or self.is_full
 
-    def measure(self) -> None:
+    async def measure(self) -> None:
         """See how full Redis is, and check that it keeps what it acknowledges.
 
         Raises NotDurable or redis.RedisError.
         """
         self._has_changed = False
         keys = [self._keys.messages(INTERACTIONS), self._keys.messages(ALERTS)]
-        jobs, alerts, alert_bytes, *told = cast("list[Any]", self._measure(keys=keys))
+        jobs, alerts, alert_bytes, *told = await self._client.run(
+            lambda connection: self._measure(connection, keys, ())
+        )
         info = {
             name.decode(): value.decode() for name, value in zip(told[::2], told[1::2], strict=True)
         }

@@ -33,9 +33,7 @@ class AlertQueue:
     ) -> None:
         self._partitions = partitions
         self._admissions = admissions
-        self._confirmations = [
-            Confirmation(each.client, confirming_replicas) for each in partitions.all
-        ]
+        self._confirmation = Confirmation(confirming_replicas)
         self._enqueue = [script(each.client, "enqueue_alert") for each in partitions.all]
 
     def enqueue(self, alert: RaiseAlertRequest) -> None:
@@ -49,9 +47,8 @@ class AlertQueue:
         self._admissions[partition.number].add_alert(len(message), at_edge=alert.at_edge)
         keys = [partition.keys.waiting(ALERTS), partition.keys.messages(ALERTS)]
         enqueue = self._enqueue[partition.number]
-        confirmation = self._confirmations[partition.number]
-        arguments = [alert.alert_id, message, int(confirmation.is_wanted)]
-        repeatable(lambda: confirmation.run(enqueue, keys, arguments))
+        arguments = [alert.alert_id, message, int(self._confirmation.is_wanted)]
+        repeatable(lambda: self._confirmation.run(enqueue, keys, arguments))
 
     def read(self, alert_id: str) -> RaiseAlertRequest | None:
         """Return an alert that waits for its delivery. Raises QueueUnavailable."""

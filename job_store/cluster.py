@@ -7,9 +7,11 @@ connections know where to go.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import redis
@@ -57,6 +59,7 @@ class Cluster:
         self._read_at = float("-inf")
         self._silent: dict[Address, float] = {}
         self._lock = threading.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="cluster")
 
     def primary(self, slot: int) -> Address:
         """Return the node that serves a slot. Raises redis.ConnectionError when none does."""
@@ -67,6 +70,10 @@ class Cluster:
                 if first <= slot <= last:
                     return address
         raise redis.ConnectionError("no node of the cluster serves this partition")
+
+    async def find_primary(self, slot: int) -> Address:
+        """Do what `primary` does on an event loop, which goes on meanwhile."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self.primary, slot)
 
     def note_silence(self, node: Address) -> None:
         """Take down that a node did not answer in time."""

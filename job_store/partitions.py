@@ -14,9 +14,15 @@ import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from ulid import ULID
 
+from job_store.async_client import AsyncClient
 from job_store.cluster import Address, Cluster
 from job_store.keys import ONLY, PARTITIONS, Keys
-from job_store.redis_client import connect, connect_to_primary
+from job_store.redis_client import (
+    connect,
+    connect_async,
+    connect_async_to_primary,
+    connect_to_primary,
+)
 from job_store.settings import CLUSTER_SCHEME, StoreSettings
 from mesh.health import Unhealthy
 
@@ -29,9 +35,10 @@ NUMBER_BITS = 10
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """One of `count` partitions: a client of the Redis that has it, its keys and its number."""
+    """One of `count` partitions: clients of the Redis that has it, its keys and its number."""
 
     client: redis.Redis
+    async_client: AsyncClient
     keys: Keys = ONLY
     number: int = 0
     count: int = 1
@@ -58,12 +65,14 @@ class Partitions:
         """Return the partitions of the Redis, or the cluster, that is set. Nothing is asked yet."""
         url, count = settings.redis_url, settings.redis_partitions
         if not url.startswith(f"{CLUSTER_SCHEME}://"):
-            client = connect(url)
+            client, async_client = connect(url), connect_async(url)
             count = count or 1
             if count == 1:
-                return cls([Partition(client)], client)
+                return cls([Partition(client, async_client)], client)
             tags = hash_tags(count)
-            every = [Partition(client, Keys(tag), n, count) for n, tag in enumerate(tags)]
+            every = [
+                Partition(client, async_client, Keys(tag), n, count) for n, tag in enumerate(tags)
+            ]
             return cls(every, client)
         seeds, options = _parsed(url)
         cluster = Cluster(seeds, options)
@@ -71,12 +80,20 @@ class Partitions:
         def client_for(key: str) -> redis.Redis:
             return connect_to_primary(cluster, key_slot(key.encode()), options)
 
+        def async_client_for(key: str) -> AsyncClient:
+            return connect_async_to_primary(cluster, key_slot(key.encode()), options)
+
         count = count or CLUSTER_PARTITIONS
         every = [
-            Partition(client_for(tag), Keys(tag), n, count)
+            Partition(client_for(tag), async_client_for(tag), Keys(tag), n, count)
             for n, tag in enumerate(hash_tags(count))
         ]
         return cls(every, client_for(PARTITIONS))
+
+    def close(self) -> None:
+        """Close the connections of the event loop."""
+        for partition in self.all:
+            partition.async_client.close()
 
     def of_job(self, job_id: str) -> Partition | None:
         """Return the partition of a job, None for an id that no job can have."""

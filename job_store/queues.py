@@ -39,7 +39,7 @@ class StoredQueue:
         self._name = name
         self._keys = keys
         self._fetch = script(client, "fetch")
-        self._confirmation = Confirmation(client, confirming_replicas)
+        self._confirmation = Confirmation(confirming_replicas)
         self._acknowledge = script(client, "acknowledge")
 
     def fetch(self, worker_id: str, most: int, most_bytes: int) -> Fetched:
@@ -64,7 +64,7 @@ class StoredQueue:
 
         Raises job_store.errors.NotDurable.
         """
-        self._confirmation.require_supported()
+        self._confirmation.require_supported(self._client)
 
     def await_message(self, seconds: float) -> bool:
         """Return whether a message waits: once one does, at the latest after so many seconds.

@@ -1,14 +1,17 @@
-"""The connection to Redis: one that may be trusted, and never repeats a command by itself."""
+"""The connections to Redis: each may be trusted, and never repeats a command by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
 
-import redis
+import redis.asyncio
+import redis.asyncio.retry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from job_store.async_client import AsyncClient
 from job_store.cluster import REDIRECTED, Cluster, PrimaryConnection
 from job_store.errors import NotDurable, QueueFull, QueueUnavailable
 
@@ -48,12 +51,34 @@ def connect_to_primary(cluster: Cluster, slot: int, options: Mapping[str, Any]) 
     )
 
 
-def require_durability(info: Mapping[str, Any]) -> None:
+def connect_async(url: str) -> AsyncClient:
+    """Return what `connect` does for an event loop."""
+    pool: Any = redis.asyncio.ConnectionPool.from_url(url, **_ASYNC_OPTIONS)
+
+    async def make() -> redis.asyncio.Connection:
+        return cast(redis.asyncio.Connection, pool.make_connection())
+
+    return AsyncClient(make)
+
+
+def connect_async_to_primary(
+    cluster: Cluster, slot: int, options: Mapping[str, Any]
+) -> AsyncClient:
+    """Return what `connect_to_primary` does for an event loop."""
+
+    async def make() -> redis.asyncio.Connection:
+        host, port = await cluster.find_primary(slot)
+        return redis.asyncio.Connection(host=host, port=port, **options, **_ASYNC_OPTIONS)
+
+    return AsyncClient(make, cluster)
+
+
+def require_durability(info: Mapping[str, str]) -> None:
     """Check that a Redis that tells this of itself (INFO) keeps what it acknowledges.
 
     Raises NotDurable when it may lose or evict data.
     """
-    if str(info["aof_enabled"]) != "1":
+    if info["aof_enabled"] != "1":
         raise NotDurable("Redis keeps no append-only file: set appendonly yes")
     if info["aof_last_write_status"] != "ok":
         raise NotDurable("Redis could not write its append-only file: look at its disk")
@@ -67,11 +92,26 @@ def repeatable(call: Callable[[], Result]) -> Result:
     A connection that was idle while Redis was restarted is found dead only when it is used. Raises
     QueueFull when Redis has no memory left, otherwise QueueUnavailable.
     """
-    try:
+    with _told_as_ours():
         try:
             return call()
         except redis.ConnectionError:
             return call()
+
+
+async def async_repeatable(call: Callable[[], Awaitable[Result]]) -> Result:
+    """Do what `repeatable` does on an event loop."""
+    with _told_as_ours():
+        try:
+            return await call()
+        except redis.ConnectionError:
+            return await call()
+
+
+@contextmanager
+def _told_as_ours() -> Iterator[None]:
+    try:
+        yield
     except redis.exceptions.OutOfMemoryError:
         raise QueueFull from None
     except redis.RedisError as error:
@@ -81,13 +121,31 @@ def repeatable(call: Callable[[], Result]) -> Result:
 def _greet(connection: Any) -> None:
     connection.on_connect()
     connection.send_command("INFO")
-    lines = bytes(connection.read_response(disable_decoding=True)).decode().splitlines()
+    _look_at(connection.read_response(disable_decoding=True))
+
+
+async def _async_greet(connection: Any) -> None:
+    await connection.on_connect()
+    await connection.send_command("INFO")
+    _look_at(await connection.read_response(disable_decoding=True))
+
+
+def _look_at(told: bytes) -> None:
+    lines = bytes(told).decode().splitlines()
     require_durability(dict(line.split(":", 1) for line in lines if ":" in line))
 
 
-_OPTIONS: dict[str, Any] = {
+_TIMEOUTS: dict[str, Any] = {
     "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
     "socket_timeout": REPLY_TIMEOUT_SECONDS,
+}
+_OPTIONS: dict[str, Any] = {
+    **_TIMEOUTS,
     "health_check_interval": 15,
     "redis_connect_func": _greet,
+}
+_ASYNC_OPTIONS: dict[str, Any] = {
+    **_TIMEOUTS,
+    "retry": redis.asyncio.retry.Retry(NoBackoff(), 0),
+    "redis_connect_func": _async_greet,
 }

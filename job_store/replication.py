@@ -10,8 +10,10 @@ import redis
 from redis.commands.core import Script
 from redis.exceptions import ResponseError
 
+from job_store.async_client import AsyncConnection
 from job_store.cluster import NotServedHere
 from job_store.errors import NotDurable
+from job_store.scripts import AsyncScript
 
 CONFIRMATION_SECONDS = 1.0
 """How long replicas may take. They take one millisecond while all is well."""
@@ -34,9 +36,9 @@ class Confirmation:
     replica would be asked with the write, and answer of the time before it.
     """
 
-    def __init__(self, client: redis.Redis, replicas: int) -> None:
-        self._client = client
+    def __init__(self, replicas: int) -> None:
         self._replicas = replicas
+        self._question = (1, replicas, ASK_MILLISECONDS)
 
     @property
     def is_wanted(self) -> bool:
@@ -50,52 +52,91 @@ class Confirmation:
         """
         if not self.is_wanted:
             return script(keys, arguments)
-        with self._client.client() as connection:  # type: ignore[no-untyped-call]
+        with script.registered_client.client() as connection:  # type: ignore[union-attr]
             answer = script(keys, arguments, connection)
             deadline = time.monotonic() + CONFIRMATION_SECONDS
-            while True:
-                try:
-                    local, remote = connection.waitaof(1, self._replicas, ASK_MILLISECONDS)
-                except (ResponseError, NotServedHere) as error:
-                    # What was refused is this command; the script has run.
-                    raise NotConfirmed("no confirmation can be had") from error
-                if local and remote >= self._replicas:
-                    return answer
-                if time.monotonic() > deadline:
-                    raise NotConfirmed("too few replicas have it on disk")
+            try:
+                while not self._is_enough(connection.waitaof(*self._question), deadline):
+                    pass
+            except (ResponseError, NotServedHere) as error:
+                raise _refused() from error
+        return answer
 
-    def require_supported(self) -> None:
+    async def async_run(
+        self,
+        connection: AsyncConnection,
+        script: AsyncScript,
+        keys: Sequence[str],
+        arguments: Sequence[Any],
+    ) -> Any:
+        """Do what `run` does on an event loop."""
+        answer = await script(connection, keys, arguments)
+        if self.is_wanted:
+            deadline = time.monotonic() + CONFIRMATION_SECONDS
+            try:
+                while not self._is_enough(
+                    await connection.ask("WAITAOF", *self._question), deadline
+                ):
+                    pass
+            except ResponseError as error:
+                raise _refused() from error
+        return answer
+
+    def _is_enough(self, told: Sequence[int], deadline: float) -> bool:
+        """Return whether so many have it on disk, here and elsewhere."""
+        local, remote = told
+        if local and remote >= self._replicas:
+            return True
+        if time.monotonic() > deadline:
+            raise NotConfirmed("too few replicas have it on disk")
+        return False
+
+    def require_supported(self, client: redis.Redis) -> None:
         """Check that this Redis knows of confirmations. Raises NotDurable or redis.RedisError."""
-        if not self.is_wanted:
-            return
-        try:
-            self._client.waitaof(0, 0, 1)
-        except ResponseError as error:
-            if "unknown command" in str(error).lower():
-                raise NotDurable(
-                    "confirming replicas need Redis 7.2 or Valkey, and this is an older one: "
-                    "replace it, or set SLUICE_REDIS_CONFIRMING_REPLICAS to 0"
-                ) from None
-            raise
+        if self.is_wanted:
+            try:
+                client.waitaof(0, 0, 1)
+            except ResponseError as error:
+                raise _if_too_old(error) from None
 
-    def require_possible(self) -> None:
+    async def require_possible(self, connection: AsyncConnection) -> None:
         """Check that the primary is set up for it. Raises NotDurable or redis.RedisError.
 
         A primary whose settings may not be read, as those of some hosted services, is trusted.
         """
         if not self.is_wanted:
             return
-        self.require_supported()
         try:
-            found = self._client.config_get("min-replicas-to-write", "appendfsync")
+            await connection.ask("WAITAOF", 0, 0, 1)
+        except ResponseError as error:
+            raise _if_too_old(error) from None
+        try:
+            told = await connection.ask("CONFIG", "GET", "min-replicas-to-write", "appendfsync")
         except ResponseError:
             return
-        if int(found["min-replicas-to-write"] or 0) < self._replicas:
+        # A list when an address demands the second version of the protocol.
+        found = told if isinstance(told, dict) else dict(zip(told[::2], told[1::2], strict=True))
+        if int(found[b"min-replicas-to-write"] or 0) < self._replicas:
             raise NotDurable(
                 "Redis takes writes that no replica gets: set min-replicas-to-write "
                 f"{self._replicas}"
             )
-        if found["appendfsync"] != "always":
+        if found[b"appendfsync"] != b"always":
             raise NotDurable(
                 "Redis writes to its disk later than it answers: set appendfsync always"
             )
+
+
+def _refused() -> NotConfirmed:
+    """Return what a refused WAITAOF means: the script before it has run."""
+    return NotConfirmed("no confirmation can be had")
+
+
+def _if_too_old(error: ResponseError) -> redis.RedisError | NotDurable:
+    """Return what an error of WAITAOF means for whoever wants confirmations."""
+    if "unknown command" not in str(error).lower():
+        return error
+    return NotDurable(
+        "confirming replicas need Redis 7.2 or Valkey, and this is an older one: "
+        "replace it, or set SLUICE_REDIS_CONFIRMING_REPLICAS to 0"
+    )

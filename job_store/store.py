@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import secrets
-import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from ulid import ULID
 
 from job_store.admission import Admission
+from job_store.async_client import AsyncConnection
 from job_store.envelope import pack
 from job_store.errors import QueueFull, QueueUnavailable
 from job_store.keys import INTERACTIONS, WRITE_INTERACTIONS
 from job_store.partitions import Partition
-from job_store.redis_client import repeatable
+from job_store.redis_client import async_repeatable
 from job_store.replication import Confirmation
 from job_store.request_ids import IDS_AT_A_TIME, WINDOWS, Request, RequestName
-from job_store.scripts import script
+from job_store.scripts import AsyncScript, text
 from mesh.health import Unhealthy
 from sluice.job.v1.job_pb2 import JOB_STATE_PENDING, JobRecord, LogInteractions, RequestRecord
 
@@ -61,8 +61,7 @@ class JobStore:
     state is kept, `request_seconds` how long a request id is. `confirming_replicas` must have on
     disk what is stored, and what is answered about a request id.
 
-    Blocking, like the Redis client: called from threads of their own, never from the event loop.
-    Every method is thread-safe.
+    Every method is called on one event loop.
     """
 
     def __init__(
@@ -75,7 +74,7 @@ class JobStore:
         confirming_replicas: int = 0,
     ) -> None:
         self._partition = partition
-        self._client = partition.client
+        self._client = partition.async_client
         self._admission = admission
         self._record_seconds = record_seconds
         self._window_microseconds = request_seconds * 1_000_000 // WINDOWS
@@ -92,10 +91,9 @@ class JobStore:
         self.secret = b""
         """What the alerts of repeatable submissions are named by, the same in every process; empty
         until the first probe."""
-        self._lock = threading.Lock()
-        self._confirmation = Confirmation(self._client, confirming_replicas)
-        self._commit = script(self._client, "commit")
-        self._read = script(self._client, "read_records")
+        self._confirmation = Confirmation(confirming_replicas)
+        self._commit = AsyncScript(text("commit"))
+        self._read = AsyncScript(text("read_records"))
 
     @property
     def is_available(self) -> bool:
@@ -104,14 +102,14 @@ class JobStore:
         is_stuck = since is not None and time.monotonic() - since > STUCK_SECONDS
         return self._took_the_last and not is_stuck and not self._admission.is_full
 
-    def probe(self) -> None:
+    async def probe(self) -> None:
         """Check that Redis answers and keeps what it acknowledges, and see how full it is.
 
         Raises mesh.health.Unhealthy, QueueUnavailable or redis.RedisError.
         """
-        self._admission.measure()
-        self._confirmation.require_possible()
-        wait, _ = self._run([self._keys.times], ())
+        await self._admission.measure()
+        await self._client.run(self._confirmation.require_possible)
+        wait, _ = await self._run([self._keys.times], ())
         if wait:
             raise Unhealthy(
                 "Redis is older than what it has handed out, restored from a copy or emptied: "
@@ -119,17 +117,17 @@ class JobStore:
                 "its clock was wrong before, stop ingest, delete the key "
                 f"{self._keys.times} and start it"
             )
-        self.secret = self._shared_secret()
+        self.secret = await self._client.run(self._shared_secret)
 
-    def _shared_secret(self) -> bytes:
+    async def _shared_secret(self, connection: AsyncConnection) -> bytes:
         key = self._keys.secret
-        kept = cast("bytes | None", self._client.get(key))
+        kept = await connection.ask("GET", key)
         if kept is None:
-            self._client.set(key, secrets.token_bytes(32), nx=True)
-            kept = cast("bytes", self._client.get(key))
-        return kept
+            await connection.ask("SET", key, secrets.token_bytes(32), "NX")
+            kept = await connection.ask("GET", key)
+        return cast(bytes, kept)
 
-    def commit(self, entries: Sequence[Entry]) -> list[Receipt]:
+    async def commit(self, entries: Sequence[Entry]) -> list[Receipt]:
         """Make the entries durable as one job and return a receipt for each.
 
         An entry whose request id is taken, in Redis or by an entry before it, is left out of the
@@ -157,7 +155,7 @@ class JobStore:
                     )
                 index += entry.size
             pieces = b"".join([entries[number].piece for number in fresh])
-            if taken := self._store(job_id, index, pieces, records):
+            if taken := await self._store(job_id, index, pieces, records):
                 receipts = {}
             earlier |= taken or records
         return [
@@ -165,7 +163,7 @@ class JobStore:
             for number, entry in enumerate(entries)
         ]
 
-    def look_up(self, requests: Sequence[Request]) -> list[RequestRecord | None]:
+    async def look_up(self, requests: Sequence[Request]) -> list[RequestRecord | None]:
         """Return what each request id stands for, None where it is new.
 
         Raises QueueUnavailable, also until the first probe.
@@ -173,7 +171,7 @@ class JobStore:
         records: list[RequestRecord | None] = []
         for start in range(0, len(requests), IDS_AT_A_TIME):
             some = requests[start : start + IDS_AT_A_TIME]
-            wait, taken = self._run(
+            wait, taken = await self._run(
                 [self._keys.times], [(request.bucket, request.field, b"") for request in some]
             )
             if wait or not self.secret:
@@ -181,14 +179,18 @@ class JobStore:
             records += map(taken.get, range(len(some)))
         return records
 
-    def read(self, job_ids: Sequence[str]) -> list[JobRecord | None]:
+    async def read(self, job_ids: Sequence[str]) -> list[JobRecord | None]:
         """Return the record of each job, None where there is none. Raises QueueUnavailable."""
         where = [self._keys.record(job_id) for job_id in job_ids]
         keys, fields = [key for key, _ in where], [field for _, field in where]
-        records = cast("list[bytes | None]", repeatable(lambda: self._read(keys, fields)))
+
+        async def read(connection: AsyncConnection) -> list[bytes | None]:
+            return cast("list[bytes | None]", await self._read(connection, keys, fields))
+
+        records = await async_repeatable(lambda: self._client.run(read))
         return [None if record is None else JobRecord.FromString(record) for record in records]
 
-    def _store(
+    async def _store(
         self,
         job_id: str,
         size: int,
@@ -218,7 +220,7 @@ class JobStore:
         keys = [self._keys.times, records, *self._job_keys]
         self._busy_since = time.monotonic()
         try:
-            wait, taken = self._run(keys, asked, job)
+            wait, taken = await self._run(keys, asked, job)
         finally:
             self._busy_since = None
         if wait:
@@ -226,7 +228,7 @@ class JobStore:
         names = list(requests)
         return {names[number]: record for number, record in taken.items()}
 
-    def _run(
+    async def _run(
         self,
         keys: Sequence[str],
         requests: Sequence[tuple[str, bytes, bytes]],
@@ -247,17 +249,17 @@ class JobStore:
             *[argument for request in requests for argument in request],
             *job,
         ]
+
+        def run(connection: AsyncConnection) -> Awaitable[list[Any]]:
+            return self._confirmation.async_run(connection, self._commit, keys, arguments)
+
         try:
-            wait, latest, *taken = cast(
-                "list[Any]",
-                repeatable(lambda: self._confirmation.run(self._commit, keys, arguments)),
-            )
+            wait, latest, *taken = await async_repeatable(lambda: self._client.run(run))
         except QueueUnavailable:
             self._took_the_last = False
             raise
         self._took_the_last = not wait
-        with self._lock:
-            self._latest = max(self._latest, latest)
+        self._latest = max(self._latest, latest)
         return wait, {
             number: RequestRecord.FromString(record)
             for number, record in zip(taken[::2], taken[1::2], strict=True)

@@ -19,18 +19,16 @@ from google.protobuf.struct_pb2 import Value
 
 from deploy.local.credentials import Role
 from ingest_service.recorder import interaction
-from job_store.admission import Admission
 from job_store.keys import ALERTS, INTERACTIONS, ONLY
-from job_store.partitions import Partition
-from job_store.redis_client import connect
-from job_store.scripts import FOLDER
-from job_store.store import Entry, JobStore
+from job_store.scripts import AsyncScript, text
+from job_store.store import Entry
 from tests.faults.checker import recorded
 from tests.faults.runner import judge
 from tests.faults.scene import Scene
 from tests.faults.stage import Kind, Stage
 from tests.kit.processes import OUR_CODE, Process
 from tests.kit.proxies import InfluxProxy
+from tests.kit.stores import BlockingJobStore, only_partition
 from tests.kit.waiting import ConditionTimeout
 
 
@@ -218,14 +216,11 @@ def test_times_that_are_not_unique(scene: Scene) -> None:
     """
     caller = scene.caller()
     bodies = [caller.body() for _ in range(50)]
-    client = connect(scene.mesh.redis_url)
-    jobs = JobStore(
-        Partition(client), Admission(Partition(client)), record_seconds=1000, request_seconds=1000
-    )
-    whole = (FOLDER / "commit.lua").read_text()
+    jobs = BlockingJobStore(only_partition(scene.mesh.redis_url))
+    whole = text("commit")
     broken = whole.replace("'<I8', first)", "'<I8', first - first % 60000000)")
     assert broken != whole
-    jobs._commit = client.register_script(broken)
+    jobs.store._commit = AsyncScript(broken)
     task_ids = []
     for body in bodies:
         caller.invoke(body)
@@ -235,7 +230,6 @@ def test_times_that_are_not_unique(scene: Scene) -> None:
         task_ids.append(f"{receipt.job_id}-{receipt.first}")
     for body, task_id in zip(bodies, task_ids, strict=True):
         caller.note(body, 200, {"task_id": task_id})
-    client.close()
     scene.until(scene.is_drained, "the queues did not drain")
     verdict = verdict_on(scene)
     assert verdict["lost"]

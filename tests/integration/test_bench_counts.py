@@ -27,13 +27,12 @@ from job_store.admission import Admission
 from job_store.counts import CountsReader
 from job_store.errors import QueueFull
 from job_store.keys import ONLY
-from job_store.partitions import Partition
-from job_store.redis_client import connect
 from job_store.store import Entry, JobStore, Receipt
 from mesh.group_commit import Room
 from sluice.ingest.v1.ingest_service_pb2 import SubmitBatchRequest
 from sluice.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
 from tests.kit.meshes import running_mesh
+from tests.kit.stores import only_partition
 from tests.kit.waiting import eventually
 
 MOST_SCRIPTS_A_JOB = 6
@@ -174,16 +173,15 @@ def test_one_check_takes_a_draining_process_out_of_rotation(mesh: Mesh) -> None:
 
 async def test_what_comes_together_shares_a_job(mesh: Mesh) -> None:
     submission = as_submission("20 B")
-    client = connect(mesh.redis_url)
-    jobs = JobStore(
-        Partition(client), Admission(Partition(client)), record_seconds=60, request_seconds=60
-    )
+    partition = only_partition(mesh.redis_url)
+    jobs = JobStore(partition, Admission(partition), record_seconds=60, request_seconds=60)
     recorder = Recorder(jobs, max_items=5000, max_bytes=1 << 20, room=Room(1 << 20, QueueFull))
     before = mesh.counts()
 
     entry = Entry(interaction(submission.data.SerializeToString()))
     receipts = await asyncio.gather(*[recorder.record([entry]) for _ in range(1000)])
     await recorder.close()
+    partition.async_client.close()
 
     assert (
         len({(each.job_id, each.first) for (each,) in receipts if isinstance(each, Receipt)})

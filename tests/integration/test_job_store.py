@@ -20,7 +20,7 @@ from job_store.keys import ALERTS, DELIVER_ALERT, INTERACTIONS, ONLY, WRITE_INTE
 from job_store.partitions import Partitions
 from job_store.request_ids import Request
 from job_store.settings import StoreSettings
-from job_store.store import TIME_MARGIN_MICROSECONDS, Entry, JobStore, Receipt
+from job_store.store import TIME_MARGIN_MICROSECONDS, Entry, Receipt
 from mesh.health import Unhealthy
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
 from sluice.job.v1.job_pb2 import (
@@ -30,6 +30,8 @@ from sluice.job.v1.job_pb2 import (
 )
 from tests.kit.proxies import RedisProxy
 from tests.kit.servers import Redis
+from tests.kit.stores import BlockingJobStore
+from tests.kit.threads import on_a_loop
 from tests.kit.waiting import eventually
 
 
@@ -44,7 +46,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
 class Ingest(NamedTuple):
     """What one process of ingest holds."""
 
-    jobs: JobStore
+    jobs: BlockingJobStore
     alerts: AlertQueue
 
 
@@ -54,7 +56,7 @@ def process(
     partitions = Partitions.of(StoreSettings(redis_url=url))
     (partition,) = partitions.all
     admission = Admission(partition, **limits)
-    jobs = JobStore(
+    jobs = BlockingJobStore(
         partition, admission, record_seconds=record_seconds, request_seconds=request_seconds
     )
     return Ingest(jobs, AlertQueue(partitions, [admission]))
@@ -68,7 +70,7 @@ def ingest(server: Redis) -> Ingest:
 
 
 @pytest.fixture
-def jobs(ingest: Ingest) -> JobStore:
+def jobs(ingest: Ingest) -> BlockingJobStore:
     return ingest.jobs
 
 
@@ -117,7 +119,7 @@ def consumed(server: Redis, queue: str) -> list[Message[None]]:
     return [message._message for message in iter(lambda: next(consumer), None)]
 
 
-def test_a_job_is_what_the_stock_broker_reads(server: Redis, jobs: JobStore) -> None:
+def test_a_job_is_what_the_stock_broker_reads(server: Redis, jobs: BlockingJobStore) -> None:
     receipts = jobs.commit([entry("a"), entry("b", size=2), entry("c")])
     (message,) = consumed(server, INTERACTIONS)
     job = LogInteractions.FromString(message.args[0])
@@ -129,7 +131,9 @@ def test_a_job_is_what_the_stock_broker_reads(server: Redis, jobs: JobStore) -> 
     assert (record.state, record.size) == (JOB_STATE_PENDING, 4)
 
 
-def test_a_job_lies_in_redis_as_the_stock_broker_lays_it(server: Redis, jobs: JobStore) -> None:
+def test_a_job_lies_in_redis_as_the_stock_broker_lays_it(
+    server: Redis, jobs: BlockingJobStore
+) -> None:
     jobs.commit([entry("1")])
     ours = layout(server)
     server.client.delete(*[key for key in ours if key.startswith(ONLY.namespace.encode())])
@@ -143,14 +147,14 @@ def layout(server: Redis) -> dict[bytes, Any]:
     return {key: server.client.type(key) for key in server.client.scan_iter()}
 
 
-def test_every_interaction_is_counted(server: Redis, jobs: JobStore) -> None:
+def test_every_interaction_is_counted(server: Redis, jobs: BlockingJobStore) -> None:
     jobs.commit([entry("1"), entry("2")])
     jobs.commit([entry("3")])
     assert accepted(server) == 3
     assert sorted(server.client.hvals(ONLY.open_jobs)) == [b"1", b"2"]
 
 
-def test_a_request_id_is_taken_once(server: Redis, jobs: JobStore) -> None:
+def test_a_request_id_is_taken_once(server: Redis, jobs: BlockingJobStore) -> None:
     first, _ = jobs.commit([entry("1", "r-1", b"body"), entry("2", "r-2", b"body")])
     other, again = jobs.commit([entry("3"), entry("4", "r-2", b"another")])
     assert other.earlier is None
@@ -160,21 +164,21 @@ def test_a_request_id_is_taken_once(server: Redis, jobs: JobStore) -> None:
     assert accepted(server) == 3
 
 
-def test_a_request_id_is_taken_once_within_a_job(server: Redis, jobs: JobStore) -> None:
+def test_a_request_id_is_taken_once_within_a_job(server: Redis, jobs: BlockingJobStore) -> None:
     first, again = jobs.commit([entry("1", "r-1", b"body"), entry("2", "r-1", b"body")])
     assert again[:2] == first[:2]
     assert again.earlier is not None
     assert accepted(server) == 1
 
 
-def test_a_request_id_belongs_to_its_client(jobs: JobStore) -> None:
+def test_a_request_id_belongs_to_its_client(jobs: BlockingJobStore) -> None:
     piece = entry("1").piece
     for client in ("", "a", "b"):
         (receipt,) = jobs.commit([Entry(piece, 1, Request.of("r-1", b"body", client))])
         assert receipt.earlier is None
 
 
-def test_what_was_decided_is_kept_with_a_request_id(jobs: JobStore) -> None:
+def test_what_was_decided_is_kept_with_a_request_id(jobs: BlockingJobStore) -> None:
     refused = Request.of("r-1", b"body")._replace(refusals=b"\1")
     batch = Request.of_batch("r-1", b"body")
     parts = [batch.part(0), batch.part(3)._replace(refusals=bytes(range(3)) * 500)]
@@ -190,13 +194,15 @@ def test_what_was_decided_is_kept_with_a_request_id(jobs: JobStore) -> None:
         assert record.first_index == first
 
 
-def test_ids_that_are_looked_up_change_nothing(server: Redis, jobs: JobStore) -> None:
+def test_ids_that_are_looked_up_change_nothing(server: Redis, jobs: BlockingJobStore) -> None:
     before = set(server.client.scan_iter())
     assert jobs.look_up([Request.of("r-1", b"body")]) == [None]
     assert set(server.client.scan_iter()) == before
 
 
-def test_many_ids_are_looked_up_without_holding_redis(server: Redis, jobs: JobStore) -> None:
+def test_many_ids_are_looked_up_without_holding_redis(
+    server: Redis, jobs: BlockingJobStore
+) -> None:
     last = Request.of("r-249", b"body")
     jobs.commit([entry("1", "r-249", b"body")])
     server.client.config_resetstat()
@@ -217,13 +223,15 @@ def test_a_time_to_live_that_redis_refuses_changes_nothing(server: Redis) -> Non
         assert layout(server) == before
 
 
-def test_only_taken_request_ids_make_no_job(server: Redis, jobs: JobStore) -> None:
+def test_only_taken_request_ids_make_no_job(server: Redis, jobs: BlockingJobStore) -> None:
     jobs.commit([entry("1", "r-1", b"body")])
     jobs.commit([entry("2", "r-1", b"body")])
     assert server.client.llen(ONLY.waiting(INTERACTIONS)) == 1
 
 
-def test_a_request_id_is_taken_once_by_many_processes(server: Redis, jobs: JobStore) -> None:
+def test_a_request_id_is_taken_once_by_many_processes(
+    server: Redis, jobs: BlockingJobStore
+) -> None:
     start = threading.Barrier(8)
     seen: list[str] = []
 
@@ -243,7 +251,7 @@ def test_a_request_id_is_taken_once_by_many_processes(server: Redis, jobs: JobSt
     assert accepted(server) == 1
 
 
-def test_records_and_request_ids_expire(server: Redis, jobs: JobStore) -> None:
+def test_records_and_request_ids_expire(server: Redis, jobs: BlockingJobStore) -> None:
     jobs.commit([entry("1", "r-1", b"body")])
     (record,) = server.client.scan_iter(ONLY.record_prefix + "*")
     (request,) = server.client.scan_iter(ONLY.request_prefix + "*")
@@ -299,7 +307,9 @@ def test_request_ids_take_little_memory(server: Redis) -> None:
     assert freed / count <= MOST_BYTES_A_REQUEST_ID
 
 
-def test_times_follow_the_clock_of_redis_and_never_repeat(server: Redis, jobs: JobStore) -> None:
+def test_times_follow_the_clock_of_redis_and_never_repeat(
+    server: Redis, jobs: BlockingJobStore
+) -> None:
     seconds, _ = server.client.time()
     for number in range(50):
         jobs.commit([entry("x", size=1 + number % 3)])
@@ -309,7 +319,9 @@ def test_times_follow_the_clock_of_redis_and_never_repeat(server: Redis, jobs: J
     assert latest_time(server) == handed_out[-1]
 
 
-def test_a_clock_that_is_set_back_does_not_turn_times_back(server: Redis, jobs: JobStore) -> None:
+def test_a_clock_that_is_set_back_does_not_turn_times_back(
+    server: Redis, jobs: BlockingJobStore
+) -> None:
     """What was handed out last is an hour ahead of the clock of Redis."""
     seconds, _ = server.client.time()
     ahead = (seconds + 3600) * 1_000_000 + 123_457
@@ -332,7 +344,7 @@ def test_a_lost_reply_changes_no_times(server: Redis) -> None:
 
 @pytest.mark.parametrize("loss", ["emptied", "restored"])
 def test_a_redis_older_than_what_it_handed_out_is_waited_for(
-    server: Redis, jobs: JobStore, loss: str
+    server: Redis, jobs: BlockingJobStore, loss: str
 ) -> None:
     """It is noticed by one who knows, and then a process that does not know waits as well."""
     jobs.commit([entry("x")])
@@ -372,7 +384,7 @@ def test_a_redis_older_than_what_it_handed_out_is_waited_for(
     assert not set(again) & set(handed_out)
 
 
-def is_well(jobs: JobStore) -> bool:
+def is_well(jobs: BlockingJobStore) -> bool:
     try:
         jobs.probe()
     except Unhealthy:
@@ -391,7 +403,9 @@ def test_a_lost_reply_is_asked_for_again_and_stores_nothing_twice(server: Redis)
     assert accepted(server) == 1
 
 
-def test_a_connection_that_died_while_idle_is_replaced(server: Redis, jobs: JobStore) -> None:
+def test_a_connection_that_died_while_idle_is_replaced(
+    server: Redis, jobs: BlockingJobStore
+) -> None:
     (receipt,) = jobs.commit([entry("1")])
     server.process.stop()
     server.start()
@@ -399,7 +413,9 @@ def test_a_connection_that_died_while_idle_is_replaced(server: Redis, jobs: JobS
     assert record is not None
 
 
-def test_redis_away_is_said_at_once(server: Redis, jobs: JobStore, alerts: AlertQueue) -> None:
+def test_redis_away_is_said_at_once(
+    server: Redis, jobs: BlockingJobStore, alerts: AlertQueue
+) -> None:
     server.process.stop()
     with pytest.raises(QueueUnavailable):
         jobs.commit([entry("1")])
@@ -409,7 +425,9 @@ def test_redis_away_is_said_at_once(server: Redis, jobs: JobStore, alerts: Alert
         alerts.enqueue(RaiseAlertRequest(alert_id="alert-1"))
 
 
-def test_a_full_redis_takes_nothing(server: Redis, jobs: JobStore, alerts: AlertQueue) -> None:
+def test_a_full_redis_takes_nothing(
+    server: Redis, jobs: BlockingJobStore, alerts: AlertQueue
+) -> None:
     jobs.commit([entry("1", "r-1", b"body")])
     server.client.config_set("maxmemory", "1")
     with pytest.raises(QueueFull):
@@ -425,7 +443,7 @@ def test_a_full_redis_takes_nothing(server: Redis, jobs: JobStore, alerts: Alert
     assert receipt.earlier is None
 
 
-def test_a_full_redis_that_was_emptied_is_waited_for(server: Redis, jobs: JobStore) -> None:
+def test_a_full_redis_that_was_emptied_is_waited_for(server: Redis, jobs: BlockingJobStore) -> None:
     jobs.commit([entry("x")])
     server.client.flushall()
     server.client.config_set("maxmemory", "1")
@@ -440,7 +458,7 @@ def full() -> float:
 
 
 def test_a_queue_that_fills_is_told_and_turns_away_before_redis_does(
-    server: Redis, jobs: JobStore, alerts: AlertQueue
+    server: Redis, jobs: BlockingJobStore, alerts: AlertQueue
 ) -> None:
     jobs.probe()
     assert full() == 0
@@ -470,21 +488,21 @@ def test_what_was_stored_since_the_last_probe_counts(server: Redis) -> None:
 def test_what_changes_or_is_full_is_to_be_measured_soon(server: Redis) -> None:
     (partition,) = Partitions.of(StoreSettings(redis_url=server.url)).all
     admission = Admission(partition, max_jobs=1, max_alerts=1)
-    admission.measure()
+    on_a_loop(admission.measure())
     assert not admission.is_stale
     admission.add_alert(10, at_edge=False)
     assert admission.is_stale
-    admission.measure()
+    on_a_loop(admission.measure())
     assert not admission.is_stale
     admission.add_job(10)
     assert admission.is_stale
     server.client.hset(ONLY.messages(INTERACTIONS), "id", "message")
-    admission.measure()
+    on_a_loop(admission.measure())
     assert admission.is_full
     assert admission.is_stale
 
 
-def test_a_probe_is_three_round_trips(server: Redis, jobs: JobStore) -> None:
+def test_a_probe_is_three_round_trips(server: Redis, jobs: BlockingJobStore) -> None:
     def calls() -> dict[str, int]:
         counted: Any = server.client.info("commandstats")
         return {name: counted.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in counts}
@@ -556,7 +574,7 @@ def test_noise_leaves_room_for_the_alerts_of_refusals(server: Redis, bound: dict
     ],
 )
 def test_a_redis_that_forgets_is_not_trusted(
-    server: Redis, jobs: JobStore, setting: str, value: str, reason: str
+    server: Redis, jobs: BlockingJobStore, setting: str, value: str, reason: str
 ) -> None:
     jobs.probe()
     server.client.config_set(setting, value)
@@ -585,7 +603,7 @@ def test_an_alert_that_waits_can_be_read(server: Redis, alerts: AlertQueue) -> N
         alerts.read("alert-1")
 
 
-def test_errors_of_redis_name_no_payload(server: Redis, jobs: JobStore) -> None:
+def test_errors_of_redis_name_no_payload(server: Redis, jobs: BlockingJobStore) -> None:
     server.client.set(ONLY.waiting(INTERACTIONS), "not a list")
     with pytest.raises(QueueUnavailable) as caught:
         jobs.commit([Entry(b"CANARY", 1)])
@@ -594,7 +612,7 @@ def test_errors_of_redis_name_no_payload(server: Redis, jobs: JobStore) -> None:
 
 
 def test_processes_share_the_secret_that_lies_with_the_request_ids(
-    server: Redis, jobs: JobStore
+    server: Redis, jobs: BlockingJobStore
 ) -> None:
     other = process(server.url).jobs
     with pytest.raises(QueueUnavailable):
@@ -610,7 +628,7 @@ def test_processes_share_the_secret_that_lies_with_the_request_ids(
     assert jobs.secret == other.secret != before
 
 
-def test_the_id_of_an_alert_cannot_be_found_by_trying_all_bodies(jobs: JobStore) -> None:
+def test_the_id_of_an_alert_cannot_be_found_by_trying_all_bodies(jobs: BlockingJobStore) -> None:
     request = Request.of("r-1", b"123-45-6789")
     assert request.alert_id(jobs.secret) == Request.of("r-1", b"123-45-6789").alert_id(jobs.secret)
     named = {request.alert_id(secret, place) for secret in (jobs.secret, b"x") for place in (0, 1)}

@@ -16,13 +16,11 @@ import redis
 from redis.connection import Connection
 
 from job_store import snapshot
-from job_store.admission import Admission
 from job_store.dead_letters import DeadLetters
 from job_store.keys import INTERACTIONS, ONLY
-from job_store.partitions import Partition
 from job_store.redis_client import connect
 from job_store.snapshot import SnapshotReader
-from job_store.store import Entry, JobStore
+from job_store.store import Entry
 from sluice.job.v1.job_pb2 import (
     JOB_STATE_FAILED,
     JOB_STATE_PENDING,
@@ -34,6 +32,7 @@ from sluice.job.v1.job_pb2 import (
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_UNSPECIFIED, Verdict
 from tests.kit.processes import ROOT, Process, free_port
 from tests.kit.servers import Influx, Redis
+from tests.kit.stores import BlockingJobStore, only_partition
 from tests.kit.threads import repeating
 from tests.kit.waiting import eventually
 from worker.reconciliation import compare
@@ -56,10 +55,7 @@ class Mesh:
             "SLUICE_METRICS_LISTEN": f"127.0.0.1:{self.metrics_port}",
         }
         self.worker = Process([sys.executable, "-m", "worker"], directory / "worker.log", self.env)
-        client = connect(redis.url)
-        self._jobs = JobStore(
-            Partition(client), Admission(Partition(client)), record_seconds=600, request_seconds=600
-        )
+        self._jobs = BlockingJobStore(only_partition(redis.url))
 
     def accept(self, *verdicts: Verdict.ValueType) -> str:
         """Store a job with interactions of these verdicts as ingest does; return its id."""

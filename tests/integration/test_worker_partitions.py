@@ -12,7 +12,6 @@ import pytest
 import redis
 
 from deploy.local import parts
-from job_store.admission import Admission
 from job_store.dead_letters import DeadLetters
 from job_store.errors import NotDurable
 from job_store.keys import INTERACTIONS, PARTITIONS
@@ -20,13 +19,14 @@ from job_store.partitions import Partition, Partitions
 from job_store.queues import StoredQueue
 from job_store.replication import NotConfirmed
 from job_store.settings import StoreSettings
-from job_store.store import Entry, JobStore
+from job_store.store import Entry
 from sluice.job.v1.job_pb2 import JOB_STATE_SUCCEEDED, LogInteractions
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_UNSPECIFIED, Verdict
 from tests.integration.test_worker import Mesh, Worker
 from tests.kit.processes import Process, free_port
 from tests.kit.redis_cluster import RedisCluster
 from tests.kit.servers import Redis
+from tests.kit.stores import BlockingJobStore, only_partition
 from tests.kit.waiting import eventually
 from worker import dead_letters
 from worker.reconciliation.__main__ import BALANCED, UNKNOWN
@@ -39,7 +39,7 @@ def commit(
     partition: Partition, texts: Sequence[str], verdict: Verdict.ValueType = VERDICT_ACCEPTED
 ) -> str:
     """Store a job as ingest does and return its id."""
-    jobs = JobStore(partition, Admission(partition), record_seconds=600, request_seconds=600)
+    jobs = BlockingJobStore(partition)
     job = LogInteractions(partition=partition.number)
     for text in texts:
         job.interactions.add(verdict=verdict).data.string_value = text
@@ -48,7 +48,7 @@ def commit(
 
 
 def is_done(partition: Partition, job_id: str) -> bool:
-    jobs = JobStore(partition, Admission(partition), record_seconds=600, request_seconds=600)
+    jobs = BlockingJobStore(partition)
     (record,) = jobs.read([job_id])
     return record is not None and record.state == JOB_STATE_SUCCEEDED
 
@@ -140,13 +140,7 @@ def test_a_redis_that_knows_no_confirmations_is_told_in_one_line(tmp_path: Path)
     server.start()
     settings = StoreSettings(redis_url=server.url)
     (partition,) = Partitions.of(settings).all
-    jobs = JobStore(
-        partition,
-        Admission(partition),
-        record_seconds=600,
-        request_seconds=600,
-        confirming_replicas=1,
-    )
+    jobs = BlockingJobStore(partition, confirming_replicas=1)
     worker = Worker(
         tmp_path / "worker.log",
         server.url,
@@ -263,7 +257,7 @@ def cluster_worker(mesh: Mesh, cluster: Primaries) -> Worker:
 
 
 def test_what_no_replica_confirms_is_not_written(mesh: Mesh) -> None:
-    partition = Partition(mesh.redis.client)
+    partition = only_partition(mesh.redis.url)
     job_id = commit(partition, ["a"])
     worker = mesh.worker(SLUICE_REDIS_CONFIRMING_REPLICAS="1")
     worker.start()

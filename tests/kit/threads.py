@@ -1,12 +1,14 @@
-"""Calls in threads: at the same moment, or again and again beside a test."""
+"""Calls in threads: at the same moment, again and again beside a test, or on an event loop."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from functools import cache
+from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
@@ -39,3 +41,15 @@ def repeating(call: Callable[[], object]) -> Iterator[None]:
         finally:
             is_over.set()
         repeated.result()
+
+
+def on_a_loop(call: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine for a test that is none, always on the same event loop."""
+    return asyncio.run_coroutine_threadsafe(call, _loop()).result(30)
+
+
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    return loop

@@ -1,5 +1,4 @@
 import asyncio
-import threading
 from collections.abc import Sequence
 
 from ingest_service.partitioned_recorder import TURN_SECONDS, PartitionedRecorder
@@ -124,10 +123,10 @@ class HangingStore(FakeStore):
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
-        self.free = threading.Event()
+        self.free = asyncio.Event()
 
-    def commit(self, entries: Sequence[Entry]) -> list[Receipt]:
-        assert self.free.wait(10)
+    async def commit(self, entries: Sequence[Entry]) -> list[Receipt]:
+        await self.free.wait()
         return [Receipt("job", number) for number, _ in enumerate(entries)]
 
 

@@ -21,14 +21,14 @@ class FakeJobs:
         self.failures = list(failures)
         self.jobs: list[Sequence[Entry]] = []
 
-    def commit(self, entries: Sequence[Entry]) -> list[Receipt]:
+    async def commit(self, entries: Sequence[Entry]) -> list[Receipt]:
         failure = self.failures.pop(0) if self.failures else None
         if failure is not None:
             raise failure
         self.jobs.append(entries)
         return [Receipt(f"job-{len(self.jobs)}", number) for number, _ in enumerate(entries)]
 
-    def look_up(self, requests: Sequence[Request]) -> list[RequestRecord | None]:
+    async def look_up(self, requests: Sequence[Request]) -> list[RequestRecord | None]:
         return [RequestRecord(body_hash=each.body_hash) for each in requests]
 
 

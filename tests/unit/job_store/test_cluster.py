@@ -5,16 +5,19 @@ from __future__ import annotations
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import redis
 
 from job_store import redis_client
+from job_store.async_client import AsyncClient
 from job_store.cluster import Address, Cluster, NotServedHere
-from job_store.redis_client import connect_to_primary
+from job_store.redis_client import connect_async_to_primary, connect_to_primary
+from tests.kit.threads import on_a_loop
 
 SLOT = 100
+OPTIONS: dict[str, Any] = {"protocol": 2}
 INFO = b"aof_enabled:1\r\naof_last_write_status:ok\r\nmaxmemory_policy:noeviction\r\n"
 
 
@@ -74,15 +77,45 @@ def nodes() -> Iterator[tuple[Node, Node]]:
         node.server.server_close()
 
 
-def client_of(*nodes: Node) -> tuple[Cluster, redis.Redis]:
-    options: dict[str, Any] = {"protocol": 2}
-    cluster = Cluster([node.address for node in nodes], options)
-    return cluster, connect_to_primary(cluster, SLOT, options)
+class Writer(Protocol):
+    """A client of one slot."""
+
+    def set(self, key: str, value: str) -> object: ...
+
+
+class AsyncWriter:
+    """One that asks from an event loop."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    def set(self, key: str, value: str) -> object:
+        return on_a_loop(self._client.run(lambda each: each.ask("SET", key, value)))
+
+
+Connect = Callable[[Cluster, int], Writer]
+
+
+@pytest.fixture(params=["redis-py", "event loop"])
+def connect(request: pytest.FixtureRequest) -> Connect:
+    if request.param == "redis-py":
+        return lambda cluster, slot: connect_to_primary(cluster, slot, OPTIONS)
+    return lambda cluster, slot: AsyncWriter(connect_async_to_primary(cluster, slot, OPTIONS))
+
+
+@pytest.fixture
+def is_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    for options in (redis_client._OPTIONS, redis_client._ASYNC_OPTIONS):
+        monkeypatch.setitem(options, "socket_timeout", 0.2)
+
+
+def cluster_of(*nodes: Node) -> Cluster:
+    return Cluster([node.address for node in nodes], OPTIONS)
 
 
 @pytest.mark.parametrize("error", ["MOVED 100 127.0.0.1:1", "ASK 100 127.0.0.1:1", "TRYAGAIN x"])
 def test_what_a_node_turned_away_goes_to_the_primary_of_the_moment(
-    nodes: tuple[Node, Node], error: str
+    connect: Connect, nodes: tuple[Node, Node], error: str
 ) -> None:
     old, new = nodes
 
@@ -92,25 +125,25 @@ def test_what_a_node_turned_away_goes_to_the_primary_of_the_moment(
 
     old.answer = moved
     new.primary = old
-    _, client = client_of(old, new)
-    assert client.set("key", "value") is True
+    assert connect(cluster_of(old, new), SLOT).set("key", "value")
     assert [command[0] for command in old.told] == [b"SET"]
     assert [command[0] for command in new.told] == [b"SET"]
 
 
-def test_a_slot_that_stays_away_is_told_after_some_tries(nodes: tuple[Node, Node]) -> None:
+def test_a_slot_that_stays_away_is_told_after_some_tries(
+    connect: Connect, nodes: tuple[Node, Node]
+) -> None:
     node, _ = nodes
     node.answer = lambda command: b"-CLUSTERDOWN Hash slot not served\r\n"
-    _, client = client_of(node)
+    client = connect(cluster_of(node), SLOT)
     with pytest.raises(NotServedHere):
         client.set("key", "value")
     assert 1 < len(node.told) < 10
 
 
 def test_a_command_whose_reply_is_lost_is_not_repeated(
-    nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
+    connect: Connect, nodes: tuple[Node, Node], is_impatient: None
 ) -> None:
-    monkeypatch.setitem(redis_client._OPTIONS, "socket_timeout", 0.2)
     node, _ = nodes
     answered = threading.Event()
 
@@ -119,7 +152,7 @@ def test_a_command_whose_reply_is_lost_is_not_repeated(
         return b"+OK\r\n"
 
     node.answer = hang
-    _, client = client_of(node)
+    client = connect(cluster_of(node), SLOT)
     with pytest.raises(redis.TimeoutError):
         client.set("key", "value")
     answered.set()
@@ -127,12 +160,11 @@ def test_a_command_whose_reply_is_lost_is_not_repeated(
 
 
 def test_a_node_that_hangs_is_left_by_all_connections(
-    nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
+    connect: Connect, nodes: tuple[Node, Node], is_impatient: None
 ) -> None:
-    monkeypatch.setitem(redis_client._OPTIONS, "socket_timeout", 0.2)
     old, new = nodes
-    cluster, one = client_of(old, new)
-    other = connect_to_primary(cluster, SLOT + 1, {"protocol": 2})
+    cluster = cluster_of(old, new)
+    one, other = connect(cluster, SLOT), connect(cluster, SLOT + 1)
     new.primary = old
     one.set("key", "value")
     other.set("key", "value")
@@ -153,19 +185,17 @@ def test_a_node_that_hangs_is_left_by_all_connections(
     assert (len(old.told), len(new.told)) == (before, 1)
 
 
-def test_a_node_that_is_cut_off_is_not_believed(nodes: tuple[Node, Node]) -> None:
+def test_a_node_that_is_cut_off_is_not_believed(connect: Connect, nodes: tuple[Node, Node]) -> None:
     cut_off, other = nodes
     cut_off.state = b"fail"
-    _, client = client_of(cut_off, other)
-    client.set("key", "value")
+    connect(cluster_of(cut_off, other), SLOT).set("key", "value")
     assert (cut_off.told, len(other.told)) == ([], 1)
 
 
 def test_a_node_that_tells_no_host_is_where_it_was_asked(nodes: tuple[Node, Node]) -> None:
     node, _ = nodes
     node.tells_hosts = False
-    cluster, _ = client_of(node)
-    assert cluster.primary(SLOT) == node.address
+    assert cluster_of(node).primary(SLOT) == node.address
 
 
 def test_a_cluster_of_which_no_node_answers_is_away() -> None:
