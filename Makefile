@@ -4,8 +4,8 @@ PYTHON ?= python3
 RUN := PYTHONPATH=.:protos/gen .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install up down status logs demo audit deadletters clean tools unit test test-influx2 faults fuzz \
-  check wheels format generate wheel scorecard bench capacity lock
+.PHONY: help install up down status logs demo audit deadletters clean tools unit test test-influx2 \
+  test-examples faults fuzz check wheels format generate wheel scorecard bench capacity lock
 
 # Passes the addresses of Redis and InfluxDB of the mesh that is up.
 WITH_MESH = addresses=$$($(RUN) -c 'from deploy.local.mesh import LocalMesh; \
@@ -49,7 +49,7 @@ deadletters: install ## list what could not be recorded, or put it back: REPLAY=
 clean: install ## stop everything and delete its data, logs and reports
 	@$(RUN) -m deploy.local clean
 
-tools: install ## bring grpcurl, influx and sluice-scan
+tools: install ## bring grpcurl, influx, sluice-scan and buf
 	@$(RUN) -m deploy.local tools
 
 unit: install ## run the tests that need no mesh; takes a minute
@@ -62,6 +62,10 @@ test: tools ## run every test, on a mesh of its own (PART=e2e: one folder of tes
 test-influx2: tools ## run the end-to-end tests on InfluxDB 2.7
 	@$(RUN) -m tests.e2e.influx2
 	@SLUICE_E2E_INFLUX2=yes $(RUN) -m pytest tests/e2e
+
+# Not part of `make test`: Go and Node are needed.
+test-examples: tools ## build the clients in other languages and run them
+	@$(RUN) -m pytest tests/e2e/examples.py
 
 faults: tools ## strike real meshes at random and prove nothing is lost (SEEDS=3, ROWS=name,name)
 	@$(RUN) -m tests.faults --seeds $(SEEDS) $(if $(ROWS),--rows $(ROWS))

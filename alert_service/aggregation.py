@@ -62,9 +62,16 @@ class Aggregator:
         self._write = write
         self._rewrite = rewrite
         self._aggregates: OrderedDict[Fingerprint, Aggregate] = OrderedDict()
+        self._begun = asyncio.Event()
         self._clients: Counter[int] = Counter()
         """How many clients are told apart, for each minute."""
         self._remembered: OrderedDict[str, Fingerprint] = OrderedDict()
+
+    async def await_any(self) -> None:
+        """Return once there is an aggregate, or what is left of those that there were."""
+        while not self._aggregates and not self._clients:
+            self._begun.clear()
+            await self._begun.wait()
 
     async def add(self, report: Report) -> Alert:
         """Return the alert that counts this one, once its report is on disk.
@@ -140,6 +147,7 @@ class Aggregator:
     def _begin(self, fingerprint: Fingerprint, report: Report) -> Aggregate:
         recorded = asyncio.ensure_future(self._write(report))
         aggregate = self._aggregates[fingerprint] = Aggregate(recorded)
+        self._begun.set()
         if fingerprint.client:
             self._clients[fingerprint.minute] += 1
         if len(self._aggregates) > MAX_AGGREGATES:

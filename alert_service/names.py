@@ -13,6 +13,7 @@ from typing import NamedTuple
 from google.protobuf.timestamp_pb2 import Timestamp
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NAIVE_EPOCH = _EPOCH.replace(tzinfo=None)
 _MICROSECOND = timedelta(microseconds=1)
 _STAMP = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d)-(\d\d)-(\d\d)\.(\d{6})", re.ASCII)
 _PREFIX = "alert_"
@@ -44,11 +45,9 @@ class ReportKey(NamedTuple):
     @property
     def file_name(self) -> str:
         """The name of the report file in its own directory."""
-        time = _EPOCH + timedelta(microseconds=self.moment)
-        return (
-            f"{_PREFIX}{time.year:04}-{time.month:02}-{time.day:02}"
-            f"T{time.hour:02}-{time.minute:02}-{time.second:02}.{time.microsecond:06}{_SUFFIX}"
-        )
+        time = _NAIVE_EPOCH + timedelta(microseconds=self.moment)
+        stamp = time.isoformat(timespec="microseconds").replace(":", "-")
+        return f"{_PREFIX}{stamp}{_SUFFIX}"
 
     @property
     def name(self) -> str:

@@ -88,8 +88,12 @@ class AlertRecorder:
         return RaiseAlertResponse(alert_id=alert.alert_id, report=alert.report)
 
     async def flush_counts(self) -> None:
-        """Update the reports of aggregates, about once a second. Runs until cancelled."""
+        """Update the reports of aggregates, about once a second while there are any.
+
+        Runs until cancelled.
+        """
         while True:
+            await self._aggregator.await_any()
             await asyncio.sleep(FLUSH_SECONDS)
             try:
                 # The minute that has just ended may still get an alert that is on its way.

@@ -226,13 +226,6 @@ class ReportStore:
         outcomes |= {alert_id: draft.outcome for alert_id, draft in drafts.items()}
         return [_told_once(outcomes, report.alert.alert_id) for report in reports]
 
-    def write(self, report: Report, at_edge: bool = False) -> WriteResult:
-        """Write one report as `write_all` does. Raises StoreFull or OSError."""
-        (outcome,) = self.write_all([report], at_edge)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
-
     def rewrite(self, alert: Alert) -> None:
         """Replace the alert in its report, which is there.
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from google.protobuf import json_format
@@ -84,25 +86,27 @@ def _fields(message: Message) -> dict[str, Any]:
 
     Knows what occurs there: texts, flags, small numbers, words, times, messages, and lists.
     """
-    return {field.name: _printed(field, value) for field, value in message.ListFields()}
+    return {field.name: _printer(field)(value) for field, value in message.ListFields()}
 
 
-def _printed(field: FieldDescriptor, value: Any) -> Any:
-    if field.is_repeated:
-        return [_printed_one(field, each) for each in value]
-    return _printed_one(field, value)
+@cache
+def _printer(field: FieldDescriptor) -> Callable[[Any], Any]:
+    """Return what makes of a field's value what json prints."""
+    one = _printer_of_one(field)
+    if not field.is_repeated:
+        return one
+    return lambda values: [one(each) for each in values]
 
 
-def _printed_one(field: FieldDescriptor, value: Any) -> Any:
-    if isinstance(value, Timestamp):
-        return value.ToJsonString()
-    if isinstance(value, Message):
-        return _fields(value)
+def _printer_of_one(field: FieldDescriptor) -> Callable[[Any], Any]:
+    if field.message_type is not None:
+        is_time = field.message_type.full_name == Timestamp.DESCRIPTOR.full_name
+        return Timestamp.ToJsonString if is_time else _fields
     if field.enum_type is not None:
-        word = field.enum_type.values_by_number.get(value)
-        # One of a later contract.
-        return value if word is None else word.name
-    return value
+        words = {number: word.name for number, word in field.enum_type.values_by_number.items()}
+        # One of a later contract has no word here.
+        return lambda number: words.get(number, number)
+    return lambda value: value
 
 
 def _plain(value: Value) -> Any:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, EncodeError, Message
+from google.protobuf.struct_pb2 import Value
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ingest_service.metrics import ALERTS
@@ -222,13 +223,18 @@ def deliverable(alert: RaiseAlertRequest) -> RaiseAlertRequest:
     cut.CopyFrom(alert)
     if cut_lists(cut):
         cut.cut = True
-    try:
-        # In the queue it lies one level deeper than in a call.
-        DeliverAlert.FromString(DeliverAlert(alert=cut).SerializeToString())
-        fits = cut.payload.ByteSize() <= MAX_PAYLOAD_BYTES
-    except (EncodeError, DecodeError):
-        fits = False
-    if not fits:
+    if not _is_deliverable(cut.payload):
         cut.ClearField("payload")
         cut.cut = True
     return cut
+
+
+def _is_deliverable(payload: Value) -> bool:
+    try:
+        if payload.WhichOneof("kind") in ("struct_value", "list_value"):
+            # In the queue it lies one level deeper than in a call.
+            queued = DeliverAlert(alert=RaiseAlertRequest(payload=payload))
+            DeliverAlert.FromString(queued.SerializeToString())
+        return payload.ByteSize() <= MAX_PAYLOAD_BYTES
+    except (EncodeError, DecodeError):
+        return False

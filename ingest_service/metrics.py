@@ -21,9 +21,6 @@ POLICY_REFUSED = Gauge(
     "sluice_policy_refused",
     "Whether the policy file holds what cannot be used, and an old one holds",
 )
-PARTITIONS_UNAVAILABLE = Gauge(
-    "sluice_partitions_unavailable", "Partitions of the queue that take no submissions"
-)
 
 # A labelled counter is looked up by its labels at every use; these are used for every submission.
 ACCEPTED = SUBMISSIONS.labels("accepted")

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from ingest_service.metrics import PARTITIONS_UNAVAILABLE
+from job_store.metrics import PARTITIONS_UNAVAILABLE
 from job_store.partitions import Partitions
 from job_store.store import JobStore
 from mesh.health import Unhealthy

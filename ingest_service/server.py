@@ -92,6 +92,7 @@ async def serve(settings: IngestSettings) -> None:
             [INGEST],
             probes={"redis": PartitionProbe(partitions, stores)},
             observed_services={ALERT: alerts.probe, POLICY: gate.policy_in_force},
+            in_use=lambda: any(each.is_stale for each in admissions),
         )
         ingest = Service(
             INGEST,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import threading
+from typing import Any, cast
 
 from job_store.errors import QueueFull
 from job_store.keys import ALERTS, INTERACTIONS
 from job_store.metrics import QUEUE_FULL
 from job_store.partitions import Partition
 from job_store.redis_client import require_durability
+from job_store.scripts import script
 
 FULL_SHARE = 0.7
 """Of Redis' memory. At its limit Redis takes no submission any more, and the workers need some to
@@ -35,7 +37,7 @@ class Admission:
         max_alerts: int = sys.maxsize,
         max_alert_bytes: int = sys.maxsize,
     ) -> None:
-        self._client = partition.client
+        self._measure = script(partition.client, "measure")
         self._number = partition.number
         self._max_jobs = -(-max_jobs // partition.count)
         self._max_alerts = -(-max_alerts // partition.count)
@@ -43,6 +45,7 @@ class Admission:
         self._keys = partition.keys
         self._bytes_left = self._jobs_left = float("inf")
         self._alerts_left = self._alert_bytes_left = float("inf")
+        self._has_changed = False
         self._lock = threading.Lock()
 
     @property
@@ -50,28 +53,35 @@ class Admission:
         """Whether no job may be added."""
         return self._bytes_left <= 0 or self._jobs_left <= 0
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether to measure soon: something was to be added since, or there was no room."""
+        return self._has_changed or self.is_full
+
     def measure(self) -> None:
         """See how full Redis is, and check that it keeps what it acknowledges.
 
         Raises NotDurable or redis.RedisError.
         """
-        info = require_durability(self._client)
-        most = info["maxmemory"] or float("inf")
-        with self._client.pipeline(transaction=False) as pipeline:
-            pipeline.hlen(self._keys.messages(INTERACTIONS))
-            pipeline.hlen(self._keys.messages(ALERTS))
-            pipeline.memory_usage(self._keys.messages(ALERTS))
-            jobs, alerts, alert_bytes = pipeline.execute()
+        self._has_changed = False
+        keys = [self._keys.messages(INTERACTIONS), self._keys.messages(ALERTS)]
+        jobs, alerts, alert_bytes, *told = cast("list[Any]", self._measure(keys=keys))
+        info = {
+            name.decode(): value.decode() for name, value in zip(told[::2], told[1::2], strict=True)
+        }
+        require_durability(info)
+        most = int(info["maxmemory"]) or float("inf")
         with self._lock:
-            self._bytes_left = FULL_SHARE * most - info["used_memory"]
+            self._bytes_left = FULL_SHARE * most - int(info["used_memory"])
             self._jobs_left = self._max_jobs - jobs
             self._alerts_left = self._max_alerts - alerts
-            self._alert_bytes_left = self._max_alert_bytes - (alert_bytes or 0)
+            self._alert_bytes_left = self._max_alert_bytes - alert_bytes
         QUEUE_FULL.labels(self._number).set(self.is_full)
 
     def add_job(self, size: int) -> None:
         """Count a job of so many bytes, which was let in while it was not full."""
         with self._lock:
+            self._has_changed = True
             self._bytes_left -= size
             self._jobs_left -= 1
 
@@ -83,6 +93,7 @@ class Admission:
         """
         reserved = 1 - EDGE_SHARE if at_edge else 0.0
         with self._lock:
+            self._has_changed = True
             if (
                 self._alerts_left <= reserved * self._max_alerts
                 or self._alert_bytes_left <= reserved * self._max_alert_bytes

@@ -25,6 +25,9 @@ MAP_SECONDS = 0.1
 """For which one look at the map of slots serves all connections that are made."""
 MAP_TIMEOUT_SECONDS = 0.5
 """After which another node is asked for the map."""
+SILENCE_SECONDS = 60.0
+"""For which it is remembered that a node did not answer. A connection that was idle for longer is
+looked at anyway before it is used."""
 
 Address = tuple[str, int]
 
@@ -42,11 +45,12 @@ REDIRECTED = Retry(
 class Cluster:
     """The nodes of a cluster and which of them serves which slot. Thread-safe.
 
-    `seeds` are the nodes to ask first; the others are learned from them. `options` are those of a
-    Redis client.
+    `seeds` are the nodes to ask first; the others are those that the last map names. `options` are
+    those of a Redis client.
     """
 
     def __init__(self, seeds: Sequence[Address], options: dict[str, Any]) -> None:
+        self._seeds = list(seeds)
         self._nodes = list(seeds)
         self._options = options
         self._primaries: list[tuple[int, int, Address]] = []
@@ -66,7 +70,11 @@ class Cluster:
 
     def note_silence(self, node: Address) -> None:
         """Take down that a node did not answer in time."""
-        self._silent[node] = time.monotonic()
+        now = time.monotonic()
+        for each, since in list(self._silent.items()):
+            if now - since > SILENCE_SECONDS:
+                self._silent.pop(each, None)
+        self._silent[node] = now
 
     def was_silent(self, node: Address, since: float) -> bool:
         """Return whether a node did not answer somebody since that moment of the clock."""
@@ -75,21 +83,20 @@ class Cluster:
     def _read_map(self) -> None:
         """Ask one node after the other for the map. Whoever does not answer is asked last then."""
         self._primaries = []
-        for node in list(self._nodes):
+        failed: list[Address] = []
+        for node in self._nodes:
             try:
                 served = self._ask(node)
             except redis.RedisError:
                 served = []
             if served:
                 self._primaries = [(first, last, nodes[0]) for first, last, nodes in served]
-                self._nodes = list(
-                    dict.fromkeys(
-                        [*self._nodes, *(each for _, _, nodes in served for each in nodes)]
-                    )
-                )
+                named = [each for _, _, nodes in served for each in nodes]
+                # Nodes come and go, and each that is gone would be asked for ever.
+                known = dict.fromkeys([node, *named, *self._seeds])
+                self._nodes = sorted(known, key=failed.__contains__)
                 break
-            self._nodes.remove(node)
-            self._nodes.append(node)
+            failed.append(node)
         self._read_at = time.monotonic()
 
     def _ask(self, node: Address) -> list[tuple[int, int, list[Address]]]:

@@ -89,19 +89,22 @@ class Partitions:
         """Return the partition of what has no job yet: a request id, an alert."""
         return self.all[zlib.crc32(name) % len(self.all)]
 
-    def require_agreement(self) -> None:
+    def require_agreement(self, *, may_decide: bool = True) -> None:
         """Check that there are as many partitions as when the mesh was first started.
 
-        The first to ask decides. Raises mesh.health.Unhealthy with what to do, redis.RedisError
-        when it is not known.
+        The first to ask decides, unless it only looks (`may_decide` false). Raises
+        mesh.health.Unhealthy with what to do, redis.RedisError when it is not known.
         """
         count = len(self.all)
         kept = cast("bytes | None", self._decided_on.get(PARTITIONS))
         if kept is None:
-            # Not every time: at its memory limit Redis takes no write, whatever it would change.
-            self._decided_on.set(PARTITIONS, 1 if self._has_jobs_without_tag() else count, nx=True)
-            kept = cast(bytes, self._decided_on.get(PARTITIONS) or b"0")
-        decided = int(kept)
+            decided = 1 if self._has_jobs_without_tag() else count
+            if may_decide:
+                # Not every time: at its memory limit Redis takes no write at all.
+                self._decided_on.set(PARTITIONS, decided, nx=True)
+                decided = int(cast(bytes, self._decided_on.get(PARTITIONS) or b"0"))
+        else:
+            decided = int(kept)
         if decided != count:
             raise Unhealthy(
                 f"SLUICE_REDIS_PARTITIONS is {count}, and this mesh was first started with "

@@ -59,15 +59,23 @@ class StoredQueue:
         waiting, *taken = self._confirmation.run(self._fetch, keys, args) or [0]
         return Fetched(list(zip(taken[::2], taken[1::2], strict=True)), waiting)
 
-    def await_message(self, seconds: float) -> None:
-        """Return when a message waits, at the latest after so many seconds. Changes nothing.
+    def require_confirmation(self) -> None:
+        """Check that what is fetched can be confirmed, if it is to be.
 
-        It is a blocking move of the last id to where it is. At its memory limit Redis refuses it
-        (redis.exceptions.OutOfMemoryError), since in general a move takes memory.
+        Raises job_store.errors.NotDurable.
+        """
+        self._confirmation.require_supported()
+
+    def await_message(self, seconds: float) -> bool:
+        """Return whether a message waits: once one does, at the latest after so many seconds.
+
+        It changes nothing: it is a blocking move of the last id to where it is. At its memory limit
+        Redis refuses it (redis.exceptions.OutOfMemoryError), since in general a move takes memory.
         """
         key = self._keys.waiting(self._name)
         # The stub knows whole seconds only.
-        self._client.blmove(key, key, cast(int, seconds), "RIGHT", "RIGHT")
+        moved = self._client.blmove(key, key, cast(int, seconds), "RIGHT", "RIGHT")
+        return cast("bytes | None", moved) is not None
 
     def acknowledge(self, worker_id: str, message_ids: Sequence[bytes]) -> None:
         """Remove messages that a worker has fetched and is done with."""

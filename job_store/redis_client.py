@@ -48,14 +48,17 @@ def connect_to_primary(cluster: Cluster, slot: int, options: Mapping[str, Any]) 
     )
 
 
-def require_durability(client: redis.Redis) -> Mapping[str, Any]:
-    """Check that this Redis keeps what it acknowledges; return what it tells of itself (INFO).
+def require_durability(info: Mapping[str, Any]) -> None:
+    """Check that a Redis that tells this of itself (INFO) keeps what it acknowledges.
 
-    Raises NotDurable when it may lose or evict data, redis.RedisError when it does not answer.
+    Raises NotDurable when it may lose or evict data.
     """
-    info: Mapping[str, Any] = client.info()
-    _require(info)
-    return info
+    if str(info["aof_enabled"]) != "1":
+        raise NotDurable("Redis keeps no append-only file: set appendonly yes")
+    if info["aof_last_write_status"] != "ok":
+        raise NotDurable("Redis could not write its append-only file: look at its disk")
+    if info["maxmemory_policy"] != "noeviction":
+        raise NotDurable("Redis may evict data: set maxmemory-policy noeviction")
 
 
 def repeatable(call: Callable[[], Result]) -> Result:
@@ -79,16 +82,7 @@ def _greet(connection: Any) -> None:
     connection.on_connect()
     connection.send_command("INFO")
     lines = bytes(connection.read_response(disable_decoding=True)).decode().splitlines()
-    _require(dict(line.split(":", 1) for line in lines if ":" in line))
-
-
-def _require(info: Mapping[str, Any]) -> None:
-    if str(info["aof_enabled"]) != "1":
-        raise NotDurable("Redis keeps no append-only file: set appendonly yes")
-    if info["aof_last_write_status"] != "ok":
-        raise NotDurable("Redis could not write its append-only file: look at its disk")
-    if info["maxmemory_policy"] != "noeviction":
-        raise NotDurable("Redis may evict data: set maxmemory-policy noeviction")
+    require_durability(dict(line.split(":", 1) for line in lines if ":" in line))
 
 
 _OPTIONS: dict[str, Any] = {

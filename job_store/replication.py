@@ -10,6 +10,7 @@ import redis
 from redis.commands.core import Script
 from redis.exceptions import ResponseError
 
+from job_store.cluster import NotServedHere
 from job_store.errors import NotDurable
 
 CONFIRMATION_SECONDS = 1.0
@@ -53,11 +54,29 @@ class Confirmation:
             answer = script(keys, arguments, connection)
             deadline = time.monotonic() + CONFIRMATION_SECONDS
             while True:
-                local, remote = connection.waitaof(1, self._replicas, ASK_MILLISECONDS)
+                try:
+                    local, remote = connection.waitaof(1, self._replicas, ASK_MILLISECONDS)
+                except (ResponseError, NotServedHere) as error:
+                    # What was refused is this command; the script has run.
+                    raise NotConfirmed("no confirmation can be had") from error
                 if local and remote >= self._replicas:
                     return answer
                 if time.monotonic() > deadline:
                     raise NotConfirmed("too few replicas have it on disk")
+
+    def require_supported(self) -> None:
+        """Check that this Redis knows of confirmations. Raises NotDurable or redis.RedisError."""
+        if not self.is_wanted:
+            return
+        try:
+            self._client.waitaof(0, 0, 1)
+        except ResponseError as error:
+            if "unknown command" in str(error).lower():
+                raise NotDurable(
+                    "confirming replicas need Redis 7.2 or Valkey, and this is an older one: "
+                    "replace it, or set SLUICE_REDIS_CONFIRMING_REPLICAS to 0"
+                ) from None
+            raise
 
     def require_possible(self) -> None:
         """Check that the primary is set up for it. Raises NotDurable or redis.RedisError.
@@ -66,6 +85,7 @@ class Confirmation:
         """
         if not self.is_wanted:
             return
+        self.require_supported()
         try:
             found = self._client.config_get("min-replicas-to-write", "appendfsync")
         except ResponseError:

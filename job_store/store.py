@@ -27,7 +27,8 @@ STUCK_SECONDS = 0.3
 TIME_BYTES = 8
 TIME_MARGIN_MICROSECONDS = 2_000_000
 """By which the clock of a Redis that is older than it was must have passed what this process knows
-of: the others may know of later times, though of none that is later than their last probe."""
+of: the others may know of later times, though of none that is later than their last probe. So it
+is more than the time between two probes (mesh.health)."""
 
 
 class Entry(NamedTuple):

@@ -125,27 +125,35 @@ class GroupCommit(Generic[Request, Answer]):
             await self._sending
 
     async def _send_batches(self) -> None:
-        while self._waiting:
-            batch = self._take_batch()
-            try:
-                answers = await self._send([request for request, _ in batch])
-                # Where one is missing nobody can tell whose it is.
-                answered = [*zip(batch, answers, strict=True)]
-            except Exception as error:
-                failed = batch
-                if self._fails_all:
-                    failed = [*batch, *self._waiting]
-                    self._leave(self._waiting)
-                    self._waiting.clear()
-                for _, answer in failed:
-                    if not answer.done():
-                        answer.set_exception(error)
-            else:
-                for (_, answer), value in answered:
-                    if not answer.done():
-                        answer.set_result(value)
-            await self._linger(len(batch) + len(self._waiting))
-        self._sending = None
+        try:
+            while self._waiting:
+                batch = self._take_batch()
+                await self._send_batch(batch)
+                await self._linger(len(batch) + len(self._waiting))
+        finally:
+            self._sending = None
+
+    async def _send_batch(self, batch: Sequence[tuple[Request, asyncio.Future[Answer]]]) -> None:
+        try:
+            answers = await self._send([request for request, _ in batch])
+            # Where one is missing nobody can tell whose it is.
+            answered = [*zip(batch, answers, strict=True)]
+        except BaseException as error:
+            is_cancelled = not isinstance(error, Exception)
+            failed = [*batch]
+            if self._fails_all or is_cancelled:
+                failed += self._waiting
+                self._leave(self._waiting)
+                self._waiting.clear()
+            for _, answer in failed:
+                if not answer.done():
+                    answer.set_exception(error)
+            if is_cancelled:
+                raise
+        else:
+            for (_, answer), value in answered:
+                if not answer.done():
+                    answer.set_result(value)
 
     async def _linger(self, expected: int) -> None:
         """Wait until as many requests wait as are expected, or fill a batch."""

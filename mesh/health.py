@@ -18,8 +18,13 @@ Probe = Callable[[], Awaitable[None]]
 """Returns when the component can be used; raises when it cannot. The reason holds no payload."""
 
 PROBE_INTERVAL_SECONDS = 0.5
-OBSERVED_INTERVAL_SECONDS = 2.0
-"""A call to another process costs both; nothing is routed by what these probes find."""
+"""Between two probes of a component while it fails or is in use."""
+QUIET_INTERVAL_SECONDS = 1.5
+"""Between two probes of one that is well and not in use."""
+OBSERVED_FAILING_SECONDS = 2.0
+OBSERVED_INTERVAL_SECONDS = 10.0
+"""Between two probes of an observed service that fails, and of one that is well: a call to another
+process costs both, and nothing is routed by what they find."""
 PROBE_TIMEOUT_SECONDS = 2.0
 
 
@@ -29,7 +34,8 @@ class Health:
     `services` are the names that have the state of the process, as the empty name always has.
     `probes` are the components by name; each is unhealthy until its probe first succeeds.
     `observed_services` are further names that callers may ask about, such as services of other
-    processes; their states do not affect that of this process.
+    processes; their states do not affect that of this process. `in_use`, when given, tells whether
+    the components are used; then they are probed more often.
     """
 
     def __init__(
@@ -37,11 +43,13 @@ class Health:
         services: Sequence[str],
         probes: Mapping[str, Probe],
         observed_services: Mapping[str, Probe] | None = None,
+        in_use: Callable[[], bool] | None = None,
     ) -> None:
         self.servicer = HealthServicer()
         self._services = ["", *services]
         self._probes = probes
         self._observed_services = observed_services or {}
+        self._in_use = in_use
         self._failing: dict[str, str] = dict.fromkeys(probes, "not probed yet")
         self._draining = False
         for service in (*self._services, *self._observed_services):
@@ -78,12 +86,22 @@ class Health:
             if reason != known:
                 log.warning("component", component=name, healthy=reason is None, reason=reason)
             self._publish()
+            await self._until_next_probe(is_well=reason is None)
+
+    async def _until_next_probe(self, is_well: bool) -> None:
+        quiet = QUIET_INTERVAL_SECONDS if is_well else PROBE_INTERVAL_SECONDS
+        if self._in_use is None:
+            await asyncio.sleep(quiet)
+            return
+        while quiet > 0:
             await asyncio.sleep(PROBE_INTERVAL_SECONDS)
+            quiet = 0 if self._in_use() else quiet - PROBE_INTERVAL_SECONDS
 
     async def _watch_observed(self, service: str, probe: Probe) -> None:
         while True:
-            self._set(service, await _probe(probe) is None)
-            await asyncio.sleep(OBSERVED_INTERVAL_SECONDS)
+            is_well = await _probe(probe) is None
+            self._set(service, is_well)
+            await asyncio.sleep(OBSERVED_INTERVAL_SECONDS if is_well else OBSERVED_FAILING_SECONDS)
 
     def _publish(self) -> None:
         for service in self._services:

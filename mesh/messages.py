@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import cache
 
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 MAX_LIST_BYTES = 256 * 1024
@@ -21,7 +22,7 @@ def cut_lists(message: Message, most_bytes: int = MAX_LIST_BYTES) -> bool:
     of elements that there were. Together the lists take up to `most_bytes`, each an equal share.
     """
     is_cut = False
-    counts = list(_counted_lists(message))
+    counts = _counted_lists(message.DESCRIPTOR)
     for field, count in counts:
         elements = getattr(message, field)
         setattr(message, count, max(getattr(message, count), len(elements)))
@@ -36,12 +37,12 @@ def cut_lists(message: Message, most_bytes: int = MAX_LIST_BYTES) -> bool:
     return is_cut
 
 
-def _counted_lists(message: Message) -> Iterator[tuple[str, str]]:
-    """Give the name of each counted list, and that of its count."""
-    names = message.DESCRIPTOR.fields_by_name
-    for name in names:
-        if (count := f"{name.removesuffix('s')}_count") in names:
-            yield name, count
+@cache
+def _counted_lists(message: Descriptor) -> list[tuple[str, str]]:
+    """Return the name of each counted list of a message, with that of its count."""
+    names = message.fields_by_name
+    counts = {name: f"{name.removesuffix('s')}_count" for name in names}
+    return [(name, count) for name, count in counts.items() if count in names]
 
 
 def length_delimited_field(number: int, content: bytes) -> bytes:

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Callable, Iterable
+from socketserver import ThreadingMixIn
 from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import start_http_server
+from prometheus_client import make_wsgi_app
 
 from mesh.settings import LOOPBACK_NAMES
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+NEVER_SECONDS = 1e6
+"""Between two looks at whether to stop serving, which only the end of the process does. The
+library's own server looks twice a second."""
+
+
+class _Handler(WSGIRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        """Log nothing."""
 
 
 def expose(listen: str) -> None:
@@ -19,9 +32,18 @@ def expose(listen: str) -> None:
     at this address (DNS rebinding) and read the answers. Raises OSError when the address is taken.
     """
     host, _, port = listen.rpartition(":")
-    server, _ = start_http_server(int(port), addr=host)
-    if host in LOOPBACK_NAMES:
-        server.set_app(_only_as(LOOPBACK_NAMES, server.get_app()))
+    family = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0][0]
+
+    class Server(ThreadingMixIn, WSGIServer):
+        address_family = family
+        daemon_threads = True
+
+    server = Server((host, int(port)), _Handler)
+    app: App = make_wsgi_app()
+    server.set_app(_only_as(LOOPBACK_NAMES, app) if host in LOOPBACK_NAMES else app)
+    threading.Thread(
+        target=server.serve_forever, args=(NEVER_SECONDS,), name="metrics", daemon=True
+    ).start()
 
 
 def _only_as(names: Iterable[str], app: Any) -> App:

@@ -7,7 +7,6 @@ stay unacknowledged and nothing has to be stored again, until the process stops 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -35,9 +34,6 @@ from worker.sinks.sink import VERDICT_NAMES, Sink, rows, task_ids
 from worker.waiting import Breaker, Interrupted, Outage, Stop
 
 log = logger("worker")
-
-REDIS_RETRY_SECONDS = 0.5
-REDIS_PATIENCE_SECONDS = 3.0
 
 UNKNOWN = "unknown"
 """What the log calls a verdict of a later version."""
@@ -72,13 +68,10 @@ class InteractionLogger:
     interaction nor an error in one job is noticed by the others.
     """
 
-    def __init__(
-        self, states: Sequence[JobStates], sink: Sink, breaker: Breaker, stop: Stop
-    ) -> None:
+    def __init__(self, states: Sequence[JobStates], sink: Sink, breaker: Breaker) -> None:
         self._states = states
         self._sink = sink
         self._breaker = breaker
-        self._stop = stop
 
     def __call__(self, deliveries: Sequence[Delivery]) -> None:
         """Write every interaction of serialized LogInteractions that is not written yet.
@@ -136,7 +129,7 @@ class InteractionLogger:
                 delivery.fail(DeadLetter(UNDECODABLE))
         job_ids = [job.job_id for _, job in parsed]
         stored = self._states[deliveries[0].partition]
-        states = self._insist(lambda: stored.read(job_ids)) if job_ids else []
+        states = _twice(lambda: stored.read(job_ids)) if job_ids else []
         jobs = []
         for (delivery, job), state in zip(parsed, states, strict=True):
             if not state.is_settled:
@@ -172,7 +165,7 @@ class InteractionLogger:
                 each.record.state = JOB_STATE_RETRYING if error_class else JOB_STATE_RUNNING
         changed = [(each.job.job_id, each.record) for each in jobs]
         states = self._states[jobs[0].delivery.partition]
-        self._insist(lambda: states.update(changed))
+        _twice(lambda: states.update(changed))
 
     def _write(self, jobs: Sequence[OpenJob]) -> None:
         """Write until the sink has taken or refused every interaction; note the refused ones."""
@@ -208,7 +201,7 @@ class InteractionLogger:
             record.end_time.GetCurrentTime()
             finished.append(Finish(each.job.job_id, record, len(failures)))
         states = self._states[jobs[0].delivery.partition]
-        closed = self._insist(lambda: states.finish(finished))
+        closed = _twice(lambda: states.finish(finished))
         for each, (_, record, failed), expected, is_closed in zip(
             jobs, finished, todo, closed, strict=True
         ):
@@ -220,20 +213,17 @@ class InteractionLogger:
             else:
                 each.delivery.done()
 
-    def _insist(self, call: Callable[[], Result]) -> Result:
-        """Repeat a call that may be repeated until Redis answers it, for a moment.
 
-        A connection may have died unnoticed. Whoever still gets no answer gives up: jobs of other
-        partitions wait for this thread.
-        """
-        deadline = time.monotonic() + REDIS_PATIENCE_SECONDS
-        while True:
-            try:
-                return call()
-            except redis.RedisError:
-                if time.monotonic() > deadline:
-                    raise
-                self._stop.wait(REDIS_RETRY_SECONDS)
+def _twice(call: Callable[[], Result]) -> Result:
+    """Make a call that may be repeated, and once more when its connection was lost.
+
+    A connection may have died unnoticed. Whoever still gets no answer gives up: jobs of other
+    partitions wait for this thread.
+    """
+    try:
+        return call()
+    except redis.ConnectionError:
+        return call()
 
 
 def _opened(delivery: Delivery, job: LogInteractions, record: JobRecord) -> OpenJob:

@@ -16,6 +16,7 @@ from job_store.dead_letters import DeadLetters
 from job_store.keys import QUEUES
 from job_store.partitions import Partitions
 from mesh.console import ignore_output_errors
+from mesh.health import Unhealthy
 from worker.settings import WorkerSettings
 
 
@@ -28,11 +29,13 @@ def main(arguments: Sequence[str]) -> int:
         command.add_argument("--queue", choices=QUEUES, action="append", help="default: all")
         command.add_argument("ids", nargs="*", help="message ids; default: all")
     options = parser.parse_args(arguments)
-    partitions = Partitions.of(WorkerSettings.load()).all
+    partitions = Partitions.of(WorkerSettings.load())
     try:
+        # With another number, letters would be looked for in the wrong places.
+        partitions.require_agreement(may_decide=False)
         chosen = [
             (letters, letter)
-            for letters in (DeadLetters(each.client, each.keys) for each in partitions)
+            for letters in (DeadLetters(each.client, each.keys) for each in partitions.all)
             for letter in letters.find(options.queue or QUEUES)
             if not options.ids or letter.message_id in options.ids
         ]
@@ -40,6 +43,9 @@ def main(arguments: Sequence[str]) -> int:
             replayed = sum(letters.replay(letter) for letters, letter in chosen)
             print(f"replayed {replayed} of {len(chosen)}")
             return 0
+    except Unhealthy as error:
+        print(f"Nothing was looked for: {error}.")
+        return 1
     except redis.RedisError as error:
         print(f"Redis does not answer ({type(error).__name__}): check SLUICE_REDIS_URL.")
         return 1

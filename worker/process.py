@@ -57,7 +57,7 @@ class WorkerProcess:
                 self._broker(settings, INTERACTIONS, JOBS_AT_A_TIME),
                 INTERACTIONS,
                 [WRITE_INTERACTIONS, LOG_INTERACTIONS],
-                InteractionLogger(states, self.sink, self._sink_breaker, self._stop),
+                InteractionLogger(states, self.sink, self._sink_breaker),
                 settings.worker_threads,
             ),
             QueueWorker(
@@ -75,7 +75,7 @@ class WorkerProcess:
         self._watchdog = Watchdog(self._workers, self._stop)
         self._metrics = RedisMetrics(self._partitions, self._workers)
         self._started = False
-        self._disagreement: Unhealthy | None = None
+        self._unfit: Unhealthy | None = None
 
     def run(self) -> None:
         """Consume until the process stops.
@@ -108,8 +108,8 @@ class WorkerProcess:
 
     async def probe_queue(self) -> None:
         """Check that Redis answers and that nothing fetched is missing. Raises when not."""
-        if self._disagreement:
-            raise self._disagreement
+        if self._unfit:
+            raise self._unfit
         await asyncio.to_thread(self._require_answer)
         if not self._started:
             raise Unhealthy("not consuming yet")
@@ -131,11 +131,7 @@ class WorkerProcess:
         while True:
             self._stop.wait(CHECK_SECONDS)
             self._watchdog.check()
-            try:
-                self._metrics.publish()
-            except redis.RedisError:
-                # The consumers meet the same error and know what to do.
-                continue
+            self._metrics.publish()
 
     def _broker(self, settings: WorkerSettings, queue: str, most: int) -> QueueBroker:
         sources = [
@@ -148,9 +144,11 @@ class WorkerProcess:
 
     def _require_answer(self) -> None:
         """Check that a partition answers at least. Raises redis.RedisError."""
-        for each in self._partitions.all:
+        # First one that did the last time: one that hangs takes seconds to say nothing.
+        sources = sorted(self._workers[0].sources, key=lambda each: each.is_silent)
+        for each in sources:
             try:
-                each.client.ping()
+                each.ping()
                 return
             except redis.RedisError as error:
                 failure = error
@@ -159,24 +157,33 @@ class WorkerProcess:
     def _await_redis(self) -> None:
         """Wait until a partition takes commands, writes included. Raises Interrupted."""
         known = ""
-        while True:
-            try:
-                self._partitions.require_agreement()
-                self._disagreement = None
-            except Unhealthy as unhealthy:
-                self._disagreement = unhealthy
-                if known != (known := str(unhealthy)):
-                    log.error("misconfigured", advice=known)
-                self._stop.wait(REDIS_RETRY_SECONDS)
-                continue
-            except redis.RedisError:
-                # The partition that it is known by may be the one that is away.
-                pass
-            for source in self._workers[0].sources:
-                try:
-                    source.show_life()
-                    return
-                except redis.RedisError as error:
-                    if known != (known := type(error).__name__):
-                        log.warning("Redis does not take commands", error=known)
+        while (hindrance := self._hindrance()) is not None:
+            self._unfit = hindrance if isinstance(hindrance, Unhealthy) else None
+            reason = str(hindrance) if self._unfit else type(hindrance).__name__
+            if known != (known := reason):
+                if self._unfit:
+                    log.error("misconfigured", advice=reason)
+                else:
+                    log.warning("Redis does not take commands", error=reason)
             self._stop.wait(REDIS_RETRY_SECONDS)
+        self._unfit = None
+
+    def _hindrance(self) -> Exception | None:
+        """Return why no partition can be worked on, None when one can."""
+        hindrance: Exception | None = None
+        try:
+            self._partitions.require_agreement()
+        except redis.RedisError:
+            # The partition that it is known by may be the one that is away.
+            pass
+        except Unhealthy as disagreement:
+            return disagreement
+        for source in self._workers[0].sources:
+            try:
+                source.stored.require_confirmation()
+                source.show_life()
+                return None
+            except redis.RedisError as error:
+                if not isinstance(hindrance, Unhealthy):
+                    hindrance = error
+        return hindrance

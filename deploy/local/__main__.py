@@ -101,12 +101,13 @@ def clean(mesh: LocalMesh, _name: str) -> None:
 
 
 def tools(mesh: LocalMesh, _name: str) -> None:
-    """Install the commands that the README uses, for PATH."""
+    """Install the commands that the READMEs use, for PATH."""
     folder = mesh.settings.state / "bin"
     mesh.link_commands()
     link_command(folder, parts.GRPCURL.name, parts.go_program(parts.GRPCURL, print))
     link_command(folder, "sluice-scan", Path(__file__).with_name("sluice-scan"))
-    print("grpcurl, influx and sluice-scan are there:")
+    link_command(folder, "buf", parts.tool("buf"))
+    print("grpcurl, influx, sluice-scan and buf are there:")
     print(f'\n  export PATH="{folder}:$PATH"')
 
 

@@ -281,13 +281,14 @@ class Scene:
         caller.close()
         if not answer.receipt:
             raise ConditionTimeout("no submission was accepted again")
-        self.until(lambda: self._is_written(answer), "a fresh submission was not written", seconds)
+        self.until(lambda: self.is_written(answer), "a fresh submission was not written", seconds)
         self.until(lambda: not was_open & self.open_jobs(), "the backlog did not drain", seconds)
         took = time.monotonic() - lifted
         self.mesh.wait_healthy(seconds)
         return took
 
-    def _is_written(self, answer: Answer) -> bool:
+    def is_written(self, answer: Answer) -> bool:
+        """Tell whether what was accepted is written."""
         url = f"http://{self.mesh.gateway}/status/{answer.receipt}"
         try:
             with urllib.request.urlopen(url, timeout=5) as reply:

@@ -6,9 +6,12 @@ import asyncio
 import json
 import math
 import os
+import re
+import signal
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +60,7 @@ class Mesh:
     """A running mesh and its counters."""
 
     def __init__(self, local: LocalMesh) -> None:
-        self._local = local
+        self.local = local
         self.redis = redis.Redis.from_url(local.redis_url)
         self.ingest = IngestServiceStub(grpc.insecure_channel(local.gateway))
         self.redis_url = local.redis_url
@@ -65,7 +68,7 @@ class Mesh:
     def counts(self) -> Counts:
         counts = CountsReader(self.redis).counts()
         scripts: Any = self.redis.info("commandstats")
-        url, headers = f"{self._local.influx_url}/debug/vars", self._local.influx_headers("admin")
+        url, headers = f"{self.local.influx_url}/debug/vars", self.local.influx_headers("admin")
         request = urllib.request.Request(url, headers=headers)
         with urllib.request.urlopen(request, timeout=10) as answer:
             variables = json.load(answer)
@@ -78,6 +81,19 @@ class Mesh:
             writes=http["values"]["writeReq"],
             points=http["values"]["pointsWrittenOK"],
         )
+
+    def commands(self) -> Mapping[str, int]:
+        """Return how often Redis was asked for what, in scripts too."""
+        told: Any = self.redis.info("commandstats")
+        return Counter({name.removeprefix("cmdstat_"): told[name]["calls"] for name in told})
+
+    def envoy(self, name: str) -> dict[str, int]:
+        """Return a statistic of Envoy's, by cluster."""
+        url = f"http://127.0.0.1:{self.local.settings.admin_port}/stats/prometheus"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            text = answer.read().decode()
+        line = rf'^envoy_cluster_{name}\{{.*cluster_name="(\w+)".*\}} (\d+)$'
+        return {cluster: int(count) for cluster, count in re.findall(line, text, re.M)}
 
     def submit(self, count: int) -> Counts:
         """Submit a batch, wait until it is written, and return what that took."""
@@ -110,9 +126,50 @@ def test_a_batch_is_one_job_and_one_write(mesh: Mesh, count: int) -> None:
 def test_round_trips_do_not_grow_with_the_batch(mesh: Mesh) -> None:
     begun = time.monotonic()
     scripts = mesh.submit(5000).scripts
-    # The worker's heartbeats are scripts too: one a second for each of its two queues.
-    heartbeats = 2 * (math.ceil(time.monotonic() - begun) + 1)
-    assert scripts <= MOST_SCRIPTS_A_JOB + heartbeats
+    # The worker's heartbeats and ingest's probes are scripts too, less than four a second in all.
+    others = 4 * (math.ceil(time.monotonic() - begun) + 1)
+    assert scripts <= MOST_SCRIPTS_A_JOB + others
+
+
+HEARTBEATS = 10
+"""Ten seconds long: one every two seconds for each of the two queues."""
+MOST_IDLE = {
+    # Heartbeats; two for each probe by ingest, of which there are two in three seconds.
+    "evalsha": 24 + 4,
+    # Waits for a message.
+    "blmove": 10 + 2,
+    # Probes: ingest asks for the secret, the worker for an answer.
+    "get": 7 + 2,
+    "ping": 9 + 4,
+    # What was fetched is looked at until it is done.
+    "smembers": 2,
+    # Queues and totals for metrics.
+    "llen": 6,
+}
+MOST_IDLE_CHECKS = {"ingest_service": 12, "ingest_refusals": 3, "alert_service": 7}
+
+
+def test_an_idle_mesh_asks_for_little(mesh: Mesh) -> None:
+    mesh.submit(1)
+    before, checks_before = mesh.commands(), mesh.envoy("health_check_attempt")
+
+    eventually(lambda: mesh.commands()["zadd"] - before["zadd"] >= HEARTBEATS, 30)
+
+    asked = {name: mesh.commands()[name] - before[name] for name in MOST_IDLE}
+    assert {name: count for name, count in asked.items() if count > MOST_IDLE[name]} == {}
+    checks = {
+        name: count - checks_before[name]
+        for name, count in mesh.envoy("health_check_attempt").items()
+    }
+    assert {name: n for name, n in checks.items() if n > MOST_IDLE_CHECKS[name]} == {}
+
+
+def test_one_check_takes_a_draining_process_out_of_rotation(mesh: Mesh) -> None:
+    failed = mesh.envoy("health_check_failure")["ingest_service"]
+    mesh.local.supervisor.signal("ingest_service", signal.SIGTERM)
+    eventually(lambda: mesh.envoy("membership_healthy")["ingest_service"] == 0)
+    assert mesh.envoy("health_check_failure")["ingest_service"] == failed + 1
+    mesh.local.wait_healthy()
 
 
 async def test_what_comes_together_shares_a_job(mesh: Mesh) -> None:

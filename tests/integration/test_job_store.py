@@ -467,6 +467,36 @@ def test_what_was_stored_since_the_last_probe_counts(server: Redis) -> None:
         few.commit([entry("3")])
 
 
+def test_what_changes_or_is_full_is_to_be_measured_soon(server: Redis) -> None:
+    (partition,) = Partitions.of(StoreSettings(redis_url=server.url)).all
+    admission = Admission(partition, max_jobs=1, max_alerts=1)
+    admission.measure()
+    assert not admission.is_stale
+    admission.add_alert(10, at_edge=False)
+    assert admission.is_stale
+    admission.measure()
+    assert not admission.is_stale
+    admission.add_job(10)
+    assert admission.is_stale
+    server.client.hset(ONLY.messages(INTERACTIONS), "id", "message")
+    admission.measure()
+    assert admission.is_full
+    assert admission.is_stale
+
+
+def test_a_probe_is_three_round_trips(server: Redis, jobs: JobStore) -> None:
+    def calls() -> dict[str, int]:
+        counted: Any = server.client.info("commandstats")
+        return {name: counted.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in counts}
+
+    counts = {"evalsha": 2, "get": 1, "info": 2, "hlen": 2, "set": 0, "hset": 0}
+    before = calls()
+    jobs.probe()
+    after = calls()
+    # The INFO in it is one; the other one is that of this test.
+    assert {name: after[name] - before[name] for name in counts} == counts
+
+
 @pytest.mark.parametrize("bound", [{"max_alerts": 3}, {"max_alert_bytes": 100_000}])
 def test_queued_alerts_are_bounded_and_leave_room_for_submissions(
     server: Redis, bound: dict[str, int]

@@ -14,18 +14,22 @@ import redis
 from deploy.local import parts
 from job_store.admission import Admission
 from job_store.dead_letters import DeadLetters
-from job_store.keys import INTERACTIONS
+from job_store.errors import NotDurable
+from job_store.keys import INTERACTIONS, PARTITIONS
 from job_store.partitions import Partition, Partitions
 from job_store.queues import StoredQueue
+from job_store.replication import NotConfirmed
 from job_store.settings import StoreSettings
 from job_store.store import Entry, JobStore
 from sluice.job.v1.job_pb2 import JOB_STATE_SUCCEEDED, LogInteractions
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_UNSPECIFIED, Verdict
 from tests.integration.test_worker import Mesh, Worker
 from tests.kit.processes import Process, free_port
+from tests.kit.redis_cluster import RedisCluster
+from tests.kit.servers import Redis
 from tests.kit.waiting import eventually
 from worker import dead_letters
-from worker.reconciliation.__main__ import BALANCED
+from worker.reconciliation.__main__ import BALANCED, UNKNOWN
 from worker.reconciliation.__main__ import main as audit
 
 SLOTS = 16384
@@ -110,6 +114,64 @@ def test_another_number_of_partitions_is_refused(mesh: Mesh) -> None:
     assert "set it to 3" in other.lines("misconfigured")[0]["advice"]
     assert not other.is_serving()
     assert other.stop(signal.SIGTERM) == 0
+
+
+def test_audit_and_dead_letters_refuse_another_number_of_partitions(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SLUICE_REDIS_URL", mesh.redis.url)
+    monkeypatch.setenv("SLUICE_INFLUX_URL", mesh.influx.url)
+    # Who only looks decides nothing.
+    monkeypatch.setenv("SLUICE_REDIS_PARTITIONS", "4")
+    assert dead_letters.main(["list"]) == 0
+    assert mesh.redis.client.get(PARTITIONS) is None
+    Partitions.of(StoreSettings(redis_url=mesh.redis.url, redis_partitions=3)).require_agreement()
+    capsys.readouterr()
+    for command in ("list", "replay"):
+        assert dead_letters.main([command]) == 1
+        assert "set it to 3" in capsys.readouterr().out
+    assert audit([]) == UNKNOWN
+    assert "set it to 3" in capsys.readouterr().err
+
+
+def test_a_redis_that_knows_no_confirmations_is_told_in_one_line(tmp_path: Path) -> None:
+    # As Redis before 7.2, which no package here brings.
+    server = Redis(tmp_path / "redis", "--rename-command", "WAITAOF", "")
+    server.start()
+    settings = StoreSettings(redis_url=server.url)
+    (partition,) = Partitions.of(settings).all
+    jobs = JobStore(
+        partition,
+        Admission(partition),
+        record_seconds=600,
+        request_seconds=600,
+        confirming_replicas=1,
+    )
+    worker = Worker(
+        tmp_path / "worker.log",
+        server.url,
+        "http://127.0.0.1:1",
+        SLUICE_REDIS_CONFIRMING_REPLICAS="1",
+    )
+    advice = "confirming replicas need Redis 7.2 or Valkey"
+    try:
+        with pytest.raises(NotDurable, match=advice):
+            jobs.probe()
+        commit(partition, ["a"])
+        queue = StoredQueue(partition.client, INTERACTIONS, confirming_replicas=1)
+        # It has been fetched, and that was not refused.
+        with pytest.raises(NotConfirmed):
+            queue.fetch("w", 1, 1)
+        worker.start()
+        eventually(lambda: any(advice in str(each["reason"]) for each in worker.lines("component")))
+        (told,) = worker.lines("misconfigured")
+        assert advice in told["advice"]
+        assert not worker.is_serving()
+        assert "Traceback" not in worker.log.read_text()
+        assert worker.stop(signal.SIGTERM) == 0
+    finally:
+        worker.stop()
+        server.process.stop()
 
 
 class Primaries:
@@ -228,4 +290,56 @@ def test_what_no_replica_confirms_is_not_written(mesh: Mesh) -> None:
         assert time.monotonic() - began < 5
     finally:
         replica.stop()
+    assert worker.process.is_running
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Iterator[RedisCluster]:
+    (tmp_path / "pairs").mkdir()
+    cluster = RedisCluster(tmp_path / "pairs")
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def test_a_replica_that_hangs_slows_no_other_partition_and_ends_no_worker(
+    mesh: Mesh, pairs: RedisCluster
+) -> None:
+    settings = StoreSettings(redis_url=pairs.url, redis_partitions=6)
+    partitions = Partitions.of(settings).all
+    worker = mesh.worker(
+        SLUICE_REDIS_URL=pairs.url,
+        SLUICE_REDIS_PARTITIONS="6",
+        SLUICE_REDIS_CONFIRMING_REPLICAS="1",
+    )
+    worker.start()
+    for partition in partitions:
+        job_id = commit(partition, ["a"])
+        eventually(lambda each=partition, job=job_id: is_done(each, job))  # type: ignore[misc]
+    primary = pairs.primary_of(partitions[0].keys.open_jobs)
+    primaries = {each.number: pairs.primary_of(each.keys.open_jobs) for each in partitions}
+    held_up = [each for each in partitions if primaries[each.number] == primary]
+    well = [each for each in partitions if primaries[each.number] != primary]
+    waits: list[float] = []
+    with pairs.paused(pairs.replica_of(primary)):
+        # Its lag is noticed after 10 s: until then the primary takes what nobody confirms.
+        for partition in held_up:
+            commit(partition, ["b"])
+        ends = time.monotonic() + 13
+        while time.monotonic() < ends:
+            began = time.monotonic()
+            job_id = commit(well[len(waits) % len(well)], ["c"])
+            partition = well[len(waits) % len(well)]
+            eventually(lambda each=partition, job=job_id: is_done(each, job))  # type: ignore[misc]
+            waits.append(time.monotonic() - began)
+        assert not any(is_drained(each) for each in held_up)
+    print(f"waits: {sorted(waits)[-3:]} of {len(waits)}")
+    # One fetch is waited for, for a second, before anybody knows.
+    assert max(waits) < 2.5
+    assert sorted(waits)[-2] < 1
+    for partition in partitions:
+        eventually(lambda each=partition: is_drained(each))  # type: ignore[misc]
+    assert len(mesh.influx.rows()) == 6 + len(held_up) + len(waits)
     assert worker.process.is_running

@@ -18,14 +18,14 @@ from tests.kit.waiting import eventually
 
 
 class Redis:
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *options: str) -> None:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.client = redis.Redis(port=self.port, socket_timeout=2)
         self._directory = directory
         directory.mkdir()
         command = [str(parts.redis_server()), "--port", str(self.port), "--dir", str(directory)]
-        command += ["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
+        command += ["--appendonly", "yes", "--appendfsync", "everysec", "--save", "", *options]
         self.process = Process(command, directory / "redis.log")
 
     def start(self) -> None:

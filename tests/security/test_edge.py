@@ -281,10 +281,11 @@ def test_broken_hosts_are_left_out_and_never_all_of_them(cluster: Any) -> None:
 def test_health_decides_who_is_called(cluster: Any) -> None:
     (check,) = cluster["health_checks"]
     assert "grpc_health_check" in check
-    # Calls that record refusals may be repeated elsewhere, so that they wait for no check.
-    interval = "2s" if cluster["name"] == "ingest_refusals" else "0.500s"
-    assert check["interval"] == check["no_traffic_interval"] == interval
-    assert check.get("unhealthy_interval", interval) == "0.500s"
+    # Of ingest it is known in time for a drain. Calls that record refusals may be repeated
+    # elsewhere, those to the alert service go nowhere else; so they wait for no check.
+    interval = {"ingest_service": "1s", "ingest_refusals": "5s", "alert_service": "2s"}
+    assert check["interval"] == check["no_traffic_healthy_interval"] == interval[cluster["name"]]
+    assert check["unhealthy_interval"] == check["no_traffic_interval"] == "0.500s"
     assert cluster["common_lb_config"]["healthy_panic_threshold"] == {}
     assert cluster["common_lb_config"]["update_merge_window"] == "0s"
 

@@ -24,6 +24,8 @@ class Delivery:
         self.is_done = False
         self.error: Exception | None = None
         """Why it is not done and never will be."""
+        self.is_settled = False
+        """Whether Redis has been told."""
 
     @classmethod
     def decode(cls, redis_id: bytes, data: bytes, queue: str, partition: int = 0) -> Self | None:

@@ -58,9 +58,11 @@ class PartitionQueue:
         self.is_empty = False
         """Whether nothing waited at the last look."""
         self.is_fetching = False
-        """Whether messages are on their way, or wait to be confirmed."""
+        """Whether messages are on their way or, when a fetch failed, may have been fetched."""
+        self.may_hold = True
+        """Whether Redis may count messages as fetched by this worker."""
         self.is_silent = False
-        """Whether it did not answer the last look."""
+        """Whether it did not answer, or did not confirm, the last time."""
         self.heartbeat_seconds = heartbeat_seconds / HEARTBEATS
         """Between two signs of life."""
         self.next_heartbeat = 0.0
@@ -75,6 +77,10 @@ class PartitionQueue:
     def show_life(self) -> None:
         """Send a sign of life, and bring back what dead workers held."""
         self._dramatiq.do_qsize(self._queue)
+
+    def ping(self) -> None:
+        """Ask for a sign of life of Redis."""
+        self._client.ping()
 
     def connect(self) -> None:
         """See that there is a connection: without one no command is sent."""

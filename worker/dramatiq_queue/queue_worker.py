@@ -8,15 +8,42 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from queue import PriorityQueue
+from typing import Any
 
+import redis
 from dramatiq import Actor, Worker
 
 from worker.dramatiq_queue.broker import QueueBroker
 from worker.dramatiq_queue.delivery import Delivery
 from worker.waiting import Interrupted
 
-WAKE_SECONDS = 0.5
-"""Between two looks of an idle thread at whether it is to end."""
+
+class WorkQueue(PriorityQueue[Any]):
+    """What the threads take their work from. They wait until there is some, or none comes any more.
+
+    Dramatiq's threads wake every so often instead, to see whether they are to end.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_ended = False
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """Return the next work. Raises Empty when there is none any more, or none without waiting.
+
+        `timeout` is not looked at.
+        """
+        if block:
+            with self.not_empty:
+                self.not_empty.wait_for(lambda: self._qsize() or self._is_ended)
+        return super().get(block=False)
+
+    def end(self) -> None:
+        """Let nobody wait from now on."""
+        with self.not_empty:
+            self._is_ended = True
+            self.not_empty.notify_all()
 
 
 class QueueWorker:
@@ -41,12 +68,11 @@ class QueueWorker:
                 actor_name=actor_name,
                 queue_name=queue,
                 priority=0,
-                # Dramatiq logs this without the word error.
-                options={"throws": (Interrupted,)},
+                # Dramatiq logs these without the word error.
+                options={"throws": (Interrupted, redis.RedisError)},
             )
-        self._worker = Worker(
-            broker, worker_threads=threads, worker_timeout=int(WAKE_SECONDS * 1000)
-        )
+        self._worker = Worker(broker, worker_threads=threads)
+        self._work = self._worker.work_queue = WorkQueue()
         # A batch that is fetched waits here, while another worker may have a free thread.
         self._worker.queue_prefetch = threads
 
@@ -56,6 +82,9 @@ class QueueWorker:
 
     def stop(self, seconds: float) -> None:
         """Let running actors end and give the rest back to the queue."""
+        for thread in self._worker.workers:
+            thread.stop()
+        self._work.end()
         self._worker.stop(timeout=int(seconds * 1000))
 
     def is_alive(self) -> bool:

@@ -20,6 +20,7 @@ import redis
 from job_store.errors import NotDurable
 from job_store.partitions import Partitions
 from mesh.console import ignore_output_errors
+from mesh.health import Unhealthy
 from worker.reconciliation.compare import Report, audit
 from worker.reconciliation.ledger import Ledger
 from worker.reconciliation.snapshots import Snapshots
@@ -44,13 +45,17 @@ def main(arguments: Sequence[str]) -> int:
     )
     options = parser.parse_args(arguments)
     settings = WorkerSettings.load()
-    queue = Snapshots(Partitions.of(settings))
+    partitions = Partitions.of(settings)
     sink: SinkReader = InfluxDBReader(settings)
     try:
+        # With another number, only a part of the jobs would be seen.
+        partitions.require_agreement(may_decide=False)
         with closing(Ledger()) as ledger:
-            report = audit(queue, sink, ledger, options.since)
+            report = audit(Snapshots(partitions), sink, ledger, options.since)
     except NotDurable as error:
         return _unknown(f"Redis is not fit to be audited: {error}.")
+    except Unhealthy as error:
+        return _unknown(f"Nothing was compared: {error}.")
     except redis.RedisError as error:
         name = type(error).__name__
         return _unknown(f"Redis does not answer ({name}): check SLUICE_REDIS_URL.")

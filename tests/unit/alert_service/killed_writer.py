@@ -50,7 +50,7 @@ def report_of(alert_id: str) -> Report:
 report = report_of("alert-killed")
 is_rewriting = sys.argv[3:] == ["rewrite"]
 if is_rewriting:
-    store.write(report)
+    store.write_all([report])
     report.alert.count = 2
 die_before(int(sys.argv[2]))
 if is_rewriting:
@@ -58,5 +58,5 @@ if is_rewriting:
 elif sys.argv[3:] == ["together"]:
     store.write_all([report_of(f"alert-killed-{number}") for number in range(3)])
 else:
-    store.write(report)
+    store.write_all([report])
 print("written")

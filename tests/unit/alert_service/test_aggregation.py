@@ -80,6 +80,22 @@ async def test_one_rule_and_client_in_a_minute_are_one_alert() -> None:
     assert len({each.report for each in [*taken, *others]}) == 4
 
 
+async def test_who_updates_the_counts_waits_until_something_is_counted() -> None:
+    disk = Disk()
+    waiting = asyncio.ensure_future(disk.aggregator.await_any())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await disk.add("edge-1")
+    await waiting
+    await disk.aggregator.await_any()
+    for _ in range(2):
+        await disk.aggregator.flush(MINUTE + 10)
+    waiting = asyncio.ensure_future(disk.aggregator.await_any())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    waiting.cancel()
+
+
 async def test_a_repeated_call_is_not_counted_twice() -> None:
     disk = Disk()
     for alert_id in ("edge-0001", "edge-0001", "edge-0002", "edge-0002", "edge-0001"):

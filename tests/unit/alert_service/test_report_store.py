@@ -32,6 +32,7 @@ from alert_service.report_store import Limits, ReportStore, StoreClosed, StoreFu
 from alert_service.text import UnreadableReport
 from mesh.health import Unhealthy
 from sluice.alert.v1.alert_service_pb2 import Alert, Report
+from tests.kit.reports import write
 
 ROOT = Path(__file__).parents[3]
 TIME = "2025-05-12T14:30:05.123456Z"
@@ -87,7 +88,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, int], No
 
 def test_a_report_is_whole_private_and_named_by_its_time(path: Path) -> None:
     store = opened(path)
-    written = store.write(report_of("alert-01"))
+    written = write(store, report_of("alert-01"))
     assert written.name == NAME
     assert written.is_new
     assert visible(path) == [NAME]
@@ -117,24 +118,24 @@ def test_an_existing_directory_is_closed_to_others(path: Path) -> None:
 
 def test_repeating_an_alert_changes_nothing(path: Path) -> None:
     store = opened(path)
-    store.write(report_of("alert-01"))
-    again = store.write(report_of("alert-01", "2026-01-01T00:00:00Z", "other"))
+    write(store, report_of("alert-01"))
+    again = write(store, report_of("alert-01", "2026-01-01T00:00:00Z", "other"))
     assert (again.name, again.is_new) == (NAME, False)
     assert visible(path) == [NAME]
     assert SECRET in (path / NAME).read_text()
 
 
 def test_repeating_an_alert_after_a_restart_changes_nothing(path: Path) -> None:
-    opened(path).write(report_of("alert-01"))
-    again = opened(path).write(report_of("alert-01", "2026-01-01T00:00:00Z"))
+    write(opened(path), report_of("alert-01"))
+    again = write(opened(path), report_of("alert-01", "2026-01-01T00:00:00Z"))
     assert (again.name, again.is_new) == (NAME, False)
     assert visible(path) == [NAME]
 
 
 def test_alerts_of_one_microsecond_have_a_report_each(path: Path) -> None:
     store = opened(path)
-    assert store.write(report_of("alert-01")).name == NAME
-    assert store.write(report_of("alert-02")).name == NEXT_NAME
+    assert write(store, report_of("alert-01")).name == NAME
+    assert write(store, report_of("alert-02")).name == NEXT_NAME
     alert = store.read("alert-02")
     assert alert is not None
     assert alert.report == NEXT_NAME
@@ -146,7 +147,7 @@ def test_threads_agree_on_one_report_for_each_alert(path: Path) -> None:
     store = opened(path)
     ids = [f"alert-{number:02}" for number in range(10)] * 10
     with ThreadPoolExecutor(16) as pool:
-        written = list(pool.map(lambda alert_id: store.write(report_of(alert_id)), ids))
+        written = list(pool.map(lambda alert_id: write(store, report_of(alert_id)), ids))
     assert len(visible(path)) == 10
     assert sum(each.is_new for each in written) == 10
     assert len({(alert_id, each.name) for alert_id, each in zip(ids, written, strict=True)}) == 10
@@ -179,7 +180,7 @@ def test_a_killed_writer_leaves_one_whole_report_or_none(tmp_path: Path) -> None
         store = opened(path)
         assert leftovers(path) == []
         before = visible(path)
-        again = store.write(report_of("alert-killed", "2026-01-01T00:00:00Z"))
+        again = write(store, report_of("alert-killed", "2026-01-01T00:00:00Z"))
         assert again.is_new == (before == [])
         assert visible(path) == [again.name]
         assert store.read("alert-killed") is not None
@@ -272,7 +273,7 @@ def test_of_reports_written_together_one_that_fails_takes_no_other_along(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = opened(path, most_bytes=5000)
-    store.write(report_of("alert-00"))
+    write(store, report_of("alert-00"))
     real = os.fsync
 
     def fsync(descriptor: int) -> None:
@@ -292,7 +293,7 @@ def test_of_reports_written_together_one_that_fails_takes_no_other_along(
     assert outcomes[1].name == outcomes[4].name  # type: ignore[union-attr]
     assert leftovers(path) == []
     assert store.count() == len(visible(path)) == 3
-    assert store.write(report_of("alert-02")).is_new
+    assert write(store, report_of("alert-02")).is_new
 
 
 def test_when_the_names_may_not_be_durable_none_of_several_counts(
@@ -363,7 +364,7 @@ def test_what_an_interrupted_writer_left_goes_and_the_repeated_call_is_new(path:
     store = opened(path)
     assert visible(path) == []
     assert leftovers(path) == leftovers(path / "edge") == []
-    assert store.write(report_of("alert-01")).is_new
+    assert write(store, report_of("alert-01")).is_new
 
 
 def test_a_report_that_is_there_under_both_names_stands(path: Path) -> None:
@@ -372,14 +373,14 @@ def test_a_report_that_is_there_under_both_names_stands(path: Path) -> None:
     store = opened(path)
     assert visible(path) == [NAME]
     assert (path / NAME).stat().st_nlink == 1
-    assert not store.write(report_of("alert-01")).is_new
+    assert not write(store, report_of("alert-01")).is_new
 
 
 def write_and_close(path: Path, *alert_ids: str) -> None:
     """Write some reports, a microsecond apart, as a process does that ends then."""
     store = opened(path)
     for number, alert_id in enumerate(alert_ids):
-        store.write(report_of(alert_id, f"2025-05-12T14:30:05.{123456 + number}Z"))
+        write(store, report_of(alert_id, f"2025-05-12T14:30:05.{123456 + number}Z"))
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "noise", "torn", "version", "link", "log"])
@@ -408,8 +409,8 @@ def test_the_index_is_made_anew_from_the_reports(path: Path, tmp_path: Path, dam
     store = opened(path)
     assert store.count() == 49
     assert [each.alert_id for each in store.page(2).alerts] == ["alert-49", "alert-48"]
-    assert not store.write(report_of("alert-07")).is_new
-    assert store.write(report_of("alert-00")).is_new
+    assert not write(store, report_of("alert-07")).is_new
+    assert write(store, report_of("alert-00")).is_new
     assert not index.is_symlink()
     assert stat.S_IMODE(index.stat().st_mode) == 0o600
 
@@ -418,7 +419,7 @@ def test_the_log_of_an_index_that_is_gone_counts_for_nothing(path: Path) -> None
     """So it is when somebody removes the index after a kill."""
     store = opened(path)
     for number in range(20):
-        store.write(report_of(f"alert-{number:02}", f"2025-05-12T14:30:{number:02}Z"))
+        write(store, report_of(f"alert-{number:02}", f"2025-05-12T14:30:{number:02}Z"))
     log = (path / f"{INDEX}-wal").read_bytes()
     del store
     (path / INDEX).unlink()
@@ -431,12 +432,12 @@ def test_the_log_of_an_index_that_is_gone_counts_for_nothing(path: Path) -> None
 
 def test_an_index_that_fails_is_told_and_opened_anew(path: Path) -> None:
     store = opened(path)
-    store.write(report_of("alert-01"))
+    write(store, report_of("alert-01"))
     with closing(sqlite3.connect(path / INDEX)) as database:
         database.executescript("DROP TABLE reports; PRAGMA user_version = 0;")
     errors = []
     for call in (
-        lambda: store.write(report_of("alert-02")),
+        lambda: write(store, report_of("alert-02")),
         lambda: store.read("alert-01"),
         lambda: store.page(10),
         store.sweep,
@@ -447,8 +448,8 @@ def test_an_index_that_fails_is_told_and_opened_anew(path: Path) -> None:
     # Whoever still has one of them keeps nobody waiting.
     assert all(error.__traceback__ for error in errors)
     store.probe()
-    assert not store.write(report_of("alert-01")).is_new
-    assert store.write(report_of("alert-02")).is_new
+    assert not write(store, report_of("alert-01")).is_new
+    assert write(store, report_of("alert-02")).is_new
     assert store.count() == 2
 
 
@@ -463,11 +464,11 @@ def test_a_report_that_the_index_could_not_take_is_not_written_twice(
     with monkeypatch.context() as patch:
         patch.setattr(Index, "add", fail)
         with pytest.raises(OSError):
-            store.write(report_of("alert-01"))
+            write(store, report_of("alert-01"))
     assert visible(path) == [NAME]
-    assert store.write(report_of("alert-01")).name == NAME
+    assert write(store, report_of("alert-01")).name == NAME
     store.probe()
-    assert not store.write(report_of("alert-01")).is_new
+    assert not write(store, report_of("alert-01")).is_new
     assert visible(path) == [NAME]
 
 
@@ -494,15 +495,15 @@ def test_the_key_is_kept_and_made_anew_only_when_it_is_gone(path: Path, tmp_path
 
 def test_removing_a_report_file_forgets_the_alert(path: Path) -> None:
     store = opened(path)
-    store.write(report_of("alert-01"))
-    store.write(report_of("alert-02"))
+    write(store, report_of("alert-01"))
+    write(store, report_of("alert-02"))
     (path / NAME).unlink()
     assert store.read("alert-01") is None
     assert [alert.alert_id for alert in store.page(10).alerts] == ["alert-02"]
     assert store.count() == 1
     files = [each for each in path.rglob("*") if each.is_file()]
     assert [each.name for each in files if SECRET.encode() in each.read_bytes()] == [NEXT_NAME]
-    assert store.write(report_of("alert-01")).is_new
+    assert write(store, report_of("alert-01")).is_new
 
 
 @pytest.mark.parametrize("call", ["open", "fsync", "link", "unlink"])
@@ -511,15 +512,15 @@ def test_a_failing_disk_is_told_and_the_repeated_call_succeeds(
     path: Path, failing: Callable[[str, int], None], call: str, number: int
 ) -> None:
     store = opened(path)
-    store.write(report_of("alert-00", "2020-01-01T00:00:00Z"))
+    write(store, report_of("alert-00", "2020-01-01T00:00:00Z"))
     failing(call, number)
     with pytest.raises(OSError) as caught:
-        store.write(report_of("alert-01"))
+        write(store, report_of("alert-01"))
     assert caught.value.errno == number
     failing(call, 0)
-    written = store.write(report_of("alert-01"))
+    written = write(store, report_of("alert-01"))
     assert written.is_new
-    assert store.write(report_of("alert-01")).name == written.name
+    assert write(store, report_of("alert-01")).name == written.name
     assert visible(path) == ["alert_2020-01-01T00-00-00.000000.txt", written.name]
     assert store.count() == 2
     assert [each.alert_id for each in store.page(9).alerts] == ["alert-01", "alert-00"]
@@ -542,9 +543,9 @@ def test_a_disk_that_fails_at_the_last_step_is_asked_again(
 
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(OSError):
-        store.write(report_of("alert-01"))
+        write(store, report_of("alert-01"))
     assert visible(path) == [NAME]
-    again = store.write(report_of("alert-01"))
+    again = write(store, report_of("alert-01"))
     assert (again.name, again.is_new) == (NAME, True)
     # Both directories are made durable before it counts.
     assert len(synced) == 4
@@ -557,7 +558,7 @@ def test_a_planted_link_is_neither_followed_nor_overwritten(path: Path, tmp_path
     target.write_text("mine")
     (path / NAME).symlink_to(target)
     (path / ".alert-01.tmp").symlink_to(target)
-    assert store.write(report_of("alert-01")).name == NEXT_NAME
+    assert write(store, report_of("alert-01")).name == NEXT_NAME
     assert target.read_text() == "mine"
     assert (path / NAME).is_symlink()
     assert store.count() == 1
@@ -585,7 +586,7 @@ def test_what_earlier_versions_kept_of_identities_goes(path: Path, tmp_path: Pat
     (path / ".ids").mkdir()
     (path / ".ids/alert-01").symlink_to(f"../{NAME}")
     (path / ".ids/alert-02").symlink_to(tmp_path / "elsewhere")
-    assert not opened(path).write(report_of("alert-01")).is_new
+    assert not write(opened(path), report_of("alert-01")).is_new
     assert not (path / ".ids").exists()
     (path / ".ids").symlink_to(tmp_path / "elsewhere")
     opened(path)
@@ -594,7 +595,7 @@ def test_what_earlier_versions_kept_of_identities_goes(path: Path, tmp_path: Pat
 
 def test_a_pipe_named_like_a_report_holds_nobody_up(path: Path) -> None:
     store = opened(path)
-    store.write(report_of("alert-01"))
+    write(store, report_of("alert-01"))
     (path / NAME).unlink()
     os.mkfifo(path / NAME)
     with pytest.raises(OSError):
@@ -603,8 +604,8 @@ def test_a_pipe_named_like_a_report_holds_nobody_up(path: Path) -> None:
 
 def test_a_changed_report_is_told_and_passed_over(path: Path) -> None:
     store = opened(path)
-    store.write(report_of("alert-01"))
-    store.write(report_of("alert-02"))
+    write(store, report_of("alert-01"))
+    write(store, report_of("alert-02"))
     (path / NAME).write_text("changed")
     with pytest.raises(UnreadableReport):
         store.read("alert-01")
@@ -616,7 +617,7 @@ def test_pages_go_from_new_to_old_and_read_only_themselves(
 ) -> None:
     store = opened(path)
     for number in range(7):
-        store.write(report_of(f"alert-{number:02}", f"2025-01-01T00:00:0{number}Z"))
+        write(store, report_of(f"alert-{number:02}", f"2025-01-01T00:00:0{number}Z"))
     opens: list[str] = []
     real = os.open
 
@@ -639,7 +640,7 @@ def test_pages_go_from_new_to_old_and_read_only_themselves(
 def test_a_page_that_is_exactly_full_is_the_last(path: Path) -> None:
     store = opened(path)
     for number in range(4):
-        store.write(report_of(f"alert-{number:02}"))
+        write(store, report_of(f"alert-{number:02}"))
     first = store.page(2)
     assert first.next
     assert not store.page(2, first.next).next
@@ -651,7 +652,7 @@ def test_a_page_of_large_alerts_is_cut_to_fit_a_message(
     monkeypatch.setattr(module, "MAX_PAGE_BYTES", 150)
     store = opened(path)
     for number in range(4):
-        store.write(report_of(f"alert-{number:02}"))
+        write(store, report_of(f"alert-{number:02}"))
     seen, stamp, pages = [], None, 0
     while pages == 0 or stamp:
         page = store.page(500, stamp)
@@ -663,7 +664,7 @@ def test_a_page_of_large_alerts_is_cut_to_fit_a_message(
 
 def test_alerts_are_read_without_their_payload(path: Path) -> None:
     store = opened(path)
-    store.write(report_of("alert-01", payload=SECRET * 100_000))
+    write(store, report_of("alert-01", payload=SECRET * 100_000))
     alert = store.read("alert-01")
     assert alert is not None
     assert SECRET not in str(alert)
@@ -672,40 +673,40 @@ def test_alerts_are_read_without_their_payload(path: Path) -> None:
 
 def test_the_number_of_reports_is_bounded(path: Path) -> None:
     store = opened(path, most_reports=2)
-    store.write(report_of("alert-01"))
-    store.write(report_of("alert-02"))
+    write(store, report_of("alert-01"))
+    write(store, report_of("alert-02"))
     with pytest.raises(StoreFull):
-        store.write(report_of("alert-03"))
-    assert not store.write(report_of("alert-01")).is_new
+        write(store, report_of("alert-03"))
+    assert not write(store, report_of("alert-01")).is_new
     assert leftovers(path) == []
 
 
 def test_their_size_is_bounded(path: Path) -> None:
     store = opened(path, most_bytes=2000)
-    store.write(report_of("alert-01"))
+    write(store, report_of("alert-01"))
     with pytest.raises(StoreFull):
-        store.write(report_of("alert-02", payload="x" * 2000))
-    assert store.write(report_of("alert-03")).is_new
+        write(store, report_of("alert-02", payload="x" * 2000))
+    assert write(store, report_of("alert-03")).is_new
     assert store.total_bytes() == sum((path / name).stat().st_size for name in visible(path))
 
 
 def test_room_that_somebody_made_is_found(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RECOUNT_SECONDS", 0)
     store = opened(path, most_reports=1)
-    store.write(report_of("alert-01"))
+    write(store, report_of("alert-01"))
     (path / NAME).unlink()
-    assert store.write(report_of("alert-02")).is_new
+    assert write(store, report_of("alert-02")).is_new
 
 
 def test_a_directory_that_vanished_is_made_again(path: Path) -> None:
     store = opened(path)
-    store.write(report_of("alert-01"))
+    write(store, report_of("alert-01"))
     shutil.rmtree(path)
     with pytest.raises(OSError):
-        store.write(report_of("alert-02"))
+        write(store, report_of("alert-02"))
     store.probe()
     assert store.count() == 0
-    assert store.write(report_of("alert-02")).is_new
+    assert write(store, report_of("alert-02")).is_new
     assert visible(path) == [NAME]
 
 
@@ -716,10 +717,10 @@ def test_a_directory_has_one_keeper(path: Path) -> None:
     with pytest.raises(Unhealthy, match="another process"):
         second.probe()
     with pytest.raises(StoreClosed):
-        second.write(report_of("alert-01"))
+        write(second, report_of("alert-01"))
     del first
     second.probe()
-    assert second.write(report_of("alert-01")).is_new
+    assert write(second, report_of("alert-01")).is_new
 
 
 def test_a_place_where_no_directory_can_be_is_told_until_it_can(path: Path) -> None:
@@ -729,7 +730,7 @@ def test_a_place_where_no_directory_can_be_is_told_until_it_can(path: Path) -> N
         store.probe()
     path.unlink()
     store.probe()
-    assert store.write(report_of("alert-01")).is_new
+    assert write(store, report_of("alert-01")).is_new
 
 
 def test_a_full_disk_is_told_by_the_probe(path: Path, failing: Callable[[str, int], None]) -> None:
@@ -750,9 +751,9 @@ def edge_report(number: int, time: str = TIME) -> Report:
 
 def test_reports_of_the_gateway_lie_apart_and_are_listed_with_the_others(path: Path) -> None:
     store = opened(path)
-    store.write(report_of("alert-01"))
-    assert store.write(edge_report(1), at_edge=True).name == f"edge/{NAME}"
-    store.write(report_of("alert-02", "2025-05-12T14:30:04Z"))
+    write(store, report_of("alert-01"))
+    assert write(store, edge_report(1), at_edge=True).name == f"edge/{NAME}"
+    write(store, report_of("alert-02", "2025-05-12T14:30:04Z"))
     assert (path / "edge" / NAME).is_file()
     assert stat.S_IMODE((path / "edge" / NAME).stat().st_mode) == 0o600
     assert (store.count(), store.count(at_edge=True)) == (2, 1)
@@ -773,29 +774,29 @@ def test_the_oldest_reports_of_the_gateway_make_room_and_take_none_from_the_othe
     path: Path,
 ) -> None:
     store = opened(path, most_reports=2)
-    store.write(report_of("alert-01", "2020-01-01T00:00:00Z"))
+    write(store, report_of("alert-01", "2020-01-01T00:00:00Z"))
     for number in range(20):
         report = edge_report(number, f"2025-01-01T00:00:{number:02}Z")
-        assert store.write(report, at_edge=True).is_new
+        assert write(store, report, at_edge=True).is_new
     assert store.count(at_edge=True) == 5
     assert len(list((path / "edge").glob("alert_*"))) == 5
     assert store.read("edge-0019") is not None
     assert store.read("edge-0001") is None
     assert store.share(at_edge=True) == 1
     assert store.share() == 0.5
-    assert store.write(report_of("alert-02")).is_new
+    assert write(store, report_of("alert-02")).is_new
     with pytest.raises(StoreFull):
-        store.write(report_of("alert-03"))
-    store.write(edge_report(77), at_edge=True)
+        write(store, report_of("alert-03"))
+    write(store, edge_report(77), at_edge=True)
     large = edge_report(99)
     large.payload.string_value = "x" * 20_000
     with pytest.raises(StoreFull):
-        store.write(large, at_edge=True)
+        write(store, large, at_edge=True)
 
 
 def test_a_report_is_rewritten_with_its_payload(path: Path) -> None:
     store = opened(path)
-    written = store.write(edge_report(1), at_edge=True)
+    written = write(store, edge_report(1), at_edge=True)
     alert = store.read("edge-0001")
     assert alert is not None
     alert.count = 1234
@@ -839,7 +840,7 @@ def test_old_reports_are_swept_in_small_steps(path: Path, monkeypatch: pytest.Mo
     for days in (0, 1, 29, 31, 32, 400):
         time = (now - timedelta(days=days)).isoformat().replace("+00:00", "Z")
         for at_edge, alert_id in ((False, f"alert-{days:02}"), (True, f"edge-00{days}")):
-            written = store.write(report_of(alert_id, time), at_edge)
+            written = write(store, report_of(alert_id, time), at_edge)
             age(path / written.name, days)
     (path / "alert_2020-01-01T00-00-00.000000.txt").write_text("changed")
     age(path / "alert_2020-01-01T00-00-00.000000.txt", 400)
@@ -873,7 +874,7 @@ def test_an_alert_that_comes_late_is_kept_as_long_as_others(path: Path) -> None:
     """It waited in the queue while the service was away."""
     store = ReportStore(path, Limits(100, 10**6, 1), EDGE_LIMITS)
     store.probe()
-    written = store.write(report_of("alert-01", "2020-01-01T00:00:00Z"))
+    written = write(store, report_of("alert-01", "2020-01-01T00:00:00Z"))
     assert store.sweep() == 0
     assert store.read("alert-01") is not None
     age(path / written.name, 2)
@@ -889,7 +890,7 @@ def test_what_was_written_first_makes_room_whenever_it_happened(path: Path) -> N
     removed: list[str] = []
     for number in range(7):
         report = edge_report(number, f"2025-01-01T00:00:{59 - number}Z")
-        removed += store.write(report, at_edge=True).removed
+        removed += write(store, report, at_edge=True).removed
     assert [store.read(f"edge-000{number}") is not None for number in range(7)] == [
         *(False, False, True, True, True, True, True),
     ]
@@ -898,7 +899,7 @@ def test_what_was_written_first_makes_room_whenever_it_happened(path: Path) -> N
 
 def test_reports_may_be_kept_for_ever(path: Path) -> None:
     store = opened(path)
-    store.write(report_of("alert-01", "0001-01-01T00:00:00Z"))
+    write(store, report_of("alert-01", "0001-01-01T00:00:00Z"))
     assert store.sweep() == 0
     assert store.read("alert-01") is not None
 
@@ -914,7 +915,7 @@ def test_alerts_are_listed_by_what_they_are(path: Path) -> None:
         if number == 3:
             # Of which no finding is listed.
             report.alert.detectors.append("mail")
-        store.write(report)
+        write(store, report)
 
     def listed(**conditions: Any) -> list[int]:
         page = store.page(10, None, Filter(**conditions))
@@ -944,7 +945,7 @@ def test_an_odd_alert_breaks_no_list(path: Path) -> None:
         report.alert.message = "\0\x1b[2J\U0001f4a9\u202e"
         for _ in range(5_000):
             report.alert.findings.add(detector="us_ssn", path="/data/" + "x" * 200)
-        store.write(report)
+        write(store, report)
     del store
     store = opened(path)
     seen, before, pages = [], None, 0
@@ -980,6 +981,6 @@ def test_very_many_alerts_of_one_microsecond_find_their_keys(path: Path) -> None
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Index, "has", has)
-        written = store.write(report_of("alert-01"))
+        written = write(store, report_of("alert-01"))
     assert written.is_new
     assert len(looked) < 100

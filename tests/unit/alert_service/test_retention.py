@@ -9,6 +9,7 @@ from alert_service.report_store import Limits, ReportStore
 from alert_service.retention import SpaceMonitor
 from mesh.health import Unhealthy
 from sluice.alert.v1.alert_service_pb2 import Alert, Report
+from tests.kit.reports import write
 
 
 async def test_little_room_is_told_at_four_fifths_and_once(tmp_path: Path) -> None:
@@ -26,7 +27,7 @@ async def test_little_room_is_told_at_four_fifths_and_once(tmp_path: Path) -> No
                 await monitor.probe()
             report = Report(alert=Alert(alert_id=f"alert-{number:02}", event_type="PII"))
             report.alert.raise_time.seconds = number
-            store.write(report)
+            write(store, report)
         for number in range(2):
             (tmp_path / "reports" / f"alert_1970-01-01T00-00-0{number}.000000.txt").unlink()
             assert store.read(f"alert-0{number}") is None
@@ -43,6 +44,6 @@ async def test_bytes_count_as_well(tmp_path: Path) -> None:
     store.probe()
     report = Report(alert=Alert(alert_id="alert-01"))
     report.payload.string_value = "x" * 850
-    store.write(report)
+    write(store, report)
     with pytest.raises(Unhealthy):
         await SpaceMonitor(store).probe()

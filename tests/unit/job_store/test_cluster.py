@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from job_store import redis_client
-from job_store.cluster import Cluster, NotServedHere
+from job_store.cluster import Address, Cluster, NotServedHere
 from job_store.redis_client import connect_to_primary
 
 SLOT = 100
@@ -172,3 +172,36 @@ def test_a_cluster_of_which_no_node_answers_is_away() -> None:
     cluster = Cluster([("127.0.0.1", 1)], {})
     with pytest.raises(redis.ConnectionError, match="no node"):
         cluster.primary(SLOT)
+
+
+def test_nodes_that_are_gone_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("job_store.cluster.MAP_SECONDS", -1)
+    seeds = [("seed-1", 1), ("seed-2", 1)]
+    cluster = Cluster(seeds, {})
+    asked: list[Address] = []
+    named: list[Address] = []
+
+    def ask(node: Address) -> list[tuple[int, int, list[Address]]]:
+        asked.append(node)
+        if node not in named:
+            raise redis.ConnectionError
+        return [(0, 16383, list(named))]
+
+    monkeypatch.setattr(cluster, "_ask", ask)
+    for number in range(100):
+        # Every node has another name than before, as containers do, and for a moment none answers.
+        named[:] = []
+        with pytest.raises(redis.ConnectionError):
+            cluster.primary(SLOT)
+        named[:] = [seeds[1], (f"node-{number}", 1)]
+        assert cluster.primary(SLOT) == seeds[1]
+    asked.clear()
+    named[:] = []
+    with pytest.raises(redis.ConnectionError):
+        cluster.primary(SLOT)
+    assert sorted(asked) == [("node-99", 1), *seeds]
+    for number in range(100):
+        monkeypatch.setattr("time.monotonic", lambda now=number * 61.0: now)
+        cluster.note_silence((f"node-{number}", 1))
+    assert len(cluster._silent) == 1
+    assert cluster.was_silent(("node-99", 1), 99 * 61.0 - 1)

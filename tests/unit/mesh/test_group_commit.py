@@ -177,6 +177,24 @@ async def test_answers_to_more_or_fewer_than_were_asked_leave_nobody_waiting(
     assert await commit(Item("c")) == "LATER"
 
 
+@pytest.mark.parametrize("fails_all", [False, True])
+async def test_a_call_that_is_cancelled_leaves_nobody_waiting(fails_all: bool) -> None:
+    is_cancelled = True
+
+    async def send(items: Sequence[Item]) -> list[str]:
+        if is_cancelled:
+            raise asyncio.CancelledError
+        return [item.name for item in items]
+
+    commit: GroupCommit[Item, str] = GroupCommit(
+        send, max_items=2, max_bytes=9, fails_all=fails_all
+    )
+    results = await asyncio.gather(*[commit(Item(name)) for name in "abc"], return_exceptions=True)
+    assert [*map(type, results)] == [asyncio.CancelledError] * 3
+    is_cancelled = False
+    assert await commit(Item("d")) == "d"
+
+
 @dataclass
 class Made:
     """A request that is made when its size is asked for."""

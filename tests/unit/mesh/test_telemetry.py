@@ -1,7 +1,9 @@
 """Metrics over HTTP."""
 
 import http.client
+import selectors
 import socket
+from typing import Any
 
 import pytest
 
@@ -39,3 +41,19 @@ def test_loopback_has_metrics(address: str, name: str, port: str) -> None:
 )
 def test_another_name_has_none(address: str, host: str) -> None:
     assert asked(address, host) == (421, b"")
+
+
+def test_nobody_looks_while_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float | None] = []
+
+    class Noting(selectors.PollSelector):
+        def select(self, timeout: float | None = None) -> Any:
+            waits.append(timeout)
+            return super().select(timeout)
+
+    monkeypatch.setattr("socketserver._ServerSelector", Noting)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    telemetry.expose(address)
+    assert asked(address, "localhost")[0] == 200
+    assert set(waits) == {telemetry.NEVER_SECONDS}

@@ -77,8 +77,8 @@ class MemoryStates:
         self.calls: list[str] = []
         self.shown: list[set[int]] = []
         """The states that the jobs of each update had."""
-        self.failures = 0
-        """How many more calls Redis does not answer."""
+        self.failures: list[redis.RedisError] = []
+        """What Redis says to the next calls."""
 
     def add(self, job: LogInteractions) -> None:
         self.records.setdefault(job.job_id, JobRecord())
@@ -87,8 +87,7 @@ class MemoryStates:
     def _called(self, name: str) -> None:
         self.calls.append(name)
         if self.failures:
-            self.failures -= 1
-            raise redis.TimeoutError
+            raise self.failures.pop(0)
 
     def read(self, job_ids: Sequence[str]) -> list[JobState]:
         self._called("read")
@@ -116,7 +115,7 @@ class MemoryStates:
 
 def actor(states: MemoryStates, sink: MemorySink, stop: Stop | None = None) -> InteractionLogger:
     stop = stop or Stop()
-    return InteractionLogger([cast(JobStates, states)], sink, Breaker(sink.name, stop), stop)
+    return InteractionLogger([cast(JobStates, states)], sink, Breaker(sink.name, stop))
 
 
 def a_job(job_id: str, verdicts: Sequence[Verdict.ValueType]) -> LogInteractions:
@@ -288,13 +287,28 @@ def test_a_stop_leaves_every_job_without_an_end(monkeypatch: pytest.MonkeyPatch)
     assert states.open == {"J0", "J1"}
 
 
-def test_redis_is_asked_until_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.actors.REDIS_RETRY_SECONDS", 0.001)
+def test_a_lost_connection_is_made_anew_once() -> None:
     states, sink = MemoryStates(), MemorySink(set())
     job = a_job("J0", ACCEPTED)
     states.add(job)
-    states.failures = 3
+    states.failures = [redis.ConnectionError()]
     deliveries = delivered(job)
     actor(states, sink)(deliveries)
     assert ends(deliveries) == ["done"]
-    assert states.calls == ["read"] * 4 + ["update", "finish"]
+    assert states.calls == ["read"] * 2 + ["update", "finish"]
+
+
+@pytest.mark.parametrize(
+    "failures",
+    [[redis.ConnectionError()] * 2, [redis.TimeoutError()], [redis.ResponseError("NOREPLICAS")]],
+)
+def test_no_thread_waits_for_a_partition(failures: list[redis.RedisError]) -> None:
+    states, sink = MemoryStates(), MemorySink(set())
+    job = a_job("J0", ACCEPTED)
+    states.add(job)
+    states.failures = list(failures)
+    deliveries = delivered(job)
+    with pytest.raises(type(failures[0])):
+        actor(states, sink)(deliveries)
+    assert not deliveries[0].is_ended
+    assert states.calls == ["read"] * len(failures)

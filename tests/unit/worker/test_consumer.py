@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import random
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -45,6 +47,7 @@ class Source:
         self.held = HeldMessages()
         self.is_empty = False
         self.is_fetching = False
+        self.may_hold = True
         self.is_silent = False
         self.heartbeat_seconds = 1.0
         # The first one is sent at once otherwise.
@@ -53,6 +56,7 @@ class Source:
         self.messages: list[tuple[bytes, bytes | None]] = []
         self.in_redis: set[bytes] = set()
         self.commands: list[tuple[Any, ...]] = []
+        self.fetches = self.looks = 0
         self.fails: Exception | None = None
         self.is_connected = True
 
@@ -71,11 +75,13 @@ class Source:
         return len(self.messages)
 
     def fetched(self) -> set[bytes]:
+        self.looks += 1
         if self.fails:
             raise self.fails
         return set(self.in_redis)
 
     def fetch(self, most: int, most_bytes: int) -> Fetched:
+        self.fetches += 1
         taken, self.messages = self.messages[:most], self.messages[most:]
         self.in_redis |= {redis_id for redis_id, _ in taken}
         if self.fails:
@@ -89,17 +95,21 @@ class Source:
         if not self.is_connected:
             raise redis.ConnectionError
 
-    def await_message(self, seconds: float) -> None:
+    def await_message(self, seconds: float) -> bool:
         self._called("await_message", seconds)
+        return bool(self.messages)
 
     def acknowledge(self, redis_ids: Sequence[bytes]) -> None:
         self._called("acknowledge", *redis_ids)
+        self.in_redis.difference_update(redis_ids)
 
     def requeue(self, redis_ids: Sequence[bytes]) -> None:
         self._called("requeue", *redis_ids)
+        self.in_redis.difference_update(redis_ids)
 
     def set_aside(self, redis_id: bytes, reason: str, failed: int) -> None:
         self._called("set_aside", redis_id, reason, failed)
+        self.in_redis.discard(redis_id)
 
 
 @pytest.fixture(autouse=True)
@@ -116,9 +126,19 @@ def consumer(*sources: Source, prefetch: int = 2, batch: int = 1) -> tuple[Queue
 
 
 def fetch(consumer: QueueConsumer) -> DeliveryBatch:
-    batch = next(consumer)
+    # A partition that may hang is visited in a thread, so its messages come a moment later.
+    batch = next(filter(None, (next(consumer) for _ in range(100))), None)
     assert isinstance(batch, DeliveryBatch)
     return batch
+
+
+def visit(consumer: QueueConsumer, until: Callable[[], object]) -> None:
+    """Let the consumer go its rounds, in which no message comes, until a condition holds."""
+    for _ in range(100):
+        if until():
+            return
+        assert next(consumer) is None
+    raise AssertionError("it never came true")
 
 
 def names(batch: DeliveryBatch) -> list[str]:
@@ -218,37 +238,250 @@ def test_what_is_no_message_is_a_dead_letter_and_an_id_without_one_is_removed() 
     ]
 
 
-def test_any_error_of_redis_ends_the_process() -> None:
-    ends: list[Callable[[DeliveryBatch], None]] = [
-        lambda batch: batch.deliveries[0].done(),
-        lambda batch: batch.deliveries[0].fail(DeadLetter("X")),
-        lambda batch: batch.stuff_exception(Interrupted()),
-    ]
-    for end in ends:
-        source = Source()
-        source.put("a")
-        queue, _ = consumer(source)
-        batch = fetch(queue)
-        end(batch)
-        source.fails = redis.TimeoutError()
-        for call in (queue.ack, queue.nack):
-            with pytest.raises(Crash):
-                call(batch)
-    source = Source()
-    source.fails = redis.TimeoutError()
-    with pytest.raises(Crash):
-        next(consumer(source)[0])
+ENDS: list[tuple[Callable[[DeliveryBatch], None], str]] = [
+    (lambda batch: batch.deliveries[0].done(), "acknowledge"),
+    (lambda batch: batch.deliveries[0].fail(DeadLetter("X")), "set_aside"),
+    (lambda batch: batch.stuff_exception(Interrupted()), "requeue"),
+    (lambda batch: batch.stuff_exception(redis.TimeoutError()), "requeue"),
+]
 
 
-def test_jobs_in_hand_that_redis_does_not_answer_about_end_the_process() -> None:
+@pytest.mark.parametrize(("end", "command"), ENDS)
+def test_what_redis_cannot_be_told_waits_in_hand_until_it_can(
+    monkeypatch: pytest.MonkeyPatch, end: Callable[[DeliveryBatch], None], command: str
+) -> None:
+    monkeypatch.setattr("worker.dramatiq_queue.consumer.SILENT_SECONDS", 0)
     source = Source()
     source.put("a")
-    queue, _ = consumer(source)
+    queue, _ = consumer(source, prefetch=1)
     batch = fetch(queue)
-    batch.stuff_exception(redis.TimeoutError())
-    with pytest.raises(Crash):
-        queue.ack(batch)
-    assert source.commands == []
+    end(batch)
+    source.fails = redis.ConnectionError()
+    queue.ack(batch)
+    assert next(queue) is None
+    assert (source.is_silent, source.commands) == (True, [])
+    source.fails = None
+    source.put("b")
+    assert names(fetch(queue)) == ["b"]
+    told = [each for each in source.commands if each[0] != "waiting"]
+    assert [each[:2] for each in told if each[0] != "show_life"] == [(command, b"a")]
+    assert queue.unaccounted() == set()
+
+
+def test_each_end_of_a_batch_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.dramatiq_queue.consumer.SILENT_SECONDS", 0)
+    source = Source()
+    for name in "abc":
+        source.put(name)
+    queue, _ = consumer(source, batch=3)
+    batch = fetch(queue)
+    refused, done, _ = batch.deliveries
+    refused.fail(DeadLetter("X"))
+    done.done()
+    batch.stuff_exception(Interrupted())
+    monkeypatch.setattr(source, "acknowledge", raiser(redis.ConnectionError()))
+    queue.ack(batch)
+    monkeypatch.undo()
+    visit(queue, lambda: ("requeue", b"c") in source.commands)
+    assert source.commands == [
+        ("set_aside", b"a", "X", 0),
+        ("acknowledge", b"b"),
+        ("requeue", b"c"),
+    ]
+
+
+def raiser(error: Exception) -> Callable[..., Any]:
+    def call(*_: Any) -> Any:
+        raise error
+
+    return call
+
+
+def test_what_may_have_been_fetched_is_given_back_when_redis_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.dramatiq_queue.consumer.SILENT_SECONDS", 0)
+    source = Source()
+    for name in "abc":
+        source.put(name)
+    queue, stop = consumer(source, prefetch=1)
+    watchdog = Watchdog([cast(QueueWorker, Queue(queue))], stop)
+    in_hand = fetch(queue)
+    source.fails = redis.TimeoutError()
+    queue._fetch(cast(PartitionQueue, source))
+    assert source.in_redis == {b"a", b"b"}
+    watchdog.check()
+    watchdog.require_accounted()
+    assert next(queue) is None
+    source.fails = None
+    visit(queue, lambda: not source.is_fetching)
+    # Also while there is no room; what is in hand is not given back.
+    assert ("requeue", b"b") in source.commands
+    source.in_redis = {b"a"}
+    in_hand.deliveries[0].done()
+    queue.ack(in_hand)
+    assert names(fetch(queue)) == ["c"]
+
+
+def test_a_partition_that_hangs_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.dramatiq_queue.consumer.SILENT_SECONDS", 0)
+    unconfirmed, hanging, well = Source(0), Source(1), Source(2)
+    queue, stop = consumer(unconfirmed, hanging, well, prefetch=9)
+    watchdog = Watchdog([cast(QueueWorker, Queue(queue))], stop)
+    answers = threading.Event()
+
+    def hang(most: int, most_bytes: int) -> Fetched:
+        assert answers.wait(20)
+        raise NotConfirmed
+
+    monkeypatch.setattr(unconfirmed, "fetch", raiser(NotConfirmed()))
+    monkeypatch.setattr(hanging, "fetch", hang)
+    unconfirmed.put("x")
+    hanging.put("y")
+    # They lie on one Redis. The first to fail warns of the other; both are asked again and again.
+    for number in range(50):
+        well.next_heartbeat = 0
+        well.put(str(number))
+        assert names(fetch(queue)) == [str(number)]
+        queue.requeue([queue._in_hand[next(iter(queue._in_hand))]])
+        monkeypatch.setattr(unconfirmed, "fetch", hang)
+        watchdog.check()
+        watchdog.require_accounted()
+    assert unconfirmed.is_fetching
+    assert hanging.is_fetching
+    assert well.commands.count(("show_life",)) == 50
+    answers.set()
+    queue.close()
+
+
+class Flaky(Source):
+    """A queue in a partition as Redis has it, of which any call may fail: before it is carried out,
+    or with its reply."""
+
+    def __init__(self, number: int, chance: random.Random) -> None:
+        super().__init__(number)
+        self.ended: list[bytes] = []
+        self.is_flaky = True
+        self.heartbeat_seconds = 0.0
+        self.next_heartbeat = 0.0
+        self._chance = chance
+        self._kept: dict[bytes, bytes | None] = {}
+        self._lock = threading.Lock()
+
+    def _trouble(self, *errors: Exception) -> None:
+        if self.is_flaky and self._chance.random() < 0.15:
+            raise self._chance.choice(errors)
+
+    def _before(self) -> None:
+        self._trouble(redis.ConnectionError(), redis.ResponseError("NOREPLICAS"), NotServedHere())
+
+    def _after(self) -> None:
+        self._trouble(redis.ConnectionError(), redis.TimeoutError())
+
+    def waiting(self) -> int:
+        self._before()
+        return len(self.messages)
+
+    def show_life(self) -> None:
+        self._before()
+
+    def fetched(self) -> set[bytes]:
+        self._before()
+        with self._lock:
+            return set(self.in_redis)
+
+    def fetch(self, most: int, most_bytes: int) -> Fetched:
+        self._before()
+        with self._lock:
+            fetched = super().fetch(most, most_bytes)
+            self._kept.update(fetched.messages)
+        self._after()
+        self._trouble(NotConfirmed())
+        return fetched
+
+    def _end(self, redis_ids: Sequence[bytes]) -> None:
+        self._before()
+        with self._lock:
+            for redis_id in self.in_redis.intersection(redis_ids):
+                self.in_redis.discard(redis_id)
+                self.ended.append(redis_id)
+        self._after()
+
+    def acknowledge(self, redis_ids: Sequence[bytes]) -> None:
+        self._end(redis_ids)
+
+    def set_aside(self, redis_id: bytes, reason: str, failed: int) -> None:
+        self._end([redis_id])
+
+    def requeue(self, redis_ids: Sequence[bytes]) -> None:
+        self._before()
+        with self._lock:
+            for redis_id in self.in_redis.intersection(redis_ids):
+                self.in_redis.discard(redis_id)
+                self.messages.append((redis_id, self._kept[redis_id]))
+        self._after()
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("count", [1, 3])
+def test_whatever_fails_each_message_ends_once(
+    monkeypatch: pytest.MonkeyPatch, seed: int, count: int
+) -> None:
+    for name in ("SILENT_SECONDS", "EMPTY_SECONDS", "CAREFUL_SECONDS"):
+        monkeypatch.setattr(f"worker.dramatiq_queue.consumer.{name}", 0.0005)
+    chance = random.Random(seed)
+    sources = [Flaky(number, chance) for number in range(count)]
+    expected = set()
+    for source in sources:
+        for number in range(40):
+            source.put(f"{source.number}.{number}")
+            expected.add(f"{source.number}.{number}".encode())
+    queue, stop = consumer(*sources, batch=3)
+    watchdog = Watchdog([cast(QueueWorker, Queue(queue))], stop)
+    hands: list[DeliveryBatch] = []
+    for step in range(100_000):
+        if step == 1000:
+            for source in sources:
+                source.is_flaky = False
+        batch = next(queue)
+        if batch is not None:
+            assert isinstance(batch, DeliveryBatch)
+            hands.append(batch)
+        if step % 50 == 0:
+            watchdog.check()
+        if hands and chance.random() < 0.7:
+            batch = hands.pop(chance.randrange(len(hands)))
+            for each in batch.deliveries:
+                if chance.random() < 0.2:
+                    # It and the rest have no end.
+                    batch.stuff_exception(chance.choice([redis.TimeoutError(), Interrupted()]))
+                    break
+                if chance.random() < 0.3:
+                    each.fail(DeadLetter("X"))
+                else:
+                    each.done()
+            queue.ack(batch)
+        if step > 1000 and not hands and not any(s.messages or s.in_redis for s in sources):
+            break
+    queue.close()
+    ended = [redis_id for source in sources for redis_id in source.ended]
+    assert sorted(ended) == sorted(expected)
+    assert queue.unaccounted() == set()
+    assert not queue._in_hand
+
+
+def test_a_stop_gives_back_what_can_be_given_back() -> None:
+    away, well = Source(0), Source(1)
+    for source in (away, well):
+        source.put("a")
+        source.put("later", actor="of another version")
+    queue, _ = consumer(away, well, batch=2)
+    batches = [fetch(queue), fetch(queue)]
+    away.fails = redis.ConnectionError()
+    queue.requeue(batches)
+    queue.close()
+    assert away.commands == []
+    assert well.commands == [("requeue", b"a"), ("requeue", b"later")]
 
 
 def test_a_partition_that_does_not_answer_stops_only_itself(
@@ -256,7 +489,6 @@ def test_a_partition_that_does_not_answer_stops_only_itself(
 ) -> None:
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
     lost, well = Source(0), Source(1)
     lost.is_empty = True
     lost.fails = redis.ConnectionError()
@@ -314,21 +546,22 @@ def test_a_fetch_that_was_refused_took_nothing(error: Exception) -> None:
     assert source.is_silent
 
 
-def test_what_no_replica_confirms_is_given_back_and_handed_to_nobody() -> None:
+def test_what_no_replica_confirms_is_given_back_and_handed_to_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
     source = Source()
     source.put("a")
     source.put("b")
     queue, _ = consumer(source, batch=2)
     source.fails = NotConfirmed()
-
-    def fetched() -> set[bytes]:
-        source.fails = None
-        return {b"a", b"b"}
-
-    source.fetched = fetched  # type: ignore[method-assign]
     assert next(queue) is None
-    assert source.commands == [("requeue", b"a", b"b")]
-    assert source.is_silent
+    assert (source.is_silent, source.commands) == (True, [])
+    source.fails = None
+    now += SILENT_SECONDS
+    assert next(queue) is None
+    assert source.commands[:2] == [("show_life",), ("requeue", b"a", b"b")]
 
 
 def test_what_waits_for_a_confirmation_is_not_missing() -> None:
@@ -372,11 +605,11 @@ def test_what_comes_soon_gathers_and_an_empty_queue_is_waited_for(
     slept: list[float] = []
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    monkeypatch.setattr("time.sleep", slept.append)
     source = Source()
     for name in "abc":
         source.put(name)
     queue, _ = consumer(source, prefetch=9, batch=2)
+    monkeypatch.setattr(queue._changed, "wait", slept.append)
     # More waits, so it is fetched at once.
     assert [names(fetch(queue)), names(fetch(queue))] == [["a", "b"], ["c"]]
     source.put("d")
@@ -386,10 +619,42 @@ def test_what_comes_soon_gathers_and_an_empty_queue_is_waited_for(
     assert names(fetch(queue)) == ["d"]
     now += 5
     assert next(queue) is None
-    assert source.commands == [("await_message", AWAIT_SECONDS)]
+    fetches = source.fetches
+    # Nothing came, so there is nothing to fetch.
+    assert next(queue) is None
     source.put("e")
+    assert next(queue) is None
+    assert source.commands == [("await_message", AWAIT_SECONDS)] * 3
+    assert source.fetches == fetches
     assert names(fetch(queue)) == ["e"]
     assert slept == [5]
+
+
+def test_who_waits_for_a_message_shows_life_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    source = Source()
+    source.next_heartbeat = now
+    queue, _ = consumer(source)
+    assert next(queue) is None
+    assert source.commands == [("show_life",), ("await_message", source.heartbeat_seconds)]
+    now += source.heartbeat_seconds
+    assert next(queue) is None
+    assert source.commands[2:] == source.commands[:2]
+
+
+def test_at_its_memory_limit_redis_lets_nobody_wait_and_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(seconds: float) -> bool:
+        raise redis.exceptions.OutOfMemoryError
+
+    source = Source()
+    queue, _ = consumer(source)
+    monkeypatch.setattr(source, "await_message", refuse)
+    assert next(queue) is None
+    source.put("a")
+    assert names(fetch(queue)) == ["a"]
 
 
 def test_what_is_for_a_later_version_is_held_and_then_goes_behind_the_others(
@@ -450,6 +715,26 @@ def test_what_was_fetched_and_never_came_is_unaccounted() -> None:
     queue, _ = consumer(source)
     fetch(queue)
     assert queue.unaccounted() == {b"lost"}
+    assert queue.unaccounted() == {b"lost"}
+
+
+def test_redis_is_not_asked_again_what_it_counts_as_ours_when_nothing_was_fetched() -> None:
+    source = Source()
+    queue, _ = consumer(source)
+    assert [queue.unaccounted(), queue.unaccounted()] == [set(), set()]
+    assert source.looks == 1
+    source.put("a")
+    batch = fetch(queue)
+    source.fails = redis.TimeoutError()
+    assert queue.unaccounted() == set()
+    source.fails = None
+    assert [queue.unaccounted(), queue.unaccounted()] == [set(), set()]
+    assert source.looks == 4
+    batch.deliveries[0].done()
+    queue.ack(batch)
+    source.in_redis.clear()
+    assert [queue.unaccounted(), queue.unaccounted()] == [set(), set()]
+    assert source.looks == 5
 
 
 class Queue:
@@ -490,7 +775,7 @@ def test_a_message_that_arrives_late_is_forgiven(monkeypatch: pytest.MonkeyPatch
     queue, stop = consumer(source)
     watchdog = Watchdog([cast(QueueWorker, Queue(queue))], stop)
     for missing in ({b"late"}, set(), {b"late"}):
-        source.in_redis = missing
+        source.in_redis, source.may_hold = missing, True
         watchdog.check()
         now += 3
     watchdog.check()

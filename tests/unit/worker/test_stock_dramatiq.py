@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
-from queue import PriorityQueue
+from queue import Empty, PriorityQueue
 from typing import Any
 
 import dramatiq
@@ -258,6 +258,22 @@ def test_the_queues_of_a_worker_share_its_threads() -> None:
         assert shared == {id(worker.work_queue)}
     finally:
         worker.stop()
+
+
+def test_idle_threads_wake_to_see_whether_they_are_to_end() -> None:
+    waits: list[float | None] = []
+
+    class Noting(PriorityQueue[Any]):
+        def get(self, block: bool = True, timeout: float | None = None) -> Any:
+            waits.append(timeout)
+            thread.stop()
+            raise Empty
+
+    thread = WorkerThread(
+        broker=StubBroker(middleware=[]), consumers={}, work_queue=Noting(), worker_timeout=1000
+    )
+    thread.run()
+    assert waits == [1]
 
 
 def test_a_message_prints_its_arguments() -> None:
