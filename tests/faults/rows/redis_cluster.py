@@ -33,8 +33,9 @@ def expect_no_worker_ended(scene: Scene, verdict: dict[str, Any]) -> None:
 def wipe_primary(scene: Scene) -> None:
     """The machine of a primary is gone, disk and all; later a new one comes in its place."""
     lost = scene.some_primary()
-    scene.lift()
     scene.kill_and_hold(scene.node(lost))
+    # Not before: the supervisor may start it once more, and wait 20 s for it to end.
+    scene.lift()
     folder = scene.node_folder(lost)
     shutil.rmtree(folder)
     folder.mkdir()
@@ -57,8 +58,9 @@ ROWS.append(
 def bring_primary_back_empty(scene: Scene) -> None:
     """Before the others notice, the primary is back with its nodes.conf and without its data."""
     lost = scene.some_primary()
-    scene.lift()
     scene.kill_and_hold(scene.node(lost))
+    # Not before: the supervisor may start it once more, and wait 20 s for it to end.
+    scene.lift()
     shutil.rmtree(scene.node_folder(lost) / LOG_FOLDER)
     scene.supervisor.start_program(scene.node(lost))
     _expect_failover(scene, lost)
@@ -192,8 +194,9 @@ ROWS.append(
 def kill_services_during_failover(scene: Scene) -> None:
     """While a replica takes over, a worker and an ingest process die too."""
     lost = scene.some_primary()
-    scene.lift()
     scene.kill_and_hold(scene.node(lost))
+    # Not before: the supervisor may start it once more, and wait 20 s for it to end.
+    scene.lift()
     scene.a_moment(0.0, 3.0)
     names = [scene.random.choice(scene.stage.workers), scene.random.choice(scene.stage.ingest)]
     scene.random.shuffle(names)
