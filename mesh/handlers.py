@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import uuid
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,12 @@ from mesh.errors import CallError
 from mesh.logs import logger
 
 log = logger("mesh.handlers")
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+"""Of a message, also of one that came compressed."""
+
+_GZIP = b"\x1f\x8b"
+"""What begins a message that came compressed by gzip, and no other: no message has such a tag."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Undecodable = Callable[[str, Context], Awaitable[None]]
@@ -213,7 +220,27 @@ class _Undecodable(Exception):
 
 
 def _decoded(decode: Callable[[bytes], Any], data: bytes) -> Any:
+    if data.startswith(_GZIP):
+        data = _decompressed(data)
     try:
         return decode(data)
     except DecodeError:
         raise _Undecodable from None
+
+
+def _decompressed(data: bytes) -> bytes:
+    """Return what was compressed by gzip, without ever making more of it than a message may be."""
+    gzip = zlib.decompressobj(wbits=31)
+    try:
+        plain = gzip.decompress(data, MAX_MESSAGE_BYTES + 1)
+    except zlib.error:
+        raise _Undecodable from None
+    if len(plain) > MAX_MESSAGE_BYTES:
+        raise CallError(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "BODY_TOO_LARGE",
+            "The message is too large. Send at most 4 MiB, counted before it is compressed.",
+        )
+    if not gzip.eof or gzip.unused_data:
+        raise _Undecodable
+    return plain
