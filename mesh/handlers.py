@@ -196,7 +196,9 @@ class HandlerWrapper:
         # request would stay in memory until the garbage collector runs: late under a flood.
         caught.__traceback__ = None
         error.__traceback__ = error.__cause__ = error.__context__ = None
-        trailers = [("grpc-status-details-bin", error.status(call_id).SerializeToString())]
+        status = error.status(call_id).SerializeToString()
+        # A servicer may have set trailers; the others are sent beside them.
+        trailers = [*(context.trailing_metadata() or ()), ("grpc-status-details-bin", status)]
         if error.retry_after is not None:
             trailers.append(("retry-after", str(math.ceil(error.retry_after)).encode()))
         await context.abort(error.code, error.message, tuple(trailers))
