@@ -9,8 +9,7 @@ in two lists.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from struct import Struct
 from typing import Any
 
@@ -18,7 +17,6 @@ from google.protobuf import (
     descriptor_pb2,
     descriptor_pool,
     message_factory,
-    struct_pb2,
     text_format,
 )
 from google.protobuf.message import DecodeError
@@ -89,55 +87,43 @@ _Listed: Any = message_factory.GetMessageClass(_pool.FindMessageTypeByName("List
 _UNSET_MEMBER, _UNSET_ITEM = b"\x12\0", b"\x0a\0"
 """What a member of an object, and an item of a list, without a kind have in their bytes. A number
 may hold the same, and then only costs more."""
+_NOTHING = (b"", b"\x08")
+"""What a value without a kind, and null, have as their first byte."""
 _NUMBER_TAG = b"\x11"
 _NUMBER_BYTES = 9
 _numbers = Struct("<xd").iter_unpack
 _VALUE_BYTES = 4
 """The least that a value in a list takes, beside its text."""
-_DIGIT = re.compile(r"[0-9]|[^\x00-\x7f]")
-"""A digit, or what may be one of another script."""
+_TEXT_TAG = b"\x1a"
+_LONGEST_SHORT = 127
+"""The most bytes of a text whose length takes a single byte."""
+_DIGITS = b"0123456789"
 
 
-def plain_texts(data: struct_pb2.Value, max_depth: int, max_nodes: int) -> list[str] | None:
-    """Return all texts of ``data``, in no order, when no rule of shape can be broken, else None.
+def plain_texts(wire: bytes, max_depth: int, max_nodes: int) -> list[str] | None:
+    """Return all texts of a value, in no order, when no rule of shape can be broken, else None.
 
-    None also where texts have to be seen in their places (a list that may be one value taken
-    apart). A walk then tells more, at many times the cost.
+    ``wire`` is the value as protobuf writes it; as others might, it could hold more than is seen
+    here. A key that comes more than once is returned once. None also where texts have to be seen
+    in their places (a list that may be one value taken apart). A walk then tells more, at many
+    times the cost.
     """
-    kind = data.WhichOneof("kind")
-    if kind == "string_value":
-        return [data.string_value]
-    if kind == "bool_value":
-        return []
-    if kind == "number_value":
-        return _number_texts([data.number_value])
-    if kind != "struct_value" and kind != "list_value":
-        return None
-    wire = data.SerializeToString()
-    if _UNSET_MEMBER in wire or _UNSET_ITEM in wire:
+    if wire[:1] == _TEXT_TAG and len(wire) == 2 + wire[1] <= 2 + _LONGEST_SHORT:
+        return [wire[2:].decode()]
+    if wire[:1] in _NOTHING or _UNSET_MEMBER in wire or _UNSET_ITEM in wire:
         return None
     try:
-        merged = _Merged.FromString(wire)
+        level = [(False, _Merged.FromString(wire))]
     except DecodeError:
         return None
     keys: list[str] = []
     texts: list[str] = []
     numbers = b""
-    if kind == "struct_value":
-        keys += merged.struct.all.keys
-        level = [(False, merged.struct.all.values)]
-    else:
-        level = [(True, merged.list.all)]
-    merged.ClearField("struct")
-    merged.ClearField("list")
-    if merged.ByteSize():
-        # Beside the one kind that it has, only what does not belong there can be left.
-        return None
     has_parts = False
-    for depth in range(1, max_depth + 1):  # noqa: B007 - the last one is asked for below
+    for depth in range(max_depth + 1):  # noqa: B007 - the last one is asked for below
         below: list[tuple[bool, Any]] = []
         for is_list, values in level:
-            here = list(values.texts)
+            here = values.texts[:]
             texts += here
             if values.HasField("struct"):
                 members = values.struct.all
@@ -155,7 +141,7 @@ def plain_texts(data: struct_pb2.Value, max_depth: int, max_nodes: int) -> list[
                 return None
             numbers += unknown
             if is_list and not has_parts:
-                has_parts = unknown != b"" or _DIGIT.search("".join(here)) is not None
+                has_parts = unknown != b"" or _may_have_digits("".join(here))
         if not below:
             break
         level = below
@@ -165,22 +151,29 @@ def plain_texts(data: struct_pb2.Value, max_depth: int, max_nodes: int) -> list[
         rest = len(wire) - len("".join(texts)) - len("".join(keys))
         if rest > _VALUE_BYTES * max_nodes:
             return None
+    names = set(keys)
     # All keys together are mostly shorter than a single one may be.
     if len("".join(keys)) > MAX_KEY_CHARACTERS:
-        longest = max(map(len, keys))
+        longest = max(map(len, names))
         # No path has more keys than there are levels. Where they might be too long, the walk looks
         # at each.
         if longest > MAX_KEY_CHARACTERS or longest * depth > MAX_PATH_CHARACTERS:
             return None
     if has_parts and _any_taken_apart(_Listed.FromString(wire)):
         return None
-    written = _number_texts([number for (number,) in _numbers(numbers)])
+    written = _number_texts({number for (number,) in _numbers(numbers)})
     if written is None:
         return None
-    return texts + keys + written
+    return [*texts, *names, *written]
 
 
-def _number_texts(numbers: Sequence[float]) -> list[str] | None:
+def _may_have_digits(text: str) -> bool:
+    """Tell whether there is a digit, or what may be one of another script."""
+    raw = text.encode()
+    return not text.isascii() or len(raw.translate(None, _DIGITS)) < len(raw)
+
+
+def _number_texts(numbers: Collection[float]) -> list[str] | None:
     """Return numbers as `number_text` writes them, None where JSON cannot carry one."""
     if not all([-MAX_SAFE_INTEGER <= each <= MAX_SAFE_INTEGER for each in numbers]):  # noqa: C419
         return None

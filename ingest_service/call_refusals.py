@@ -11,10 +11,10 @@ from ingest_service.alerts import Alerts
 from ingest_service.judgement import Refusal, violation_messages
 from ingest_service.partitioned_recorder import PartitionedRecorder
 from ingest_service.parts import alert_id
-from ingest_service.recorder import Decision, entry
+from ingest_service.recorder import interaction
 from job_store.errors import QueueFull, QueueUnavailable
 from job_store.request_ids import Request
-from job_store.store import Receipt
+from job_store.store import Entry, Receipt
 from mesh.errors import CallError, FieldError
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
 from sluice.verdict.v1.verdict_pb2 import Violation
@@ -73,8 +73,8 @@ class CallRefusals:
             )
         except (QueueUnavailable, QueueFull) as error:
             raise refusals.not_alerted(error) from None
-        decision = Decision(Value(string_value=recorded), alert_id=identity)
-        (receipt,) = await self._recorder.record([entry([decision], request)])
+        piece = interaction(Value(string_value=recorded).SerializeToString(), alert_id=identity)
+        (receipt,) = await self._recorder.record([Entry(piece, request=request)])
         if not isinstance(receipt, Receipt):
             raise refusals.not_stored(receipt)
         return identity

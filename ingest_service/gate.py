@@ -15,6 +15,7 @@ from detection.plain_texts import plain_texts
 from ingest_service import metrics
 from ingest_service.judgement import Judgement, Refusal
 from ingest_service.named_fields import SOURCE, NamedField, named_texts
+from ingest_service.submission import Submission
 from ingest_service.validation import MAX_DEPTH, MAX_NODES, violations_of
 from mesh.errors import FieldError
 from mesh.health import Unhealthy
@@ -39,7 +40,7 @@ class Gate:
         self._file = detection.PolicyFile(policy_file) if policy_file else None
         self._packaged = detection.Scanner(detection.packaged_policy())
 
-    def are_clean(self, submissions: Sequence[SubmitRequest]) -> bool:
+    def are_clean(self, submissions: Sequence[Submission]) -> bool:
         """Tell, at a fraction of the cost, whether `judge` would find nothing in any of them.
 
         May say False of submissions in which there is nothing. Raises when detection fails.
@@ -50,7 +51,7 @@ class Gate:
             if found is None:
                 return False
             texts += found
-            for field, text in named_texts(submission):
+            for field, text in submission.named:
                 if not field.pattern.fullmatch(text):
                     return False
                 texts.append(text)

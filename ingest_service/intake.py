@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 
 from ingest_service import refusals
@@ -16,6 +16,7 @@ from ingest_service.named_fields import REQUEST_ID
 from ingest_service.partitioned_recorder import PartitionedRecorder
 from ingest_service.parts import Outcome, Part, alert_id, cut, parts_of, repeated
 from ingest_service.replays import Replays
+from ingest_service.submission import Submission
 from ingest_service.validation import batch_violations
 from job_store.errors import QueueFull, QueueUnavailable
 from job_store.request_ids import Request
@@ -52,7 +53,7 @@ class Intake:
         return await self._judge.judge(submission)
 
     async def take(
-        self, submissions: Sequence[SubmitRequest], http_request_id: Callable[[], str]
+        self, messages: Iterable[SubmitRequest], http_request_id: Callable[[], str]
     ) -> list[Outcome]:
         """Return what became of each submission, in order.
 
@@ -60,6 +61,7 @@ class Intake:
         interaction is recorded. Once judged, this is done even when the caller goes away. Raises
         CallError when nothing could be stored.
         """
+        submissions = list(map(Submission, messages))
         judgements = await self._judge.judge_all(submissions)
         parts = parts_of(submissions, judgements)
         return _unless_nothing_stored(await self._take(parts, http_request_id))
@@ -85,7 +87,7 @@ class Intake:
             raise await self._background.run(
                 self._call_refusals.refuse(violations, http_request_id(), request=request.part(0))
             )
-        submissions = list(batch.submissions)
+        submissions = list(map(Submission, batch.submissions))
         judgements = await self._judge.judge_all(submissions)
         parts = [
             Part(

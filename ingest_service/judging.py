@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ingest_service import metrics, refusals
 from ingest_service.gate import Gate
 from ingest_service.judgement import CLEAN, Judgement, Refusal
+from ingest_service.submission import Submission
 from mesh.logs import logger
 from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
 
@@ -55,7 +56,7 @@ class Judge:
             await asyncio.sleep(0)
         return self._gate.judge(submission)
 
-    async def judge_all(self, submissions: Sequence[SubmitRequest]) -> Sequence[Judgement]:
+    async def judge_all(self, submissions: Sequence[Submission]) -> Sequence[Judgement]:
         """Return the judgement on each submission; where that fails, it says so.
 
         Counts them. Most are clean, which is told of all of them together at a fraction of the
@@ -72,20 +73,20 @@ class Judge:
         except Exception as error:
             # Whatever it was, the judgement meets it again, and fails closed.
             log.error("quick look failed", exc_info=error)
-        return [await self._judge(submission) for submission in submissions]
+        return [await self._judge(submission.message) for submission in submissions]
 
     def close(self) -> None:
         """End the thread, when it has judged what it was given."""
         self._thread.shutdown()
 
-    def _are_clean(self, submissions: Sequence[SubmitRequest]) -> bool:
+    def _are_clean(self, submissions: Sequence[Submission]) -> bool:
         """Tell whether nothing can be in any of them, where that can be told quickly."""
-        size = sum([each.ByteSize() for each in submissions])
+        size = sum([each.size for each in submissions])
         return size <= QUICK_LOOK_BYTES and self._gate.are_clean(submissions)
 
-    async def _judge(self, submission: SubmitRequest) -> Judgement:
+    async def _judge(self, message: SubmitRequest) -> Judgement:
         try:
-            judgement = await self.judge(submission)
+            judgement = await self.judge(message)
         except Exception as error:
             # Fails closed: what could not be checked is not accepted.
             log.error("detection failed", exc_info=error)

@@ -14,13 +14,13 @@ from ingest_service.judgement import (
     finding_messages,
     violation_messages,
 )
-from ingest_service.named_fields import REQUEST_ID, named_texts
-from ingest_service.recorder import Decision, Unstored, entry
+from ingest_service.named_fields import REQUEST_ID
+from ingest_service.recorder import Unstored, interaction
+from ingest_service.submission import Submission
 from job_store.request_ids import Request
 from job_store.store import Entry, Receipt
 from mesh.errors import CallError
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
-from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
 
 PART_BYTES = 512 * 1024
 """Of the submissions of a batch that are recorded whole, under one record where the batch has a
@@ -50,7 +50,7 @@ class Part:
 
     def __init__(
         self,
-        submissions: Sequence[SubmitRequest],
+        submissions: Sequence[Submission],
         judgements: Sequence[Judgement],
         request: Request | None,
         batch_id: str = "",
@@ -77,16 +77,17 @@ class Part:
     def alert(self, index: int, alert_id: str, http_request_id: str) -> RaiseAlertRequest:
         """Return the alert about a refused submission."""
         submission, judgement = self.submissions[index], self.judgements[index]
+        message = submission.message
         alert = RaiseAlertRequest(
             alert_id=alert_id,
             event_type="INVALID_INPUT" if judgement.refusal is Refusal.SHAPE else "PII",
-            payload=submission.data if submission.HasField("data") else None,
+            payload=message.data if message.HasField("data") else None,
             findings=finding_messages(judgement.findings),
             violations=violation_messages(judgement.violations),
             detectors=judgement.detectors,
             http_request_id=http_request_id,
         )
-        for field, text in named_texts(submission):
+        for field, text in submission.named:
             if field.in_alerts and field.name not in judgement.hidden_fields:
                 setattr(alert, field.name, text)
         if self.batch_id:
@@ -100,28 +101,28 @@ class Part:
 
     def entry(self) -> Entry:
         """Return what goes on record once nothing failed and the alerts are raised."""
-        decisions = []
-        for index, submission in enumerate(self.submissions):
-            judgement, fields = self.judgements[index], named_texts(submission)
+        pieces = []
+        for submission, judgement in zip(self.submissions, self.judgements, strict=True):
+            fields = submission.named
             if self.batch_id:
-                fields.append((REQUEST_ID, self.batch_id))
+                fields = [*fields, (REQUEST_ID, self.batch_id)]
             if judgement is CLEAN:
-                decisions.append(Decision(submission.data, fields))
+                pieces.append(interaction(submission.data, fields))
                 continue
             data, masked = judgement.masked_data, judgement.masked_fields
-            decisions.append(
-                Decision(
-                    submission.data if data is None else data,
+            pieces.append(
+                interaction(
+                    submission.data if data is None else data.SerializeToString(),
                     [(field, masked.get(field.name, text)) for field, text in fields],
-                    self.alert_ids.get(index, ""),
+                    self.alert_ids.get(len(pieces), ""),
                     judgement.detectors,
-                    judgement.masked_widely,
+                    masked_widely=judgement.masked_widely,
                 )
             )
         request = self.request
         if self.is_refused and request is not None:
             request = request._replace(refusals=bytes([each.refusal for each in self.judgements]))
-        return entry(decisions, request)
+        return Entry(b"".join(pieces), len(pieces), request)
 
     def outcomes(self, receipt: Receipt | Unstored) -> Sequence[Outcome]:
         """Return what the callers get for what was recorded now, or was not."""
@@ -149,7 +150,7 @@ class Part:
         return [f"{job_id}-{first + index}" for index in range(len(self.submissions))]
 
 
-def parts_of(submissions: Sequence[SubmitRequest], judgements: Sequence[Judgement]) -> list[Part]:
+def parts_of(submissions: Sequence[Submission], judgements: Sequence[Judgement]) -> list[Part]:
     """Return the parts of a call without a request id of its own, in order.
 
     Clean submissions without ids that stand side by side share one, up to CLEAN_TOGETHER and to
@@ -159,7 +160,7 @@ def parts_of(submissions: Sequence[SubmitRequest], judgements: Sequence[Judgemen
     start = size = 0
     for index, (submission, judgement) in enumerate(zip(submissions, judgements, strict=True)):
         is_plain = judgement is CLEAN and not submission.request_id
-        length = submission.ByteSize()
+        length = submission.size
         is_full = index - start == CLEAN_TOGETHER or size + length > PART_BYTES
         if start < index and (is_full or not is_plain):
             parts.append(Part(submissions[start:index], judgements[start:index], None))
@@ -174,11 +175,11 @@ def parts_of(submissions: Sequence[SubmitRequest], judgements: Sequence[Judgemen
     return parts
 
 
-def _single(submission: SubmitRequest, judgement: Judgement) -> Part:
+def _single(submission: Submission, judgement: Judgement) -> Part:
     """Return a submission as a part of its own."""
     request, name = None, submission.request_id
     if name and REQUEST_ID.pattern.fullmatch(name):
-        request = Request.of(name, submission.SerializeToString(deterministic=True))
+        request = Request.of(name, submission.message.SerializeToString(deterministic=True))
     return Part((submission,), (judgement,), request)
 
 
@@ -187,7 +188,7 @@ def alert_id(request: Request | None, secret_of: Callable[[Request], bytes], ind
     return request.alert_id(secret_of(request), index) if request else str(ULID()).lower()
 
 
-def cut(submissions: Sequence[SubmitRequest]) -> list[tuple[int, int]]:
+def cut(submissions: Sequence[Submission]) -> list[tuple[int, int]]:
     """Cut a batch into parts of at most PART_BYTES, or one submission that is larger.
 
     Returns the start and the end of each.
@@ -195,7 +196,7 @@ def cut(submissions: Sequence[SubmitRequest]) -> list[tuple[int, int]]:
     parts = []
     start = size = 0
     for index, submission in enumerate(submissions):
-        length = submission.ByteSize()
+        length = submission.size
         if size and size + length > PART_BYTES:
             parts.append((start, index))
             start, size = index, 0

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from google.protobuf.struct_pb2 import Value
-
 from ingest_service.group_commit import GroupCommit, Room
 from ingest_service.metrics import COMMIT_SECONDS, JOB_INTERACTIONS
 from ingest_service.named_fields import NamedField
@@ -29,21 +27,6 @@ the same as are looked up in one step, see job_store.request_ids.IDS_AT_A_TIME."
 
 Unstored = QueueUnavailable | QueueFull
 """Why an entry has no receipt."""
-
-
-@dataclass(slots=True)
-class Decision:
-    """What was decided about a submission, as it goes on record.
-
-    `data` and `fields`, the named ones, are what is recorded: masked when the submission is
-    rejected. `alert_id` names the alert of a rejected submission and is empty for an accepted one.
-    """
-
-    data: Value
-    fields: Sequence[tuple[NamedField, str]] = ()
-    alert_id: str = ""
-    detectors: Sequence[str] = ()
-    masked_widely: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,19 +141,24 @@ _INTERACTIONS = LogInteractions.DESCRIPTOR.fields_by_name["interactions"].number
 _DATA = Interaction.DESCRIPTOR.fields_by_name["data"].number
 
 
-def entry(decisions: Sequence[Decision], request: Request | None = None) -> Entry:
-    """Return these interactions as one entry, which is recorded whole or not at all."""
-    return Entry(b"".join(map(_piece, decisions)), len(decisions), request)
+def interaction(
+    data: bytes,
+    fields: Sequence[tuple[NamedField, str]] = (),
+    alert_id: str = "",
+    detectors: Sequence[str] = (),
+    *,
+    masked_widely: bool = False,
+) -> bytes:
+    """Return what goes on record of a submission, as a serialized LogInteractions.
 
-
-def _piece(decision: Decision) -> bytes:
+    `data`, a serialized Value, and `fields`, the named ones, are what is recorded: masked when it
+    is rejected. `alert_id` names the alert of a rejected submission and is empty for an accepted
+    one.
+    """
     # The data is put in as the bytes that it is on the wire anyway: copying a message of a hundred
     # values costs more than everything else here.
-    rest = _without_data(
-        tuple(decision.fields), decision.alert_id, tuple(decision.detectors), decision.masked_widely
-    )
-    data = length_delimited_field(_DATA, decision.data.SerializeToString())
-    return length_delimited_field(_INTERACTIONS, rest + data)
+    rest = _without_data(tuple(fields), alert_id, tuple(detectors), masked_widely)
+    return length_delimited_field(_INTERACTIONS, rest + length_delimited_field(_DATA, data))
 
 
 @lru_cache(maxsize=1024)
@@ -182,14 +170,12 @@ def _without_data(
 ) -> bytes:
     """Return all of an interaction but its data. Most are like others: of the same source, and with
     no id of their own."""
-    interaction = Interaction()
-    interaction.verdict = VERDICT_REJECTED if alert_id else VERDICT_ACCEPTED
+    rest = Interaction(
+        verdict=VERDICT_REJECTED if alert_id else VERDICT_ACCEPTED,
+        alert_id=alert_id,
+        detectors=detectors,
+        masked_widely=masked_widely,
+    )
     for field, text in fields:
-        setattr(interaction, field.stored_as, text)
-    if alert_id:
-        interaction.alert_id = alert_id
-    if detectors:
-        interaction.detectors.extend(detectors)
-    if masked_widely:
-        interaction.masked_widely = True
-    return interaction.SerializeToString()
+        setattr(rest, field.stored_as, text)
+    return rest.SerializeToString()

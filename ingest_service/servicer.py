@@ -58,19 +58,19 @@ class IngestServicer(IngestServiceServicer):
         self, request: ingest.SubmitBatchRequest, context: Context
     ) -> ingest.SubmitBatchResponse:
         """Take many submissions; each has its own verdict."""
-        results = await self._take_batch(request, context)
-        accepted = sum([result.verdict == VERDICT_ACCEPTED for result in results])
-        return ingest.SubmitBatchResponse(
-            results=results, accepted=accepted, rejected=len(results) - accepted
-        )
+        response = ingest.SubmitBatchResponse()
+        response.accepted = await self._take_batch(request, response, context)
+        response.rejected = len(response.results) - response.accepted
+        return response
 
     async def SubmitStream(
         self, request_iterator: AsyncIterator[ingest.SubmitStreamRequest], context: Context
     ) -> AsyncIterator[ingest.SubmitStreamResponse]:
         """Take submissions for as long as the caller sends them."""
         async for request in request_iterator:
-            results = await self._take_batch(request, context)
-            yield ingest.SubmitStreamResponse(results=results)
+            response = ingest.SubmitStreamResponse()
+            await self._take_batch(request, response, context)
+            yield response
 
     async def Scan(self, request: ingest.ScanRequest, context: Context) -> ingest.ScanResponse:
         """Judge, and record nothing."""
@@ -119,11 +119,15 @@ class IngestServicer(IngestServiceServicer):
             await self._intake.refuse_undecodable(request_id(context))
 
     async def _take_batch(
-        self, batch: ingest.SubmitBatchRequest | ingest.SubmitStreamRequest, context: Context
-    ) -> list[ingest.SubmitResult]:
+        self,
+        batch: ingest.SubmitBatchRequest | ingest.SubmitStreamRequest,
+        response: ingest.SubmitBatchResponse | ingest.SubmitStreamResponse,
+        context: Context,
+    ) -> int:
+        """Take a batch, put its results into the response, and return how many were accepted."""
         http_request_id = partial(request_id, context)
         outcomes = await self._intake.take_batch(batch, http_request_id)
-        return _results(outcomes, http_request_id)
+        return _tell(outcomes, response, http_request_id)
 
     async def _task(self, task_id: str) -> ingest.GetStatusResponse:
         job_id, index = tasks.parse(task_id)
@@ -139,19 +143,25 @@ class IngestServicer(IngestServiceServicer):
         return tasks.task_of(task_id, index, record, self._retention_seconds, time.time())
 
 
-def _results(
-    outcomes: Sequence[Outcome], http_request_id: Callable[[], str]
-) -> list[ingest.SubmitResult]:
-    """Return the results of a batch, small enough to be sent in one answer."""
-    refused = sum(isinstance(outcome, CallError) for outcome in outcomes)
+def _tell(
+    outcomes: Sequence[Outcome],
+    response: ingest.SubmitBatchResponse | ingest.SubmitStreamResponse,
+    http_request_id: Callable[[], str],
+) -> int:
+    """Put the results of a batch into its response, so that it can be sent in one answer.
+
+    Returns how many were accepted.
+    """
+    refused = sum([isinstance(outcome, CallError) for outcome in outcomes])
     room = min(MAX_STATUS_BYTES, BATCH_ROOM // refused) if refused else 0
-    results = []
     for outcome in outcomes:
+        # Filled in where it lies: to copy it there would cost more than to make it.
+        result = response.results.add()
         if not isinstance(outcome, CallError):
-            results.append(ingest.SubmitResult(verdict=VERDICT_ACCEPTED, task_id=outcome))
+            result.verdict = VERDICT_ACCEPTED
+            result.task_id = outcome
             continue
-        result = ingest.SubmitResult(error=outcome.status(http_request_id(), room))
+        result.error.CopyFrom(outcome.status(http_request_id(), room))
         if outcome.code is grpc.StatusCode.INVALID_ARGUMENT:
             result.verdict = VERDICT_REJECTED
-        results.append(result)
-    return results
+    return len(outcomes) - refused

@@ -53,6 +53,20 @@ def length_delimited_field(number: int, content: bytes) -> bytes:
     return b"".join((_varint(tag), _varint(size), content))
 
 
+def first_content(wire: bytes) -> tuple[int, int]:
+    """Return where the content of a message's first field begins and ends.
+
+    The field holds bytes, a text or a message, and its number is below 16.
+    """
+    size, start = wire[1], 2
+    shift = 7
+    while size >> shift:
+        # As long as it is set, the highest bit says that there is more.
+        size = size & (1 << shift) - 1 | wire[start] << shift
+        start, shift = start + 1, shift + 7
+    return start, start + size
+
+
 def _varint(number: int) -> bytes:
     if number <= 0x7F:
         return bytes((number,))

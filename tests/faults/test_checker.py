@@ -18,13 +18,13 @@ from dramatiq.common import dq_name
 from google.protobuf.struct_pb2 import Value
 
 from deploy.local.credentials import Role
-from ingest_service.recorder import Decision, entry
+from ingest_service.recorder import interaction
 from job_store.admission import Admission
 from job_store.keys import ALERTS, INTERACTIONS, ONLY
 from job_store.partitions import Partition
 from job_store.redis_client import connect
 from job_store.scripts import FOLDER
-from job_store.store import JobStore
+from job_store.store import Entry, JobStore
 from tests.faults.checker import recorded
 from tests.faults.runner import judge
 from tests.faults.scene import Scene
@@ -231,7 +231,7 @@ def test_times_that_are_not_unique(scene: Scene) -> None:
         caller.invoke(body)
         data = Value()
         data.struct_value.update(body["data"])
-        (receipt,) = jobs.commit([entry([Decision(data)])])
+        (receipt,) = jobs.commit([Entry(interaction(data.SerializeToString()))])
         task_ids.append(f"{receipt.job_id}-{receipt.first}")
     for body, task_id in zip(bodies, task_ids, strict=True):
         caller.note(body, 200, {"task_id": task_id})

@@ -20,13 +20,13 @@ from bench.payloads import as_submission
 from bench.usage import usage_of
 from deploy.local.mesh import LocalMesh
 from ingest_service.group_commit import Room
-from ingest_service.recorder import Decision, Recorder, entry
+from ingest_service.recorder import Recorder, interaction
 from job_store.admission import Admission
 from job_store.counts import CountsReader
 from job_store.keys import ONLY
 from job_store.partitions import Partition
 from job_store.redis_client import connect
-from job_store.store import JobStore, Receipt
+from job_store.store import Entry, JobStore, Receipt
 from sluice.ingest.v1.ingest_service_pb2 import SubmitBatchRequest
 from sluice.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
 from tests.kit.meshes import running_mesh
@@ -123,9 +123,8 @@ async def test_what_comes_together_shares_a_job(mesh: Mesh) -> None:
     recorder = Recorder(jobs, max_items=5000, max_bytes=1 << 20, room=Room(1 << 20))
     before = mesh.counts()
 
-    receipts = await asyncio.gather(
-        *[recorder.record([entry([Decision(submission.data)])]) for _ in range(1000)]
-    )
+    entry = Entry(interaction(submission.data.SerializeToString()))
+    receipts = await asyncio.gather(*[recorder.record([entry]) for _ in range(1000)])
     await recorder.close()
 
     assert (

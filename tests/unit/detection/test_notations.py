@@ -15,6 +15,7 @@ from detection.fields import walk
 from detection.policy import parse_policy
 from detection.policy_file import packaged_policy
 from ingest_service.gate import Gate
+from ingest_service.submission import Submission
 from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
 
 Detect = Callable[[object], Scan]
@@ -31,6 +32,10 @@ JOINED = {
     "quotes in a string": '\\",\\"', "soft break": "-=\n", "quoted-printable": "=2D",
     "unassigned": "-\u2065", "specials": "\ufff0-", "tag": "-\U000e0080",
 }  # fmt: skip
+
+
+def submission(data: struct_pb2.Value) -> Submission:
+    return Submission(SubmitRequest(data=data))
 
 
 @pytest.mark.parametrize("name", JOINED)
@@ -73,7 +78,7 @@ CONTENT = {
 )
 def test_other_notations(scan: Detect, to_value: ToValue, detector: str, content: object) -> None:
     assert detector in {finding.detector for finding in scan(content).findings}
-    assert not Gate(None).are_clean([SubmitRequest(data=to_value(content))])
+    assert not Gate(None).are_clean([submission(to_value(content))])
 
 
 @pytest.mark.parametrize(
@@ -126,9 +131,9 @@ def test_a_list_is_looked_at_in_either_path(to_value: ToValue) -> None:
         [None, True],
     )
     for content in plain:
-        assert gate.are_clean([SubmitRequest(data=to_value({"v": content}))])
+        assert gate.are_clean([submission(to_value({"v": content}))])
     for parted in (["536", {}, "22", "5587"], [*range(40), [1], *map(int, CARD)]):
-        assert not gate.are_clean([SubmitRequest(data=to_value(parted))])
+        assert not gate.are_clean([submission(to_value(parted))])
         assert Scanner(packaged_policy()).scan(walk(to_value(parted), 8), "").findings
 
 

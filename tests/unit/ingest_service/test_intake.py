@@ -13,6 +13,7 @@ from ingest_service.intake import Intake
 from ingest_service.judgement import Judgement
 from ingest_service.parts import PART_BYTES
 from ingest_service.recorder import Unstored
+from ingest_service.submission import Submission
 from job_store.errors import QueueFull, QueueUnavailable
 from job_store.request_ids import Request
 from job_store.store import Entry, Receipt
@@ -129,8 +130,8 @@ class ChangingGate(Gate):
         self.no = "no"
         self.odd = "odd"
 
-    def are_clean(self, submissions: Sequence[SubmitRequest]) -> bool:
-        texts = [each.data.string_value for each in submissions]
+    def are_clean(self, submissions: Sequence[Submission]) -> bool:
+        texts = [each.message.data.string_value for each in submissions]
         return not any(word and word in text for text in texts for word in (self.no, self.odd))
 
     def judge(self, submission: SubmitRequest) -> Judgement:

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from ingest_service import named_fields, parts, recorder
 from ingest_service.gate import Gate
 from ingest_service.named_fields import NAMED_FIELDS, SOURCE, NamedField
+from ingest_service.submission import Submission
 from mesh.errors import CallError
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
 from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
@@ -89,7 +90,7 @@ async def take(scene: Scene, made: Any) -> tuple[str | CallError, Any]:
 async def test_it_is_stored(add: Added) -> None:
     add(nickname())
     scene = Scene()
-    assert scene.intake._judge._gate.are_clean([submission("acme")])
+    assert scene.intake._judge._gate.are_clean([Submission(submission("acme"))])
     outcome, stored = await take(scene, submission("acme"))
     assert isinstance(outcome, str)
     assert (stored.kept_nickname, stored.source) == ("acme", "web")
@@ -110,7 +111,7 @@ async def test_an_alert_about_something_else_shows_it_where_the_table_says_so(
 async def test_its_shape_is_checked(add: Added) -> None:
     add(nickname())
     scene = Scene()
-    assert not scene.intake._judge._gate.are_clean([submission("not valid")])
+    assert not scene.intake._judge._gate.are_clean([Submission(submission("not valid"))])
     outcome, stored = await take(scene, submission("not valid"))
     assert isinstance(outcome, CallError)
     assert [(each.path, each.reason, each.description) for each in outcome.fields] == [

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from google.protobuf import json_format
+from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import NULL_VALUE, ListValue, Struct, Value
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest_service.gate import Gate
 from ingest_service.judgement import CLEAN
+from ingest_service.judging import Judge
+from ingest_service.submission import Submission
+from ingest_service.validation import MAX_BYTES
+from mesh.messages import length_delimited_field
 from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
 
 GATE = Gate(None)
@@ -85,9 +91,13 @@ def value(data: Any) -> Value:
     return Value(struct_value=struct)
 
 
+def are_clean(*messages: SubmitRequest) -> bool:
+    return GATE.are_clean(list(map(Submission, messages)))
+
+
 @given(st.lists(st.builds(SubmitRequest, data=values.map(value), source=texts, request_id=texts)))
 def test_what_passes_has_nothing_in_it(submissions: list[SubmitRequest]) -> None:
-    if GATE.are_clean(submissions):
+    if are_clean(*submissions):
         for submission in submissions:
             judgement = GATE.judge(submission)
             assert judgement == CLEAN
@@ -96,14 +106,14 @@ def test_what_passes_has_nothing_in_it(submissions: list[SubmitRequest]) -> None
 @given(st.one_of(parts, st.dictionaries(st.sampled_from(["ssn", "card", "x"]), parts)))
 def test_what_passes_is_no_value_taken_apart(content: Any) -> None:
     submission = SubmitRequest(data=value(content))
-    if GATE.are_clean([submission]):
+    if are_clean(submission):
         assert not GATE.judge(submission).refusal
 
 
 def test_pairs_of_digits_are_looked_at() -> None:
     pairs = [int("4539148833436461"[n : n + 2]) for n in range(0, 16, 2)]
 
-    assert not GATE.are_clean([SubmitRequest(data=value(pairs))])
+    assert not are_clean(SubmitRequest(data=value(pairs)))
 
 
 @pytest.mark.parametrize("card", [["4111", "1111", "1111", "1111"], [4111, 1111, 1111, 1111]])
@@ -114,19 +124,19 @@ def test_what_a_list_parts_from_the_rest_of_a_list_is_looked_at(
     submission = SubmitRequest(data=value([*before, ["of its own"], *card]))
 
     assert GATE.judge(submission).refusal
-    assert not GATE.are_clean([submission])
+    assert not are_clean(submission)
 
 
 def test_a_list_of_objects_beside_a_number_passes() -> None:
-    assert GATE.are_clean([SubmitRequest(data=value([7, *[{"name": "red"}] * 40]))])
+    assert are_clean(SubmitRequest(data=value([7, *[{"name": "red"}] * 40])))
 
 
 @pytest.mark.parametrize("caught", CAUGHT)
 def test_one_among_many_is_caught(caught: str) -> None:
     plain = [SubmitRequest(data=value(f"order {number}")) for number in range(99)]
 
-    assert GATE.are_clean(plain)
-    assert not GATE.are_clean([*plain, SubmitRequest(data=value({"note": caught}))])
+    assert are_clean(*plain)
+    assert not are_clean(*plain, SubmitRequest(data=value({"note": caught})))
 
 
 @pytest.mark.parametrize(
@@ -149,7 +159,7 @@ def test_what_needs_a_closer_look_is_judged(data: Any) -> None:
     else:
         submission = SubmitRequest(data=value(data))
 
-    assert not GATE.are_clean([submission])
+    assert not are_clean(submission)
 
 
 @pytest.mark.parametrize("depth", [31, 32, 33])
@@ -159,7 +169,7 @@ def test_depth_is_held(depth: int) -> None:
         data = [data]
     submission = SubmitRequest(data=value(data))
 
-    assert GATE.are_clean([submission]) is not bool(GATE.judge(submission).violation_count)
+    assert are_clean(submission) is not bool(GATE.judge(submission).violation_count)
 
 
 def test_usual_submissions_pass() -> None:
@@ -171,4 +181,36 @@ def test_usual_submissions_pass() -> None:
         "gift": True,
     }
 
-    assert GATE.are_clean([json_format.ParseDict({"data": usual}, SubmitRequest())])
+    assert are_clean(json_format.ParseDict({"data": usual}, SubmitRequest()))
+
+
+def test_what_is_long_beside_its_data_is_judged() -> None:
+    message = SubmitRequest(data=value("fine"))
+    message.MergeFromString(length_delimited_field(100, bytes(MAX_BYTES)))
+
+    (judgement,) = asyncio.run(Judge(GATE).judge_all([Submission(message)]))
+
+    assert [each.reason for each in judgement.violations] == ["TOO_LONG"]
+
+
+changes = st.lists(
+    st.tuples(st.integers(0, 10_000), st.sampled_from([0, 1, 2]), st.binary(max_size=4)), max_size=4
+)
+"""Where in the bytes, how many of them go, and what comes in their place."""
+
+
+@given(st.lists(values, max_size=2), changes)
+def test_nothing_passes_however_it_was_put_on_the_wire(contents: list[Any], made: Any) -> None:
+    # Joined, overlong, out of order, beside what is unknown.
+    wire = b"".join([SubmitRequest(data=value(each)).SerializeToString() for each in contents])
+    for position, removed, added in made:
+        start = position % (len(wire) + 1)
+        wire = wire[:start] + added + wire[start + removed :]
+    try:
+        message = SubmitRequest.FromString(wire)
+    except DecodeError:
+        return
+    submission = Submission(message)
+    assert submission.data == message.data.SerializeToString()
+    if GATE.are_clean([submission]):
+        assert GATE.judge(message) == CLEAN

@@ -7,7 +7,7 @@ from google.protobuf.struct_pb2 import Value
 
 from ingest_service.group_commit import Room
 from ingest_service.named_fields import REQUEST_ID, SOURCE
-from ingest_service.recorder import Decision, Recorder, entry
+from ingest_service.recorder import Recorder, interaction
 from job_store.errors import QueueFull, QueueUnavailable
 from job_store.request_ids import Request
 from job_store.store import Entry, Receipt
@@ -37,7 +37,8 @@ def recorder(jobs: FakeJobs, waiting: int = 10**6) -> Recorder:
 
 
 def made(size: int) -> Entry:
-    return entry([Decision(Value(string_value="x" * size), [(SOURCE, "web")])])
+    data = Value(string_value="x" * size).SerializeToString()
+    return Entry(interaction(data, [(SOURCE, "web")]))
 
 
 @pytest.mark.parametrize("failure", [QueueUnavailable(), QueueFull()])
@@ -68,8 +69,11 @@ async def test_an_entry_is_stored_whole_with_all_its_interactions() -> None:
     recording = recorder(jobs)
     values = [Value(string_value="x" * 700), Value(number_value=2.0)]
     named = [(SOURCE, "web"), (REQUEST_ID, "r")]
-    decisions = [Decision(value, named, "a" * number) for number, value in enumerate(values)]
-    await recording.record([entry(decisions), made(800)])
+    pieces = [
+        interaction(value.SerializeToString(), named, "a" * number)
+        for number, value in enumerate(values)
+    ]
+    await recording.record([Entry(b"".join(pieces), 2), made(800)])
     await recording.close()
     assert [[each.size for each in job] for job in jobs.jobs] == [[2], [1]]
     stored = LogInteractions.FromString(jobs.jobs[0][0].piece).interactions
@@ -81,9 +85,9 @@ async def test_an_entry_is_stored_whole_with_all_its_interactions() -> None:
 async def test_a_job_answers_few_request_ids_and_carries_many_interactions() -> None:
     jobs = FakeJobs()
     recording = Recorder(jobs, max_items=5000, max_bytes=10**6, room=Room(10**7))  # type: ignore[arg-type]
-    value = Value(bool_value=True)
-    named = [entry([Decision(value)], Request.of(str(n), b"")) for n in range(1000)]
-    await recording.record([*named, *[entry([Decision(value)])] * 5000])
+    piece = interaction(Value(bool_value=True).SerializeToString())
+    named = [Entry(piece, request=Request.of(str(n), b"")) for n in range(1000)]
+    await recording.record([*named, *[Entry(piece)] * 5000])
     await recording.close()
     sizes = [len(job) for job in jobs.jobs]
     assert sum(sizes) == 6000
@@ -102,7 +106,8 @@ async def test_lookups_come_back_in_order() -> None:
 
 @pytest.mark.parametrize("widely", [False, True])
 def test_what_is_masked_widely_says_so(widely: bool) -> None:
-    kept = Decision(Value(string_value="*"), alert_id="alert", masked_widely=widely)
-    (interaction,) = LogInteractions.FromString(entry([kept]).piece).interactions
-    assert interaction.masked_widely is widely
-    assert interaction.data.string_value == "*"
+    data = Value(string_value="*").SerializeToString()
+    piece = interaction(data, alert_id="alert", masked_widely=widely)
+    (stored,) = LogInteractions.FromString(piece).interactions
+    assert stored.masked_widely is widely
+    assert stored.data.string_value == "*"

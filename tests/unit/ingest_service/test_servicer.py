@@ -8,7 +8,7 @@ from google.rpc.status_pb2 import Status
 
 from ingest_service.parts import Outcome
 from ingest_service.refusals import content_refused
-from ingest_service.servicer import _results
+from ingest_service.servicer import _tell
 from mesh.errors import CallError, FieldError
 from mesh.handlers import MAX_MESSAGE_BYTES
 from sluice.ingest.v1.ingest_service_pb2 import SubmitBatchResponse
@@ -33,7 +33,8 @@ def refused(path: str) -> CallError:
 def test_the_answer_to_a_batch_can_be_sent(path: str, accepted: int, rejected: int) -> None:
     outcomes: list[Outcome] = [f"{'0' * 26}-{number}" for number in range(accepted)]
     outcomes += [refused(path)] * rejected
-    answer = SubmitBatchResponse(results=_results(outcomes, lambda: "0" * 36))
+    answer = SubmitBatchResponse()
+    assert _tell(outcomes, answer, lambda: "0" * 36) == accepted
     assert answer.ByteSize() < MAX_MESSAGE_BYTES * 0.9
     as_json = json_format.MessageToJson(answer, indent=0, preserving_proto_field_name=True)
     as_json = as_json.replace("<", "\\u003c")
@@ -46,8 +47,9 @@ def test_the_answer_to_a_batch_can_be_sent(path: str, accepted: int, rejected: i
 
 
 def test_each_of_many_refusals_names_a_field() -> None:
-    results = _results([refusal_of("payment_card", "/data")] * 5000, lambda: "0" * 36)
-    for each in results:
+    answer = SubmitBatchResponse()
+    _tell([refusal_of("payment_card", "/data")] * 5000, answer, lambda: "0" * 36)
+    for each in answer.results:
         assert "/data" in [field.field for field in error_details(each.error).field_violations]
 
 
@@ -62,7 +64,9 @@ def error_details(status: Status) -> BadRequest:
 
 
 def test_few_refusals_name_all_their_fields() -> None:
-    (one,) = _results([refused("/data")], str)
-    (same,) = _results([refused("/data")], str)
+    answer = SubmitBatchResponse()
+    for _ in range(2):
+        _tell([refused("/data")], answer, str)
+    one, same = answer.results
     assert one == same
     assert str(one.error).count("/data") == 16

@@ -2,12 +2,18 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import pytest
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.unknown_fields import UnknownFieldSet
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.messages import LENGTH_DELIMITED, cut_lists, length_delimited_field
+from mesh.messages import (
+    LENGTH_DELIMITED,
+    cut_lists,
+    first_content,
+    length_delimited_field,
+)
 from sluice.alert.v1.alert_service_pb2 import Alert
 from sluice.verdict.v1.verdict_pb2 import Violation
 
@@ -46,6 +52,19 @@ def test_fields_are_what_protobuf_parses(fields: list[tuple[int, int]]) -> None:
     found = cast(Any, UnknownFieldSet(Empty.FromString(data)))
     assert [(each.field_number, len(each.data)) for each in found] == fields
     assert {each.wire_type for each in found} == {LENGTH_DELIMITED}
+
+
+@given(st.integers(1, 15), st.integers(0, 40_000), st.binary())
+def test_the_first_content_is_found(number: int, size: int, behind: bytes) -> None:
+    start, end = first_content(length_delimited_field(number, b"x" * size) + behind)
+    assert (start, end) == (len(length_delimited_field(number, b"x" * size)) - size, start + size)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_it_is_found_behind_a_length_of_any_size(size: int) -> None:
+    content = bytes(2 ** (7 * size - 6))
+    start, end = first_content(length_delimited_field(1, content))
+    assert (start, end - start) == (1 + size, len(content))
 
 
 @given(st.lists(st.integers(0, 400)), st.integers(0, 5), st.integers(0, 2000))
