@@ -49,7 +49,9 @@ def length_delimited_field(number: int, content: bytes) -> bytes:
     tag, size = number << 3 | LENGTH_DELIMITED, len(content)
     if tag <= 0x7F and size <= 0x7F:
         # Most are short, and a batch has thousands.
-        return bytes((tag, size)) + content
+        return b"%c%c%b" % (tag, size, content)
+    if tag <= 0x7F and size <= 0x3FFF:
+        return b"%c%c%c%b" % (tag, size & 0x7F | 0x80, size >> 7, content)
     return b"".join((_varint(tag), _varint(size), content))
 
 
