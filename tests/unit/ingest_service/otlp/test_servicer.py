@@ -1,5 +1,6 @@
 """The service of OpenTelemetry over a real socket, with the real intake and fakes behind it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -23,6 +24,7 @@ from mesh.handlers import Service
 from mesh.health import Health
 from mesh.settings import ProcessSettings
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED
+from tests.kit import otel
 from tests.unit.ingest_service.test_intake import FakeAlerts, FakeRecorder
 
 SSN = "my ssn is 123-45-6789"
@@ -37,6 +39,7 @@ class Scene:
         behind: Any = (self.alerts, self.recorder)
         self.intake = Intake(Gate(None), *behind)
         self.channel: Any = None
+        self.address = ""
 
     async def send(self, *sent: LogRecord, **options: Any) -> ExportLogsServiceResponse:
         request = ExportLogsServiceRequest()
@@ -66,7 +69,8 @@ async def scene() -> AsyncIterator[Scene]:
     built = server.build(settings, [service], Health([], probes={}))
     port = built.add_insecure_port("127.0.0.1:0")
     await built.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as scene.channel:
+    scene.address = f"127.0.0.1:{port}"
+    async with grpc.aio.insecure_channel(scene.address) as scene.channel:
         yield scene
     await built.stop(None)
     await scene.intake.close()
@@ -172,6 +176,21 @@ async def test_what_is_not_stored_may_be_sent_again(
     assert error_details_pb2.RetryInfo.FromString(retry) == told
     assert await scene.send(*sent) == ExportLogsServiceResponse()
     assert len(scene.recorder.recorded) == 100 + 101
+
+
+async def test_the_sdk_waits_as_it_is_told_and_sends_again(scene: Scene) -> None:
+    scene.recorder.errors = [QueueFull(), QueueUnavailable()]
+    exporter: Any = otel.grpc_exporter(scene.address)
+    waits: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        return False
+
+    exporter._shutdown_in_progress.wait = wait
+    assert await asyncio.to_thread(otel.send, exporter, ["a", "b"]) == [True]
+    assert waits == [5, 1]
+    assert len(scene.recorder.recorded) == 2
 
 
 async def test_nothing_more_is_taken_of_a_call_that_fails(scene: Scene) -> None:
