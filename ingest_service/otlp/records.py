@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from binascii import hexlify
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -27,7 +27,6 @@ from ingest_service.named_fields import REQUEST_ID, SOURCE, NamedField
 from ingest_service.otlp.values import (
     UNDECODABLE,
     Broken,
-    Converted,
     any_value,
     attribute,
     entry,
@@ -38,6 +37,7 @@ from ingest_service.otlp.values import (
 from ingest_service.submission import Submission
 from ingest_service.validation import MAX_NODES
 from mesh.errors import FieldError
+from mesh.messages import varint
 
 # ExportLogsServiceRequest with the numbers of its fields, read only as far as it has to be divided:
 # what is often the same in many records stays bytes, and what is damaged spoils its record only.
@@ -179,8 +179,8 @@ class Reading:
         """Pieces in which something may be, or that only a judgement can tell about."""
         self._settled: set[bytes] = set()
         """What records share and was judged."""
-        self._texts: list[str] = []
-        self._owners: list[bytes] = []
+        self._new: list[tuple[bytes, Sequence[str]]] = []
+        """The names of pieces that were not looked at yet, and their texts."""
         self._nodes = 0
 
     def shares(self) -> Iterator[Share]:
@@ -204,13 +204,14 @@ class Reading:
 
     def new_texts(self) -> list[str]:
         """Return the texts of the pieces that no share before the latest one had."""
-        return self._texts
+        return [text for _, texts in self._new for text in texts]
 
-    def note(self, suspects: Iterable[int]) -> None:
+    def note(self, suspects: Collection[int]) -> None:
         """Take note of the new texts in which something may be, by their indices."""
-        for each in suspects:
-            self._unclear[self._owners[each]] = None
-        self._texts, self._owners = [], []
+        if suspects:
+            owners = [name for name, texts in self._new for _ in texts]
+            self._unclear.update(dict.fromkeys([owners[each] for each in suspects]))
+        self._new = []
 
     def unsettled_headers(self) -> list[tuple[bytes, Submission]]:
         """Return what records share and is unclear, as submissions, with the names of it."""
@@ -238,27 +239,26 @@ class Reading:
 
     def _add(self, share: Share, record: Any, header: _Header) -> None:
         """Add a record to a share."""
-        attributes = list(record.attributes)
-        pieces = [*attributes, self._rest(record), header.known_as]
+        pieces = list(record.attributes)
         known = self._wires
-        entries = [known[each] if each in known else self._attribute(each) for each in attributes]
-        written = [header.entries, known[pieces[-2]]]
-        if entries:
-            written.append(entry(_ATTRIBUTES, object_of(b"".join(entries))))
+        entries = [known[each] if each in known else self._attribute(each) for each in pieces]
+        request_id = ""
+        if self._ids:
+            for each in pieces:
+                request_id = self._ids.get(each, request_id)
+        rest = self._rest(record)
+        pieces += (rest, header.known_as)
+        body = b""
         if record.HasField("body"):
-            body = _BODY + record.body
-            pieces.append(body)
-            written.append(known[body] if body in known else self._body(body))
+            name = _BODY + record.body
+            pieces.append(name)
+            body = known[name] if name in known else self._body(name)
+        data = _data(header.entries, known[rest], body, entries)
         if self._broken:
             for each in pieces:
                 if each in self._broken:
                     share.broken[len(share.submissions)] = self._broken[each]
-                    written.clear()
-        request_id = ""
-        if self._ids:
-            for each in attributes:
-                request_id = self._ids.get(each, request_id)
-        data = object_of(b"".join(written)) if written else b""
+                    data = b""
         if len(data) > _QUICK_BYTES:
             self._unclear[_LARGE] = None
             pieces.append(_LARGE)
@@ -270,28 +270,31 @@ class Reading:
     def _attribute(self, wire: bytes) -> bytes:
         """Convert an attribute that was not seen before."""
         try:
-            made = attribute(wire)
+            made, texts, nodes = attribute(wire)
         except Broken as error:
             self._broken[wire] = error.rule
-            made = Converted(b"", ())
-        self._keep(wire, made.wire, made.texts)
-        self._nodes += made.nodes - 1
-        if made.texts and made.texts[0] == _RECORD_ID and len(made.texts) == 2:
-            request_id = made.texts[1]
-            if REQUEST_ID.pattern.fullmatch(request_id):
-                self._ids[wire] = request_id
-        return made.wire
+            made, texts, nodes = b"", (), 1
+        self._nodes += nodes - 1
+        self._wires[wire] = made
+        if texts is None:
+            self._unclear[wire] = None
+            return made
+        self._new.append((wire, texts))
+        if len(texts) == 2 and texts[0] == _RECORD_ID and REQUEST_ID.pattern.fullmatch(texts[1]):
+            self._ids[wire] = texts[1]
+        return made
 
-    def _body(self, body: bytes) -> bytes:
+    def _body(self, name: bytes) -> bytes:
         """Convert a body that was not seen before."""
         try:
-            made = any_value(body[len(_BODY) :])
+            made, texts, nodes = any_value(name[len(_BODY) :])
         except Broken as error:
-            self._broken[body] = error.rule
-            made = Converted(b"", ())
-        self._nodes += made.nodes - 1
-        self._keep(body, wire := entry(b"body", made.wire), made.texts)
-        return wire
+            self._broken[name] = error.rule
+            made, texts, nodes = b"", (), 1
+        self._nodes += nodes - 1
+        made = entry(b"body", made)
+        self._keep(name, made, texts)
+        return made
 
     def _rest(self, record: Any) -> bytes:
         """Return the name of what a record says beside its body, its attributes and its stamp."""
@@ -353,12 +356,12 @@ class Reading:
         for attributes in (of_resource.attributes, of_scope.attributes):
             group = []
             for each in attributes:
-                made = attribute(each)
-                group.append(made.wire)
-                self._nodes += made.nodes
-                texts = None if texts is None or made.texts is None else [*texts, *made.texts]
-                if made.texts and made.texts[0] == _SERVICE_NAME and len(made.texts) == 2:
-                    source = made.texts[1]
+                made, said_there, nodes = attribute(each)
+                group.append(made)
+                self._nodes += nodes
+                texts = None if texts is None or said_there is None else [*texts, *said_there]
+                if said_there and said_there[0] == _SERVICE_NAME and len(said_there) == 2:
+                    source = said_there[1]
             groups.append(b"".join(group))
         if groups[0]:
             entries.append(entry(b"resource", object_of(groups[0])))
@@ -380,8 +383,29 @@ class Reading:
         if texts is None:
             self._unclear[known_as] = None
         else:
-            self._texts += texts
-            self._owners += [known_as] * len(texts)
+            self._new.append((known_as, texts))
+
+
+def _data(header: bytes, rest: bytes, body: bytes, attributes: Sequence[bytes]) -> bytes:
+    """Return the object of these entries as a Value. All lengths are known before it is written."""
+    held = b"".join(attributes)
+    if not held:
+        return object_of(b"".join((header, rest, body)))
+    size = _size(len(held))
+    value = _size(1 + len(size) + len(held))
+    inner = len(_BEFORE_ATTRIBUTES) + len(value) + 1 + len(size) + len(held)
+    before = _size(inner)
+    whole = _size(len(header) + len(rest) + len(body) + 1 + len(before) + inner)
+    return b"".join(
+        (
+            *(_OBJECT_TAG, whole, header, rest, body),
+            *(_ENTRY_TAG, before, _BEFORE_ATTRIBUTES, value, _OBJECT_TAG, size, held),
+        )
+    )
+
+
+def _size(length: int) -> bytes:
+    return _SIZES[length] if length < len(_SIZES) else varint(length)
 
 
 def _stamp(record: Any) -> bytes:
@@ -390,24 +414,27 @@ def _stamp(record: Any) -> bytes:
     They are no texts of the sender: the ids are random bytes, of which every fifty-thousandth, in
     hexadecimal, reads as the number of a payment card. So nothing is looked for in them.
     """
-    entries = b""
-    if record.time:
-        entries += _TIME + _time(record.time)
-    if record.observed_time:
-        entries += _OBSERVED_TIME + _time(record.observed_time)
-    # Of any other length, or nothing but zeros, they are no ids.
+    moment, observed = record.time, record.observed_time
     trace_id, span_id = record.trace_id, record.span_id
-    if len(trace_id) == _TRACE_BYTES and trace_id != _NO_TRACE:
-        entries += _TRACE_ID + hexlify(trace_id)
-    if len(span_id) == _SPAN_BYTES and span_id != _NO_SPAN:
-        entries += _SPAN_ID + hexlify(span_id)
+    # Of any other length, or nothing but zeros, they are no ids.
+    has_trace = len(trace_id) == _TRACE_BYTES and trace_id != _NO_TRACE
+    has_span = len(span_id) == _SPAN_BYTES and span_id != _NO_SPAN
+    entries = b"%b%b%b%b%b%b%b%b" % (
+        _TIME if moment else b"",
+        _time(moment) if moment else b"",
+        _OBSERVED_TIME if observed else b"",
+        _time(observed) if observed else b"",
+        _TRACE_ID if has_trace else b"",
+        hexlify(trace_id) if has_trace else b"",
+        _SPAN_ID if has_span else b"",
+        hexlify(span_id) if has_span else b"",
+    )
     return object_of(entries) if entries else b""
 
 
 def _time(nanoseconds: int) -> bytes:
     """Return a time as RFC 3339 writes it, with nine digits of the second."""
-    seconds, rest = divmod(nanoseconds, 10**9)
-    return b"%b.%09dZ" % (_second(seconds), rest)
+    return b"%b.%09dZ" % (_second(nanoseconds // 10**9), nanoseconds % 10**9)
 
 
 @lru_cache(maxsize=1024)
@@ -424,5 +451,9 @@ _ATTRIBUTES = b"attributes"
 _TIME_BYTES = len("2026-11-26T12:00:00.000000001Z")
 _TIME, _OBSERVED_TIME = _before(b"time", _TIME_BYTES), _before(b"observed_time", _TIME_BYTES)
 _TRACE_ID, _SPAN_ID = _before(b"trace_id", 2 * _TRACE_BYTES), _before(b"span_id", 2 * _SPAN_BYTES)
+_OBJECT_TAG, _ENTRY_TAG = object_of(b"")[:1], entry(b"", b"")[:1]
+_BEFORE_ATTRIBUTES = entry(b"attributes", b"")[2:-1]
+_SIZES = [varint(length) for length in range(1 << 14)]
+"""What lengths are on the wire: of nearly all that is written here."""
 _LARGE = b"\3"
 """The name of what makes a large record unclear."""

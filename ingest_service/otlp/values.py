@@ -10,7 +10,7 @@ import base64
 from collections.abc import Sequence
 from math import isfinite
 from struct import Struct
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -72,15 +72,9 @@ class Broken(Exception):
         self.rule = rule
 
 
-class Converted(NamedTuple):
-    """A value, or a key with its value, as a submission has it."""
-
-    wire: bytes
-    """The Value, or the entry of an object, with its tag and length."""
-    texts: Sequence[str] | None
-    """All that it says; None where that has to be judged with all rules."""
-    nodes: int = 1
-    """How many values it consists of."""
+Converted = tuple[bytes, Sequence[str] | None, int]
+"""A Value, or the entry of an object with its tag and length; all texts in it, None where it has to
+be judged with all rules; how many values it consists of."""
 
 
 def entry(key: bytes, value: bytes) -> bytes:
@@ -113,29 +107,31 @@ def attribute(wire: bytes) -> Converted:
     size = len(wire)
     if 4 < size < _SHORT_ENTRY and wire[0] == _KEY_TAG:
         end = wire[1] + 2
-        if end + 3 < size and wire[end] == _VALUE_TAG and wire[end + 1] == size - end - 2:
-            made = _short_attribute(wire, end, size)
+        start = end + 2
+        length = size - start
+        if length > 1 and wire[end] == _VALUE_TAG and wire[end + 1] == length:
+            # Most are a text or a number, of which little has to be changed.
+            made = _short_attribute(wire, end, start, length)
             if made is not None:
                 return made
     read = _read(KeyValue, wire)
-    value = _converted(read.value, size)
-    texts: Sequence[str] | None = value.texts
+    value, texts, nodes = _converted(read.value, size)
     if texts is not None:
         texts = None if len(read.key) > _SHORT_BYTES // 2 else (read.key, *texts)
-    return Converted(entry(read.key.encode(), value.wire), texts, value.nodes)
+    return entry(read.key.encode(), value), texts, nodes
 
 
-def _short_attribute(wire: bytes, end: int, size: int) -> Converted | None:
-    """Return a short KeyValue, whose key ends at `end`, as an entry; None for one of a rare sort.
+def _short_attribute(wire: bytes, end: int, start: int, length: int) -> Converted | None:
+    """Return a short KeyValue as an entry; None for one of a rare sort. Raises Broken.
 
-    Most are a text or a number, of which little has to be changed. Raises Broken.
+    Its key ends at `end`, and its value, of a length, begins at `start`.
     """
-    start = end + 2
-    kind, length = wire[start], size - start
+    kind = wire[start]
     try:
         if kind == _ANY_TEXT and wire[start + 1] == length - 2:
-            changed = b"%c%c%b\x1a%b" % (_ENTRY, size, wire[:start], wire[start + 1 :])
-            return Converted(changed, (wire[2:end].decode(), wire[start + 2 :].decode()))
+            said = wire[start + 2 :]
+            changed = b"%c%c%b\x1a%c%b" % (_ENTRY, start + length, wire[:start], length - 2, said)
+            return changed, (wire[2:end].decode(), said.decode()), 1
         if kind == _ANY_DOUBLE and length == 9:
             (value,) = _double_at(wire, start + 1)
         elif kind == _ANY_INT and length == 2 and wire[start + 1] <= 0x7F:
@@ -147,7 +143,7 @@ def _short_attribute(wire: bytes, end: int, size: int) -> Converted | None:
         if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
             return None
         changed = b"%c%c%b\x09%b" % (_ENTRY, start + 9, wire[: end + 1], number(value))
-        return Converted(changed, (wire[2:end].decode(), number_text(value)))
+        return changed, (wire[2:end].decode(), number_text(value)), 1
     except UnicodeDecodeError:
         raise Broken(UNDECODABLE) from None
 
@@ -157,7 +153,7 @@ def any_value(wire: bytes) -> Converted:
     size = len(wire)
     if 2 <= size <= 0x7F and wire[0] == _ANY_TEXT and wire[1] == size - 2:
         try:
-            return Converted(b"\x1a" + wire[1:], (wire[2:].decode(),))
+            return b"\x1a" + wire[1:], (wire[2:].decode(),), 1
         except UnicodeDecodeError:
             raise Broken(UNDECODABLE) from None
     return _converted(_read(AnyValue, wire), size)
@@ -176,7 +172,7 @@ def _converted(value: AnyValue, size: int) -> Converted:
     """Convert an AnyValue that had so many bytes."""
     left = [MAX_NODES]
     wire = _value(value, left, MAX_LEVELS)
-    return Converted(wire, _texts(value, wire, size), MAX_NODES - left[0])
+    return wire, _texts(value, wire, size), MAX_NODES - left[0]
 
 
 def _value(value: AnyValue, left: list[int], levels: int) -> bytes:
