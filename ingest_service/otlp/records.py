@@ -106,6 +106,8 @@ _SERVICE_NAME = "service.name"
 _RECORD_ID = "log.record.uid"
 _QUICK_BYTES = 4 * MAX_NODES
 """The least that data takes which has too many values."""
+_MOST_ATTRIBUTES = MAX_NODES + 1
+"""Of a record that are read: so many are too many already."""
 _TRACE_BYTES, _SPAN_BYTES = 16, 8
 _NO_TRACE, _NO_SPAN = bytes(_TRACE_BYTES), bytes(_SPAN_BYTES)
 
@@ -117,14 +119,17 @@ which never begin like that."""
 def rules_broken(export: Any) -> list[FieldError]:
     """Return the rules that a call breaks as a whole."""
     records = shared = 0
-    for each in export.resource_logs:
+    groups = len(export.resource_logs)
+    for each in export.resource_logs[:MAX_RECORDS]:
+        groups += len(each.scope_logs)
         of_resource = len(each.resource) + len(each.schema_url)
-        for scope_logs in each.scope_logs:
+        for scope_logs in each.scope_logs[:MAX_RECORDS]:
             count = len(scope_logs.records)
             records += count
             of_scope = len(scope_logs.scope) + len(scope_logs.schema_url)
             shared += count * (of_resource + of_scope)
-    if records > MAX_RECORDS:
+    # Groups without records cost as much to look at.
+    if records > MAX_RECORDS or groups > 2 * MAX_RECORDS:
         return [FieldError("/resource_logs", "BAD_COUNT", "Send at most 8192 records at a time.")]
     if shared > MAX_SHARED_BYTES:
         return [
@@ -239,7 +244,7 @@ class Reading:
 
     def _add(self, share: Share, record: Any, header: _Header) -> None:
         """Add a record to a share."""
-        pieces = list(record.attributes)
+        pieces = list(record.attributes[:_MOST_ATTRIBUTES])
         known = self._wires
         entries = [known[each] if each in known else self._attribute(each) for each in pieces]
         request_id = ""

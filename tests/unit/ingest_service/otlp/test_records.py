@@ -19,6 +19,7 @@ from ingest_service.judgement import CLEAN, Judgement, Refusal
 from ingest_service.otlp import records
 from ingest_service.otlp.records import Export, Reading, Share, rules_broken
 from ingest_service.submission import Submission
+from mesh.messages import varint
 
 TRACE, SPAN = bytes(range(1, 17)), bytes(range(1, 9))
 GATE = Gate(None)
@@ -262,6 +263,25 @@ def test_records_are_bounded() -> None:
     assert rules_broken(export(most)) == []
     (broken,) = rules_broken(export(most, group(LogRecord())))
     assert broken.reason == "BAD_COUNT"
+
+
+def test_groups_are_bounded_also_without_records() -> None:
+    for count in (records.MAX_RECORDS, records.MAX_RECORDS * 100):
+        without = Export.FromString(b"\x0a\x02\x12\x00" * count + b"\x0a\x00")
+        assert [each.reason for each in rules_broken(without)] == ["BAD_COUNT"]
+        scopes = b"\x12\x00" * count
+        one = b"\x0a" + varint(len(scopes)) + scopes
+        assert bool(rules_broken(Export.FromString(one))) is (count > records.MAX_RECORDS)
+
+
+def test_a_record_with_too_many_attributes_is_not_read_whole() -> None:
+    sent = LogRecord(attributes=[KeyValue(key=str(number)) for number in range(50_000)])
+    reading = Reading(export(group(sent)))
+    ((share, found),) = looked_at(reading)
+    assert found == [None]
+    judged = GATE.judge(share.submissions[0].message)
+    assert "TOO_MANY_VALUES" in [each.reason for each in judged.violations]
+    assert len(share.pieces[0]) < 10_010
 
 
 def test_what_a_large_resource_comes_to_is_bounded() -> None:
