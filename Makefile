@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN := PYTHONPATH=.:protos/gen .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install up down status logs demo audit deadletters clean tools unit test test-influx2 faults fuzz \
+.PHONY: help install up down status logs demo audit deadletters clean tools unit test test-influx2 test-collector faults fuzz \
   check wheels format generate wheel scorecard bench capacity lock
 
 # Passes the addresses of Redis and InfluxDB of the mesh that is up.
@@ -62,6 +62,10 @@ test: tools ## run every test, on a mesh of its own (PART=e2e: one folder of tes
 test-influx2: tools ## run the end-to-end tests on InfluxDB 2.7
 	@$(RUN) -m tests.e2e.influx2
 	@SLUICE_E2E_INFLUX2=yes $(RUN) -m pytest tests/e2e
+
+# Not part of `make test`: there is no Collector among the tools.
+test-collector: tools ## send log records through an OpenTelemetry Collector (COLLECTOR=otelcol)
+	@COLLECTOR=$(COLLECTOR) $(RUN) -m pytest tests/e2e/collector.py
 
 faults: tools ## strike real meshes at random and prove nothing is lost (SEEDS=3, ROWS=name,name)
 	@$(RUN) -m tests.faults --seeds $(SEEDS) $(if $(ROWS),--rows $(ROWS))
