@@ -15,6 +15,9 @@ from sluice.alert.v1.alert_batch_service_pb2 import (
 from sluice.alert.v1.alert_batch_service_pb2_grpc import AlertBatchServiceServicer
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
 
+MAX_ALERTS = 100
+"""That a call raises."""
+
 
 class AlertBatchServicer(AlertBatchServiceServicer):
     """Answers the calls of sluice.alert.v1.AlertBatchService."""
@@ -27,6 +30,8 @@ class AlertBatchServicer(AlertBatchServiceServicer):
     ) -> RaiseAlertsResponse:
         """Record the alerts. One that breaks a rule keeps no other from being recorded."""
         alerts = request.alerts
+        if len(alerts) > MAX_ALERTS:
+            raise invalid_alert([FieldError("/alerts", "TOO_MANY", "Raise at most 100 at a time.")])
         results: dict[int, RaiseAlertResult] = {}
         valid = []
         for index, alert in enumerate(alerts):

@@ -139,23 +139,17 @@ class AlertRecorder:
                 new.append(alert)
         for alert in new:
             ALERTS.labels(event_type_label(alert.event_type)).inc()
-            published = Alert()
-            published.CopyFrom(alert)
-            self._watchers.publish(published)
+            self._watchers.publish(alert)
         log_each(
             LOG_NAME,
             "report written",
-            ("alert_id", "event_type", "report", "findings", "violations"),
-            (
-                (
-                    alert.alert_id,
-                    alert.event_type,
-                    alert.report,
-                    len(alert.findings),
-                    len(alert.violations),
-                )
-                for alert in new
-            ),
+            {
+                "alert_id": [alert.alert_id for alert in new],
+                "event_type": [alert.event_type for alert in new],
+                "report": [alert.report for alert in new],
+                "findings": [len(alert.findings) for alert in new],
+                "violations": [len(alert.violations) for alert in new],
+            },
         )
         return outcomes
 

@@ -127,7 +127,7 @@ def plain_texts(wire: bytes, max_depth: int, max_nodes: int) -> list[str] | None
             texts += here
             if values.HasField("struct"):
                 members = values.struct.all
-                keys += members.keys
+                keys += members.keys[:]
                 below.append((False, members.values))
                 values.ClearField("struct")
             if values.HasField("list"):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import NamedTuple, TypeVar
+from functools import cached_property
+from typing import TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, EncodeError, Message
@@ -17,6 +17,7 @@ from ingest_service.metrics import ALERTS
 from job_store.alert_queue import AlertQueue
 from job_store.errors import QueueUnavailable
 from mesh.fingerprint import Fingerprint
+from mesh.group_commit import GroupCommit
 from mesh.health import Unhealthy
 from mesh.logs import logger
 from mesh.messages import cut_lists
@@ -36,11 +37,12 @@ MAX_CALLS = 100
 MAX_BATCH = 100
 """Alerts that are raised by one call. A batch of submissions has up to 5,000: in one call, most of
 them would be too late."""
-MAX_BATCH_BYTES = 1024 * 1024
-"""Of the alerts of one call but the last one, which may be large: together they fit a message."""
+MAX_BATCH_BYTES = 2 * 1024 * 1024
+"""Of the alerts of one call, or of one that is larger: they fit a message."""
 LINGER_SECONDS = 0.001
-"""How long a call waits for more alerts, for each after the first that the last one had."""
-MAX_LINGER_SECONDS = 0.01
+MAX_QUEUEING = 16
+"""Alerts that are being queued at the same time, each of less than 2 MiB. Further ones wait unmade,
+and no other alert waits for them."""
 _FAILURES = {code.value[0]: code for code in grpc.StatusCode if code is not grpc.StatusCode.OK}
 _SIGNS_OF_AN_OUTAGE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
@@ -49,12 +51,26 @@ MAX_PAYLOAD_BYTES = 1536 * 1024
 alert stays below 2 MiB, half of what a message may have."""
 
 
-class _Waiting(NamedTuple):
-    """An alert that waits to be raised together with others, since `asked`."""
+class _Raising:
+    """An alert that waits since `asked` to be raised with others."""
 
-    make: Callable[[], RaiseAlertRequest]
-    identity: asyncio.Future[str]
-    asked: float
+    items = 1
+
+    def __init__(self, make: Callable[[], RaiseAlertRequest]) -> None:
+        self._make = make
+        self.asked = time.monotonic()
+
+    @cached_property
+    def alert(self) -> RaiseAlertRequest | None:
+        """The alert, made when its turn has come; None when it cannot be made."""
+        with suppress(Exception):
+            return deliverable(self._make())
+        return None
+
+    @property
+    def bytes(self) -> int:
+        """The size of the alert."""
+        return 0 if self.alert is None else self.alert.ByteSize()
 
 
 class Alerts:
@@ -65,10 +81,14 @@ class Alerts:
         self._batch_service = AlertBatchServiceStub(channel)
         self._health = health_pb2_grpc.HealthStub(channel)
         self._queue = queue
-        self._waiting: deque[_Waiting] = deque()
-        self._raising: asyncio.Task[None] | None = None
-        self._expected = 1
-        self._as_many_wait = asyncio.Event()
+        self._raising: GroupCommit[_Raising, str | grpc.StatusCode] = GroupCommit(
+            self._raise_together,
+            max_items=MAX_BATCH,
+            max_bytes=MAX_BATCH_BYTES,
+            fails_all=False,
+            linger_seconds=LINGER_SECONDS,
+        )
+        self._queueing = asyncio.Semaphore(MAX_QUEUEING)
         self._turns = asyncio.Semaphore(MAX_CALLS)
         self._failed = 0.0
         """When a call failed because the service is away."""
@@ -81,13 +101,14 @@ class Alerts:
         What cannot be delivered is left out. Idempotent by `alert_id`, which must be set. Raises
         QueueUnavailable or QueueFull when neither could be done.
         """
-        identity: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(make, identity, time.monotonic()))
-        if self._raising is None:
-            self._raising = asyncio.create_task(self._raise_all())
-        elif len(self._waiting) >= self._expected:
-            self._as_many_wait.set()
-        return await identity
+        raised = await self._raising(_Raising(make))
+        if isinstance(raised, str):
+            return raised
+        async with self._queueing:
+            # Made again, since it was not kept while it waited for this turn.
+            alert = deliverable(make())
+            await self._enqueue(alert, raised)
+            return alert.alert_id
 
     async def count_alert(self, alert: RaiseAlertRequest) -> str:
         """Return the id of the alert in which one about a refusal of the gateway is counted.
@@ -105,83 +126,25 @@ class Alerts:
             ALERTS.labels("told").inc()
             return raised.alert_id
 
-    async def _raise_all(self) -> None:
-        """Raise alerts, several in one call and one call at a time, until none waits."""
-        while self._waiting:
-            asked, batch = self._waiting[0].asked, self._take_batch()
-            if not batch:
-                continue
-            alerts = [alert for alert, _ in batch]
-            try:
-                failures = await self._raise_together(alerts, asked)
-            except Exception as error:
-                for _, identity in batch:
-                    _fail(identity, error)
-                continue
-            queued = []
-            for (alert, identity), failure in zip(batch, failures, strict=True):
-                if failure is not None:
-                    queued.append(self._queue_instead(alert, identity, failure))
-                elif not identity.done():
-                    identity.set_result(alert.alert_id)
-            ALERTS.labels("told").inc(len(batch) - len(queued))
-            await asyncio.gather(*queued)
-            await self._linger(len(batch))
-        self._raising = None
-
-    async def _linger(self, expected: int) -> None:
-        """Wait a little until as many alerts wait as were raised by the last call.
-
-        Callers that were answered together come back together; see GroupCommit.
-        """
-        seconds = min(MAX_LINGER_SECONDS, LINGER_SECONDS * (expected - 1))
-        if not seconds or len(self._waiting) >= expected:
-            return
-        self._expected = expected
-        self._as_many_wait.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._as_many_wait.wait()
-
-    def _take_batch(self) -> list[tuple[RaiseAlertRequest, asyncio.Future[str]]]:
-        """Make the alerts of the next call. One that cannot be made is in no call."""
-        batch: list[tuple[RaiseAlertRequest, asyncio.Future[str]]] = []
-        size = 0
-        while self._waiting and len(batch) < MAX_BATCH and size < MAX_BATCH_BYTES:
-            waiting = self._waiting.popleft()
-            try:
-                alert = deliverable(waiting.make())
-            except Exception as error:
-                _fail(waiting.identity, error)
-                continue
-            size += alert.ByteSize()
-            batch.append((alert, waiting.identity))
-        return batch
-
-    async def _raise_together(
-        self, alerts: Sequence[RaiseAlertRequest], asked: float
-    ) -> list[grpc.StatusCode | None]:
-        """Return for each alert, in order, why it was not raised, None where it was."""
+    async def _raise_together(self, batch: Sequence[_Raising]) -> list[str | grpc.StatusCode]:
+        """Return the id of each alert, in order, or why it was not raised."""
+        alerts = [each.alert for each in batch if each.alert is not None]
         request = RaiseAlertsRequest(alerts=alerts)
+        failures: list[grpc.StatusCode | None]
         try:
-            answer = await self._call(self._batch_service.RaiseAlerts, request, asked)
+            answer = await self._call(self._batch_service.RaiseAlerts, request, batch[0].asked)
+            failures = [_failure_of(each) for each in answer.results]
         except grpc.aio.AioRpcError as error:
-            return [error.code()] * len(alerts)
-        if len(answer.results) != len(alerts):
+            failures = [error.code()] * len(alerts)
+        if len(failures) != len(alerts):
             # Whose result is missing is not known.
-            return [grpc.StatusCode.INTERNAL] * len(alerts)
-        return [_failure_of(each) for each in answer.results]
-
-    async def _queue_instead(
-        self, alert: RaiseAlertRequest, identity: asyncio.Future[str], failure: grpc.StatusCode
-    ) -> None:
-        try:
-            await self._enqueue(alert, failure)
-        except Exception as error:
-            _fail(identity, error)
-        else:
-            if not identity.done():
-                identity.set_result(alert.alert_id)
+            failures = [grpc.StatusCode.INTERNAL] * len(alerts)
+        ALERTS.labels("told").inc(failures.count(None))
+        left = iter(failures)
+        return [
+            grpc.StatusCode.INTERNAL if each.alert is None else next(left) or each.alert.alert_id
+            for each in batch
+        ]
 
     async def _enqueue(self, alert: RaiseAlertRequest, failure: grpc.StatusCode) -> None:
         """Queue an alert that was not raised. Raises QueueUnavailable or QueueFull."""
@@ -218,6 +181,8 @@ class Alerts:
         grpc.aio.AioRpcError.
         """
         if asked < self._failed:
+            # There may be thousands, and everything else wants its turn.
+            await asyncio.sleep(0)
             nothing = grpc.aio.Metadata()
             raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, nothing, nothing)
         try:
@@ -239,11 +204,6 @@ def _failure_of(result: RaiseAlertResult) -> grpc.StatusCode | None:
     if result.HasField("receipt"):
         return None
     return _FAILURES.get(result.error.code, grpc.StatusCode.UNKNOWN)
-
-
-def _fail(identity: asyncio.Future[str], error: Exception) -> None:
-    if not identity.done():
-        identity.set_exception(error)
 
 
 def _counted_in(alert: RaiseAlertRequest) -> str:

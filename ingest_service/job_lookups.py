@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ingest_service.group_commit import GroupCommit, Room
+from job_store.errors import QueueFull
 from job_store.partitions import Partitions
 from job_store.store import JobStore
+from mesh.group_commit import GroupCommit, Room, on_thread
 from sluice.job.v1.job_pb2 import JobRecord
 
 LINGER_SECONDS = 0.001
@@ -44,11 +45,14 @@ class JobLookups:
 
 
 def _lookups_in(store: JobStore) -> GroupCommit[_Lookup, JobRecord | None]:
+    def read(lookups: Sequence[_Lookup]) -> Sequence[JobRecord | None]:
+        return store.read([lookup.job_id for lookup in lookups])
+
     return GroupCommit(
-        "lookups",
-        lambda lookups: store.read([lookup.job_id for lookup in lookups]),
+        on_thread("lookups", read),
         max_items=500,
         max_bytes=1024 * 1024,
-        room=Room(1024 * 1024),
+        fails_all=True,
+        room=Room(1024 * 1024, QueueFull),
         linger_seconds=LINGER_SECONDS,
     )

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ingest_service.group_commit import GroupCommit, Room
 from ingest_service.metrics import COMMIT_SECONDS, JOB_INTERACTIONS
 from ingest_service.named_fields import NamedField
 from job_store.errors import QueueFull, QueueUnavailable
 from job_store.request_ids import Request
 from job_store.store import Entry, JobStore, Receipt
+from mesh.group_commit import GroupCommit, Room, on_thread
 from mesh.messages import length_delimited_field
 from sluice.job.v1.job_pb2 import Interaction, LogInteractions, RequestRecord
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED
@@ -61,20 +61,19 @@ class Recorder:
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._commits = GroupCommit(
-            "recorder",
-            self._commit,
+            on_thread("recorder", self._commit),
             max_items=max_items,
             max_bytes=max_bytes,
+            fails_all=True,
             room=room,
             linger_seconds=LINGER_SECONDS,
         )
         self._lookups = GroupCommit(
-            "requests",
-            self._look_up,
+            on_thread("requests", self._look_up),
             max_items=500,
             max_bytes=1024 * 1024,
-            room=Room(4 * 1024 * 1024),
-            linger_seconds=0.0,
+            fails_all=True,
+            room=Room(4 * 1024 * 1024, QueueFull),
         )
 
     async def record(self, entries: Sequence[Entry]) -> list[Receipt | Unstored]:

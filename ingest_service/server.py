@@ -11,7 +11,6 @@ from detection import PolicyError
 from ingest_service.alerts import Alerts
 from ingest_service.edge import EdgeServicer
 from ingest_service.gate import Gate
-from ingest_service.group_commit import Room
 from ingest_service.intake import Intake
 from ingest_service.job_lookups import JobLookups
 from ingest_service.otlp.servicer import LOGS, LogsServicer, add_to_server
@@ -22,9 +21,11 @@ from ingest_service.servicer import IngestServicer
 from ingest_service.settings import IngestSettings
 from job_store.admission import Admission
 from job_store.alert_queue import AlertQueue
+from job_store.errors import QueueFull
 from job_store.partitions import Partitions
 from job_store.store import JobStore
 from mesh import client, server, telemetry
+from mesh.group_commit import Room
 from mesh.handlers import Service
 from mesh.health import Health
 from sluice.alert.v1 import alert_service_pb2
@@ -65,7 +66,7 @@ async def serve(settings: IngestSettings) -> None:
         )
         for partition, admission in zip(partitions.all, admissions, strict=True)
     ]
-    room = Room(settings.max_waiting_bytes)
+    room = Room(settings.max_waiting_bytes, QueueFull)
     recorders = [
         Recorder(
             store,

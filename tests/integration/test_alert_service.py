@@ -23,7 +23,10 @@ from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage, StreamAc
 from google.protobuf.struct_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from alert_service.batch_servicer import MAX_ALERTS
 from sluice.alert.v1 import alert_service_pb2 as contract
+from sluice.alert.v1.alert_batch_service_pb2 import RaiseAlertsRequest
+from sluice.alert.v1.alert_batch_service_pb2_grpc import AlertBatchServiceStub
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
 from sluice.verdict.v1.verdict_pb2 import Finding, Violation
 from tests.kit.alert_service import CANARY, DEADLINE, Service
@@ -148,6 +151,26 @@ def test_bad_calls_are_told_what_to_mend(service: Service) -> None:
         )
         assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "ALERT_UNKNOWN")
     assert service.reports() == []
+
+
+@with_settings(SLUICE_MAX_REPORTS="1000")
+def test_a_call_raises_no_more_alerts_than_it_may(service: Service) -> None:
+    raise_alerts = AlertBatchServiceStub(service.channel).RaiseAlerts
+    for count in (MAX_ALERTS + 1, 200_000):
+        code, reason, fields = service.refused(
+            lambda: raise_alerts(
+                RaiseAlertsRequest(alerts=[RaiseAlertRequest()] * count),  # noqa: B023
+                timeout=DEADLINE,
+            )
+        )
+        assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT")
+        assert fields == ["/alerts"]
+    assert service.reports() == []
+    alerts = [RaiseAlertRequest(event_type="PII") for _ in range(MAX_ALERTS)]
+    answer = raise_alerts(RaiseAlertsRequest(alerts=alerts), timeout=DEADLINE)
+    kept = {each.receipt.report for each in answer.results if each.HasField("receipt")}
+    assert sorted(kept) == service.reports()
+    assert len(kept) == MAX_ALERTS
 
 
 def test_an_id_and_a_time_are_given_to_alerts_that_have_none(service: Service) -> None:
@@ -416,6 +439,38 @@ def test_watchers_see_alerts_as_they_are_raised(service: Service) -> None:
     assert [each.alert_id for each in seen] == ["alert-01", "alert-02"]
     assert seen[0].report in service.reports()
     assert CANARY not in str(seen)
+
+
+@with_settings(SLUICE_MAX_REPORTS="10000")
+def test_an_eager_watcher_keeps_up_with_bursts(service: Service) -> None:
+    watch = service.stub.WatchAlerts(contract.WatchAlertsRequest(), timeout=60)
+    watch.initial_metadata()
+    raise_alerts = AlertBatchServiceStub(service.channel).RaiseAlerts
+    burst = RaiseAlertsRequest(alerts=[RaiseAlertRequest(event_type="PII")] * MAX_ALERTS)
+    with ThreadPoolExecutor(31) as pool:
+        seen = pool.submit(lambda: {next(watch).alert.alert_id for _ in range(3000)})
+        bursts = [pool.submit(raise_alerts, burst, timeout=60) for _ in range(30)]
+        raised = {each.receipt.alert_id for answer in bursts for each in answer.result().results}
+        assert seen.result() == raised
+
+
+@with_settings(SLUICE_MAX_REPORTS="1000")
+def test_a_watcher_that_does_not_read_is_cut_off_and_holds_up_nobody(service: Service) -> None:
+    watch = service.stub.WatchAlerts(contract.WatchAlertsRequest(), timeout=60)
+    watch.initial_metadata()
+    large = [Finding(detector="us_ssn", path="/data/" + "x" * 1000)] * 240
+    # More than what is kept and what is on its way.
+    raised = [service.raise_alert(findings=large).alert_id for _ in range(100)]
+    seen: list[str] = []
+
+    def read_on() -> None:
+        seen.extend(response.alert.alert_id for response in watch)
+
+    assert service.refused(read_on)[:2] == (
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "WATCHER_TOO_SLOW",
+    )
+    assert seen == raised[: len(seen)]
 
 
 def refusal(number: int, status: int = 404) -> HTTPAccessLogEntry:

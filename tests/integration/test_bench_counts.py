@@ -19,14 +19,15 @@ import redis
 from bench.payloads import as_submission
 from bench.usage import usage_of
 from deploy.local.mesh import LocalMesh
-from ingest_service.group_commit import Room
 from ingest_service.recorder import Recorder, interaction
 from job_store.admission import Admission
 from job_store.counts import CountsReader
+from job_store.errors import QueueFull
 from job_store.keys import ONLY
 from job_store.partitions import Partition
 from job_store.redis_client import connect
 from job_store.store import Entry, JobStore, Receipt
+from mesh.group_commit import Room
 from sluice.ingest.v1.ingest_service_pb2 import SubmitBatchRequest
 from sluice.ingest.v1.ingest_service_pb2_grpc import IngestServiceStub
 from tests.kit.meshes import running_mesh
@@ -120,7 +121,7 @@ async def test_what_comes_together_shares_a_job(mesh: Mesh) -> None:
     jobs = JobStore(
         Partition(client), Admission(Partition(client)), record_seconds=60, request_seconds=60
     )
-    recorder = Recorder(jobs, max_items=5000, max_bytes=1 << 20, room=Room(1 << 20))
+    recorder = Recorder(jobs, max_items=5000, max_bytes=1 << 20, room=Room(1 << 20, QueueFull))
     before = mesh.counts()
 
     entry = Entry(interaction(submission.data.SerializeToString()))

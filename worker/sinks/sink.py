@@ -43,16 +43,20 @@ def rows(job: LogInteractions, indexes: Iterable[int]) -> list[Row]:
     They are a microsecond apart; in a job of an earlier version each has a time of its own. Each
     partition assigns times by itself, so its number is the nanoseconds of them.
     """
-    job_id, first, interactions = job.job_id, job.first_time_unix_micro, job.interactions
-    partition = job.partition
-    return [
-        Row(
-            f"{job_id}-{index}",
-            (first + index) * 1000 + partition if first else interactions[index].time_unix_nano,
-            interactions[index],
-        )
-        for index in indexes
-    ]
+    interactions, names = list(job.interactions), task_ids(job)
+    if not job.first_time_unix_micro:
+        return [
+            Row(names[index], interactions[index].time_unix_nano, interactions[index])
+            for index in indexes
+        ]
+    first = job.first_time_unix_micro * 1000 + job.partition
+    return [Row(names[index], first + index * 1000, interactions[index]) for index in indexes]
+
+
+def task_ids(job: LogInteractions) -> list[str]:
+    """Return the task id of each interaction of a job."""
+    job_id = job.job_id
+    return [f"{job_id}-{index}" for index in range(len(job.interactions))]
 
 
 class Sink(Protocol):

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from google.rpc import error_details_pb2
 
-from alert_service.batch_servicer import AlertBatchServicer
+from alert_service.batch_servicer import MAX_ALERTS, AlertBatchServicer
 from alert_service.recorder import AlertRecorder
 from alert_service.report_store import Limits, ReportStore
 from alert_service.watching import Watchers
+from ingest_service.alerts import MAX_BATCH
+from mesh.errors import CallError
 from sluice.alert.v1.alert_batch_service_pb2 import RaiseAlertResult, RaiseAlertsRequest
 from sluice.alert.v1.alert_service_pb2 import RaiseAlertRequest
 
@@ -87,3 +89,14 @@ async def test_a_malformed_request_id_is_left_out(scene: Scene) -> None:
 
 async def test_no_alerts_have_no_results(scene: Scene) -> None:
     assert await scene.raised() == []
+
+
+async def test_too_many_alerts_are_refused_together(scene: Scene) -> None:
+    with pytest.raises(CallError) as caught:
+        await scene.raised(*[alert_of("alert-00")] * (MAX_ALERTS + 1))
+    assert [each.reason for each in caught.value.fields] == ["TOO_MANY"]
+    assert scene.store.count() == 0
+
+
+def test_ingest_raises_no_more_alerts_than_a_call_may() -> None:
+    assert MAX_BATCH <= MAX_ALERTS

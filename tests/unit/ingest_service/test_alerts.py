@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from google.protobuf.struct_pb2 import Value
 
 from ingest_service import alerts as module
-from ingest_service.alerts import MAX_BATCH, MAX_CALLS, Alerts, deliverable
+from ingest_service.alerts import MAX_BATCH, MAX_CALLS, MAX_QUEUEING, Alerts, deliverable
 from job_store.errors import QueueFull, QueueUnavailable
 from mesh.fingerprint import Fingerprint
 from sluice.alert.v1.alert_batch_service_pb2 import (
@@ -104,8 +105,11 @@ class Queue:
         self.alerts: dict[str, RaiseAlertRequest] = {}
         self.error: Exception | None = None
         self.full: Exception | None = None
+        self.free = threading.Event()
+        self.free.set()
 
     def enqueue(self, alert: RaiseAlertRequest) -> None:
+        assert self.free.wait(10)
         if self.full is not None:
             raise self.full
         self.alerts[alert.alert_id] = alert
@@ -134,6 +138,7 @@ class Scene:
 
     async def stop(self) -> None:
         self.service.free.set()
+        self.queue.free.set()
         await self.server.stop(None)
 
 
@@ -169,11 +174,15 @@ async def test_alerts_that_come_while_a_call_is_in_flight_share_the_next(scene: 
     assert scene.service.batches == [1, 29]
 
 
-async def test_a_call_waits_for_as_many_alerts_as_the_last_one_had(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LINGER_SECONDS", 60)
-    monkeypatch.setattr(module, "MAX_LINGER_SECONDS", 60)
+    monkeypatch.setattr("mesh.group_commit.MAX_LINGER_SECONDS", 60)
+
+
+async def test_a_call_waits_for_as_many_alerts_as_the_last_one_had(
+    patience: None, scene: Scene
+) -> None:
     names = [f"alert-{number:02}" for number in range(7)]
     # Alone nobody waits, before or after.
     assert await begun(scene, names[0]) == names[0]
@@ -229,6 +238,60 @@ async def test_what_there_is_no_room_for_is_queued_and_the_others_are_not(scene:
     assert scene.service.batches == [5]
     assert {*scene.service.kept} == {names[0], names[2], names[4]}
     assert {*scene.queue.alerts} == scene.service.full
+
+
+async def test_an_alert_that_is_being_queued_holds_up_no_other(scene: Scene) -> None:
+    scene.service.full = {"alert-01"}
+    scene.queue.free.clear()
+    queued = begun(scene, "alert-01")
+    async with asyncio.timeout(5):
+        assert await begun(scene, "alert-02") == "alert-02"
+        assert await begun(scene, "alert-03") == "alert-03"
+    assert not queued.done()
+    scene.queue.free.set()
+    assert await queued == "alert-01"
+    assert [*scene.queue.alerts] == ["alert-01"]
+
+
+async def test_few_alerts_are_made_to_be_queued_at_the_same_time(scene: Scene) -> None:
+    made: list[str] = []
+
+    def make(name: str) -> RaiseAlertRequest:
+        made.append(name)
+        return RaiseAlertRequest(alert_id=name)
+
+    names = [f"alert-{number:04}" for number in range(3 * MAX_BATCH)]
+    scene.service.full = {*names}
+    scene.queue.free.clear()
+    raised = [asyncio.create_task(scene.alerts.raise_alert(partial(make, name))) for name in names]
+    await until(lambda: len(scene.service.batches) == 3 and len(made) >= len(names) + MAX_QUEUEING)
+    assert await begun(scene, "alert-good") == "alert-good"
+    assert len(made) == len(names) + MAX_QUEUEING
+    scene.queue.free.set()
+    assert await asyncio.gather(*raised) == names
+    assert sorted(scene.queue.alerts) == names
+
+
+async def test_while_the_service_is_away_thousands_of_alerts_leave_others_their_turn(
+    scene: Scene,
+) -> None:
+    await scene.server.stop(None)
+    count = 0
+
+    def make(name: str) -> RaiseAlertRequest:
+        nonlocal count
+        count += 1
+        return RaiseAlertRequest(alert_id=name)
+
+    names = [f"alert-{number:04}" for number in range(20 * MAX_BATCH)]
+    raised = asyncio.gather(*[scene.alerts.raise_alert(partial(make, name)) for name in names])
+    most = before = 0
+    while not raised.done():
+        await asyncio.sleep(0)
+        most, before = max(most, count - before), count
+    assert await raised == names
+    assert sorted(scene.queue.alerts) == names
+    assert most <= MAX_BATCH + MAX_QUEUEING
 
 
 async def test_an_answer_that_lacks_a_result_counts_for_none(scene: Scene) -> None:

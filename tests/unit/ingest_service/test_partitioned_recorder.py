@@ -1,12 +1,15 @@
+import asyncio
+import threading
 from collections.abc import Sequence
 
 from ingest_service.partitioned_recorder import TURN_SECONDS, PartitionedRecorder
-from ingest_service.recorder import Unstored
-from job_store.errors import QueueUnavailable
+from ingest_service.recorder import Recorder, Unstored
+from job_store.errors import QueueFull, QueueUnavailable
 from job_store.partitions import Partitions
 from job_store.request_ids import Request
 from job_store.settings import StoreSettings
 from job_store.store import Entry, Receipt
+from mesh.group_commit import Room
 from sluice.job.v1.job_pb2 import RequestRecord
 
 COUNT = 4
@@ -14,6 +17,7 @@ COUNT = 4
 
 class FakeStore:
     def __init__(self, number: int) -> None:
+        self.number = number
         self.is_available = True
         self.secret = b"%d" % number
 
@@ -113,6 +117,51 @@ async def test_a_turn_ends_at_once_when_its_partition_is_lost() -> None:
     (second,) = await scene.recorder.record([Entry(b"x")])
     assert isinstance(second, Receipt)
     assert second.job_id != first.job_id
+
+
+class HangingStore(FakeStore):
+    """Stores nothing before it is `free`."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.free = threading.Event()
+
+    def commit(self, entries: Sequence[Entry]) -> list[Receipt]:
+        assert self.free.wait(10)
+        return [Receipt("job", number) for number, _ in enumerate(entries)]
+
+
+async def test_a_partition_that_hangs_leaves_room_to_the_others() -> None:
+    partitions = Partitions.of(StoreSettings(redis_partitions=COUNT))
+    stores = [HangingStore(number) for number in range(COUNT)]
+    room = Room(100_000, QueueFull)
+    recorder = PartitionedRecorder(
+        partitions,
+        stores,  # type: ignore[arg-type]
+        [
+            Recorder(store, max_items=100, max_bytes=1000, room=room)  # type: ignore[arg-type]
+            for store in stores
+        ],
+    )
+    asked = requests(2000)
+    home = partitions.of_name(asked[0].bucket.encode()).number
+    for store in stores:
+        if store.number != home:
+            store.free.set()
+    to_lost = [each for each in asked if partitions.of_name(each.bucket.encode()).number == home]
+    waiting = [
+        asyncio.create_task(recorder.record([Entry(b"x" * 400, 1, each)])) for each in to_lost
+    ]
+    while not (refused := [each for each in waiting if each.done()]):
+        await asyncio.sleep(0)
+    assert all(isinstance(receipt, QueueFull) for each in refused for receipt in each.result())
+    others = [each for each in asked if each not in to_lost]
+    receipts = await recorder.record([Entry(b"x" * 10, 1, each) for each in others])
+    assert all(isinstance(each, Receipt) for each in receipts)
+    stores[home].free.set()
+    kept = [receipt for (receipt,) in await asyncio.gather(*waiting)]
+    assert any(isinstance(each, Receipt) for each in kept)
+    await recorder.close()
 
 
 async def test_when_no_partition_takes_anything_the_caller_hears_why() -> None:

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import pytest
 from google.protobuf.struct_pb2 import Value
 
-from ingest_service.group_commit import Room
 from ingest_service.named_fields import REQUEST_ID, SOURCE
 from ingest_service.recorder import Recorder, interaction
 from job_store.errors import QueueFull, QueueUnavailable
 from job_store.request_ids import Request
 from job_store.store import Entry, Receipt
+from mesh.group_commit import Room
 from sluice.job.v1.job_pb2 import LogInteractions, RequestRecord
 
 
@@ -33,7 +33,7 @@ class FakeJobs:
 
 
 def recorder(jobs: FakeJobs, waiting: int = 10**6) -> Recorder:
-    return Recorder(jobs, max_items=5000, max_bytes=1000, room=Room(waiting))  # type: ignore[arg-type]
+    return Recorder(jobs, max_items=5000, max_bytes=1000, room=Room(waiting, QueueFull))  # type: ignore[arg-type]
 
 
 def made(size: int) -> Entry:
@@ -84,7 +84,7 @@ async def test_an_entry_is_stored_whole_with_all_its_interactions() -> None:
 
 async def test_a_job_answers_few_request_ids_and_carries_many_interactions() -> None:
     jobs = FakeJobs()
-    recording = Recorder(jobs, max_items=5000, max_bytes=10**6, room=Room(10**7))  # type: ignore[arg-type]
+    recording = Recorder(jobs, max_items=5000, max_bytes=10**6, room=Room(10**7, QueueFull))  # type: ignore[arg-type]
     piece = interaction(Value(bool_value=True).SerializeToString())
     named = [Entry(piece, request=Request.of(str(n), b"")) for n in range(1000)]
     await recording.record([*named, *[Entry(piece)] * 5000])

@@ -34,6 +34,19 @@ def test_our_lines_carry_what_they_are_given() -> None:
     assert line["timestamp"]
 
 
+def test_many_lines_at_once_are_what_each_would_be() -> None:
+    texts = ["t-0", 'quoted " \\ %s %', "\n", "caf\u00e9 \u2028"]
+    one_by_one = f"for n, text in enumerate({texts!r}): log.info('received', text=text, n=n)"
+    at_once = f"logs.log_each('room', 'received', {{'text': {texts!r}, 'n': [0, 1, 2, 3]}})"
+    expected = [line | {"timestamp": ""} for line in lines_of(one_by_one)]
+    assert [line | {"timestamp": ""} for line in lines_of(at_once)] == expected
+    assert [line["text"] for line in expected] == texts
+
+
+def test_of_none_nothing_is_written() -> None:
+    assert lines_of("logs.log_each('room', 'received', {'text': [], 'n': []})") == []
+
+
 def test_levels_below_the_configured_one_are_left_out() -> None:
     assert lines_of('log.debug("not shown")') == []
 

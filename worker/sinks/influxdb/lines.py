@@ -32,10 +32,8 @@ def line(row: Row) -> bytes:
     """
     task_id, time, interaction = row
     data = interaction.data
-    if data.HasField("string_value"):
-        payload = encode_basestring(data.string_value)
-    else:
-        payload = json_text(data)
+    text = data.string_value
+    payload = encode_basestring(text) if text else json_text(data)
     optional = ""
     if source := interaction.source:
         optional = f',source="{_escaped(source)}"'
