@@ -5,7 +5,7 @@ RUN := PYTHONPATH=.:protos/gen .venv/bin/python
 
 .DEFAULT_GOAL := help
 .PHONY: help install up down status logs demo audit deadletters clean tools unit test test-influx2 \
-  test-examples faults fuzz check wheels format generate wheel scorecard bench capacity lock
+  test-examples test-collector faults fuzz check wheels format generate wheel scorecard bench capacity lock
 
 # Passes the addresses of Redis and InfluxDB of the mesh that is up.
 WITH_MESH = addresses=$$($(RUN) -c 'from deploy.local.mesh import LocalMesh; \
@@ -66,6 +66,10 @@ test-influx2: tools ## run the end-to-end tests on InfluxDB 2.7
 # Not part of `make test`: Go and Node are needed.
 test-examples: tools ## build the clients in other languages and run them
 	@$(RUN) -m pytest tests/e2e/examples.py
+
+# Not part of `make test`: there is no Collector among the tools.
+test-collector: tools ## send log records through an OpenTelemetry Collector (COLLECTOR=otelcol)
+	@COLLECTOR=$(COLLECTOR) $(RUN) -m pytest tests/e2e/collector.py
 
 faults: tools ## strike real meshes at random and prove nothing is lost (SEEDS=3, ROWS=name,name)
 	@$(RUN) -m tests.faults --seeds $(SEEDS) $(if $(ROWS),--rows $(ROWS))

@@ -50,7 +50,11 @@ _BY_STATUS = {
     405: Rule("METHOD_NOT_ALLOWED", "The path does not take this method. Send the documented one."),
     408: Rule("REQUEST_TIMEOUT", "The request took too long to arrive. Send it again."),
     413: Rule("BODY_TOO_LARGE", "The body is too large. Send at most 1 MiB, or 4 MiB in a batch."),
-    415: Rule("UNSUPPORTED_MEDIA_TYPE", "The path takes JSON only. Send application/json."),
+    415: Rule(
+        "UNSUPPORTED_MEDIA_TYPE",
+        "The path does not take this kind of content. Send application/json, to /v1/logs "
+        "application/x-protobuf.",
+    ),
     421: Rule("UNKNOWN_HOST", "The gateway does not go by this host name. Call it as localhost."),
     431: Rule("HEADERS_TOO_LARGE", "The headers are too large. Send fewer or shorter ones."),
 }
@@ -61,6 +65,7 @@ _BY_ROUTE = {
     "unknown_host": _BY_STATUS[421],
     "submit_not_json": _BY_STATUS[415],
     "not_json": _BY_STATUS[415],
+    "otlp_not_protobuf": _BY_STATUS[415],
     "door_not_json": _BY_STATUS[415],
 }
 _UNKNOWN_METHOD = Rule("UNKNOWN_METHOD", "There is no such method. Call one that reflection tells.")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.loads import GrpcLoad, HttpLoad, Load
-from bench.payloads import REFUSED, as_batch, as_json, as_submission
+from bench.payloads import REFUSED, as_batch, as_export, as_json, as_submission
 from sluice.ingest.v1 import ingest_service_pb2 as ingest
 
 CONNECTIONS = (1, 10, 32, 50, 100, 250)
@@ -20,6 +20,9 @@ SATURATED = 100
 """Connections that submit as fast as they can, where the stored bytes are measured."""
 PAYLOAD_CONNECTIONS = 32
 BATCHES = (100, 1000)
+RECORDS = 512
+"""What a sender of OpenTelemetry puts into a call, unless it is told otherwise."""
+LOGS = "opentelemetry.proto.collector.logs.v1.LogsService"
 GROWING_BATCHES = (1, 10, 100, 1000, 5000)
 CALLERS = 8
 
@@ -65,6 +68,15 @@ def cases(task_ids: Mapping[str, str]) -> list[Case]:
         ),
         *(_batch(count) for count in BATCHES),
         *(_stream(count) for count in BATCHES),
+        Case(
+            f"otlp-{RECORDS}",
+            f"Export of {RECORDS} log records, {CALLERS} callers",
+            {
+                "sluice": GrpcLoad(
+                    "Export", as_export(RECORDS), CALLERS, 4, items=RECORDS, service=LOGS
+                )
+            },
+        ),
         Case(
             "status",
             "GET /status/{task_id}, 32 connections",

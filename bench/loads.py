@@ -100,6 +100,7 @@ class GrpcLoad:
     items: int = 1
     limit: int = 0
     id_field: int = 0
+    service: str = "sluice.ingest.v1.IngestService"
 
     def run(self, address: str, seconds: float, rate: float = 0.0) -> Seen:
         """Make the calls, `rate` a second or as many as can be. Raises LoadFailed."""
@@ -110,7 +111,7 @@ class GrpcLoad:
                 [
                     grpc_loader(),
                     *("-target", address),
-                    *("-method", f"/sluice.ingest.v1.IngestService/{self.method}"),
+                    *("-method", f"/{self.service}/{self.method}"),
                     *("-payload", str(payload)),
                     *("-callers", str(self.callers)),
                     *("-connections", str(self.connections)),

@@ -17,7 +17,7 @@ _RULES = {
     "MALFORMED_JSON": "The body is no JSON object that fits the contract.",
     "BAD_QUERY": "A query parameter is unknown or unreadable.",
     "BODY_TOO_LARGE": "The body is too large.",
-    "UNSUPPORTED_MEDIA_TYPE": "The path takes JSON only.",
+    "UNSUPPORTED_MEDIA_TYPE": "The path does not take this kind of content.",
 }
 _REQUEST_ID = re.compile(r"[0-9a-f-]{8,40}")
 _CLIENT = re.compile(r"[0-9A-Fa-f.:]{0,64}")

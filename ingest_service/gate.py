@@ -7,13 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from google.protobuf.struct_pb2 import Value
-
 import detection
 from detection.fields import Fields, walk
 from detection.plain_texts import plain_texts
 from ingest_service import metrics
-from ingest_service.judgement import Judgement, Refusal
+from ingest_service.judgement import WITHHELD, Judgement, Refusal
 from ingest_service.named_fields import SOURCE, NamedField, named_texts
 from ingest_service.submission import Submission
 from ingest_service.validation import MAX_DEPTH, MAX_NODES, violations_of
@@ -25,8 +23,9 @@ from sluice.ingest.v1.ingest_service_pb2 import SubmitRequest
 log = logger("ingest.gate")
 
 POLICY_CHECK_SECONDS = 2.0
-
-_WITHHELD = Value(string_value="[withheld]")
+SUSPECT_SHARES = 8
+"""Into so many shares texts are divided, and these again, to find those in which something may be.
+"""
 
 
 class Gate:
@@ -56,6 +55,25 @@ class Gate:
                     return False
                 texts.append(text)
         return not self._scanner.may_match(texts)
+
+    def suspects(self, texts: Sequence[str]) -> set[int]:
+        """Return the indices of the texts in which something may be, mostly none.
+
+        In the others `judge` would find nothing. Raises when detection fails.
+        """
+        may_match = self._scanner.may_match
+        found: set[int] = set()
+        unseen = [(0, len(texts))]
+        while unseen:
+            start, end = unseen.pop()
+            if start == end or not may_match([*texts[start:end]]):
+                continue
+            if end - start == 1:
+                found.add(start)
+                continue
+            step = -(-(end - start) // SUSPECT_SHARES)
+            unseen += [(each, min(each + step, end)) for each in range(start, end, step)]
+        return found
 
     def judge(self, submission: SubmitRequest) -> Judgement:
         """Return the judgement on one submission. Thread-safe.
@@ -93,7 +111,7 @@ class Gate:
             refusal = Refusal.NONE
         masked_data = None
         if violations.count:
-            masked_data = _WITHHELD
+            masked_data = WITHHELD
         elif scan.redacted:
             masked_data = scan.mask(submission.data)
         masked_fields, hidden_fields = _field_masks(

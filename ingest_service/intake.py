@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -67,6 +67,24 @@ class Intake:
         parts = parts_of(submissions, judgements)
         return _unless_nothing_stored(await self._take(parts, http_request_id))
 
+    def suspects(self, texts: Sequence[str]) -> Collection[int]:
+        """Return the indices of the texts in which something may be. In the others nothing is."""
+        return self._judge.suspects(texts)
+
+    async def take_known(
+        self,
+        submissions: Sequence[Submission],
+        known: Sequence[Judgement | None],
+        http_request_id: Callable[[], str],
+    ) -> list[Outcome]:
+        """Return what became of submissions that the service itself made, as `take` does.
+
+        `known` are the judgements on those that need none, None for the others.
+        """
+        judgements = await self._judge.judge_rest(known, submissions)
+        parts = parts_of(submissions, judgements)
+        return _unless_nothing_stored(await self._take(parts, http_request_id))
+
     async def take_batch(
         self, batch: SubmitBatchRequest | SubmitStreamRequest, http_request_id: Callable[[], str]
     ) -> list[Outcome]:
@@ -78,9 +96,7 @@ class Intake:
         another one.
         """
         if violations := batch_violations(batch):
-            raise await self._background.run(
-                self._call_refusals.refuse(violations, http_request_id())
-            )
+            raise await self.refuse(violations, http_request_id())
         if not batch.request_id:
             return await self.take(batch.submissions, http_request_id)
         request = Request.of_batch(batch.request_id, batch.SerializeToString(deterministic=True))
@@ -97,6 +113,13 @@ class Intake:
             for start, end in cut(submissions)
         ]
         return await self._background.run(self._take_parts(parts, http_request_id))
+
+    async def refuse(self, violations: Sequence[FieldError], http_request_id: str) -> CallError:
+        """Alert about and record a call that breaks these rules; return the error for it.
+
+        Raises CallError when either is not possible.
+        """
+        return await self._background.run(self._call_refusals.refuse(violations, http_request_id))
 
     async def refuse_undecodable(self, http_request_id: str) -> None:
         """Alert about and record a request that is no message. Raises CallError when either is not

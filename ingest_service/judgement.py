@@ -30,6 +30,10 @@ _ACTIONS = {
 }
 
 
+WITHHELD = Value(string_value="[withheld]")
+"""What goes on record in place of data that breaks a rule of shape."""
+
+
 class Refusal(IntEnum):
     """Why something is refused, as sluice.job.v1.RequestRecord has it in `refusals`."""
 
@@ -73,6 +77,11 @@ class Judgement(NamedTuple):
 
 CLEAN = Judgement()
 """On every submission in which nothing was found and no rule is broken."""
+
+
+def broken(rule: FieldError) -> Judgement:
+    """Return the judgement on what breaks a rule of shape so that it cannot be read."""
+    return Judgement(Refusal.SHAPE, WITHHELD, violations=(rule,), violation_count=1)
 
 
 def violation_messages(violations: Iterable[FieldError]) -> list[verdict_pb2.Violation]:

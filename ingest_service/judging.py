@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from ingest_service import metrics, refusals
@@ -74,6 +74,33 @@ class Judge:
             # Whatever it was, the judgement meets it again, and fails closed.
             log.error("quick look failed", exc_info=error)
         return [await self._judge(submission.message) for submission in submissions]
+
+    async def judge_rest(
+        self, known: Sequence[Judgement | None], submissions: Sequence[Submission]
+    ) -> Sequence[Judgement]:
+        """Return the judgement on each submission, of which some are known already. Counts them."""
+        clean = 0
+        judgements = []
+        for judgement, submission in zip(known, submissions, strict=True):
+            if judgement is CLEAN:
+                clean += 1
+            elif judgement is None:
+                judgement = await self._judge(submission.message)
+            else:
+                _OUTCOMES[judgement.refusal].inc()
+            judgements.append(judgement)
+        metrics.ACCEPTED.inc(clean)
+        return judgements
+
+    def suspects(self, texts: Sequence[str]) -> Collection[int]:
+        """Return the indices of the texts in which something may be: all of them when detection
+        fails, since the judgement meets that again, and fails closed.
+        """
+        try:
+            return self._gate.suspects(texts)
+        except Exception as error:
+            log.error("quick look failed", exc_info=error)
+            return range(len(texts))
 
     def close(self) -> None:
         """End the thread, when it has judged what it was given."""

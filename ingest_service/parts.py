@@ -87,6 +87,8 @@ class Part:
             detectors=judgement.detectors,
             http_request_id=http_request_id,
         )
+        if submission.stamp and alert.payload.HasField("struct_value"):
+            alert.payload.MergeFromString(submission.stamp)
         for field, text in submission.named:
             if field.in_alerts and field.name not in judgement.hidden_fields:
                 setattr(alert, field.name, text)
@@ -107,12 +109,17 @@ class Part:
             if self.batch_id:
                 fields = [*fields, (REQUEST_ID, self.batch_id)]
             if judgement is CLEAN:
-                pieces.append(interaction(submission.data, fields))
+                pieces.append(interaction(submission.data + submission.stamp, fields))
                 continue
-            data, masked = judgement.masked_data, judgement.masked_fields
+            masked = judgement.masked_fields
+            data = submission.data
+            if judgement.masked_data is not None:
+                data = judgement.masked_data.SerializeToString()
+            if not judgement.violation_count:
+                data += submission.stamp
             pieces.append(
                 interaction(
-                    submission.data if data is None else data.SerializeToString(),
+                    data,
                     [(field, masked.get(field.name, text)) for field, text in fields],
                     self.alert_ids.get(len(pieces), ""),
                     judgement.detectors,

@@ -13,6 +13,7 @@ from ingest_service.edge import EdgeServicer
 from ingest_service.gate import Gate
 from ingest_service.intake import Intake
 from ingest_service.job_lookups import JobLookups
+from ingest_service.otlp.servicer import LOGS, LogsServicer, add_to_server
 from ingest_service.partition_probe import PartitionProbe
 from ingest_service.partitioned_recorder import PartitionedRecorder
 from ingest_service.recorder import Recorder
@@ -89,7 +90,7 @@ async def serve(settings: IngestSettings) -> None:
         intake = Intake(gate, alerts, recorder)
         servicer = IngestServicer(intake, lookups, settings.status_retention_seconds)
         health = Health(
-            [INGEST],
+            [INGEST, LOGS],
             probes={"redis": PartitionProbe(partitions, stores)},
             observed_services={ALERT: alerts.probe, POLICY: gate.policy_in_force},
             in_use=lambda: any(each.is_stale for each in admissions),
@@ -102,11 +103,13 @@ async def serve(settings: IngestSettings) -> None:
             settings.stream_idle_seconds,
         )
         edge = Service(EDGE, add_EdgeServiceServicer_to_server, EdgeServicer(intake))
-        reflected = [INGEST, ALERT] if settings.reflection else []
+        reflected = [INGEST, ALERT, LOGS] if settings.reflection else []
+        otlp = LogsServicer(intake)
+        logs = Service(LOGS, add_to_server, otlp, otlp.refuse_undecodable)
         telemetry.expose(settings.metrics_listen)
         watching = asyncio.create_task(gate.watch_policy())
         await server.serve(
-            settings, server.build(settings, [ingest, edge], health, reflected), health
+            settings, server.build(settings, [ingest, edge, logs], health, reflected), health
         )
         watching.cancel()
         await intake.close()

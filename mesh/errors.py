@@ -57,6 +57,14 @@ class CallError(Exception):
     def __str__(self) -> str:
         return f"{self.code.name} {self.reason}"
 
+    def retry_info(self) -> error_details_pb2.RetryInfo | None:
+        """Return the google.rpc.RetryInfo that says when to repeat the call, None where not."""
+        if self.retry_after is None:
+            return None
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromNanoseconds(int(self.retry_after * 1e9))
+        return retry
+
     def status(self, request_id: str, max_bytes: int = MAX_STATUS_BYTES) -> status_pb2.Status:
         """Return the google.rpc.Status to send; `request_id` names the call in our logs.
 
@@ -90,9 +98,7 @@ class CallError(Exception):
         details.append(
             error_details_pb2.ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=metadata)
         )
-        if self.retry_after is not None:
-            retry = error_details_pb2.RetryInfo()
-            retry.retry_delay.FromNanoseconds(int(self.retry_after * 1e9))
+        if (retry := self.retry_info()) is not None:
             details.append(retry)
         if request_id:
             shown = request_id[:MAX_REQUEST_ID_CHARACTERS]

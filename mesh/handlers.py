@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import uuid
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,12 @@ from mesh.errors import CallError
 from mesh.logs import logger
 
 log = logger("mesh.handlers")
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+"""Of a message, also of one that came compressed."""
+
+_GZIP = b"\x1f\x8b"
+"""What begins a message that came compressed by gzip, and no other: no message has such a tag."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Undecodable = Callable[[str, Context], Awaitable[None]]
@@ -189,7 +196,9 @@ class HandlerWrapper:
         # request would stay in memory until the garbage collector runs: late under a flood.
         caught.__traceback__ = None
         error.__traceback__ = error.__cause__ = error.__context__ = None
-        trailers = [("grpc-status-details-bin", error.status(call_id).SerializeToString())]
+        status = error.status(call_id).SerializeToString()
+        # A servicer may have set trailers; the others are sent beside them.
+        trailers = [*(context.trailing_metadata() or ()), ("grpc-status-details-bin", status)]
         if error.retry_after is not None:
             trailers.append(("retry-after", str(math.ceil(error.retry_after)).encode()))
         await context.abort(error.code, error.message, tuple(trailers))
@@ -213,7 +222,27 @@ class _Undecodable(Exception):
 
 
 def _decoded(decode: Callable[[bytes], Any], data: bytes) -> Any:
+    if data.startswith(_GZIP):
+        data = _decompressed(data)
     try:
         return decode(data)
     except DecodeError:
         raise _Undecodable from None
+
+
+def _decompressed(data: bytes) -> bytes:
+    """Return what was compressed by gzip, without ever making more of it than a message may be."""
+    gzip = zlib.decompressobj(wbits=31)
+    try:
+        plain = gzip.decompress(data, MAX_MESSAGE_BYTES + 1)
+    except zlib.error:
+        raise _Undecodable from None
+    if len(plain) > MAX_MESSAGE_BYTES:
+        raise CallError(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "BODY_TOO_LARGE",
+            "The message is too large. Send at most 4 MiB, counted before it is compressed.",
+        )
+    if not gzip.eof or gzip.unused_data:
+        raise _Undecodable
+    return plain

@@ -50,8 +50,10 @@ def length_delimited_field(number: int, content: bytes) -> bytes:
     tag, size = number << 3 | LENGTH_DELIMITED, len(content)
     if tag <= 0x7F and size <= 0x7F:
         # Most are short, and a batch has thousands.
-        return bytes((tag, size)) + content
-    return b"".join((_varint(tag), _varint(size), content))
+        return b"%c%c%b" % (tag, size, content)
+    if tag <= 0x7F and size <= 0x3FFF:
+        return b"%c%c%c%b" % (tag, size & 0x7F | 0x80, size >> 7, content)
+    return b"".join((varint(tag), varint(size), content))
 
 
 def first_content(wire: bytes) -> tuple[int, int]:
@@ -68,7 +70,8 @@ def first_content(wire: bytes) -> tuple[int, int]:
     return start, start + size
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
+    """Return a number as protobuf writes it: so also the length of what follows."""
     if number <= 0x7F:
         return bytes((number,))
-    return bytes((number & 0x7F | 0x80,)) + _varint(number >> 7)
+    return bytes((number & 0x7F | 0x80,)) + varint(number >> 7)

@@ -14,20 +14,22 @@ import uvloop
 from grpc_health.v1 import health_pb2_grpc
 
 from mesh import reflection
-from mesh.handlers import CallLimit, CallLimits, HandlerWrapper, Service
+from mesh.handlers import MAX_MESSAGE_BYTES, CallLimit, CallLimits, HandlerWrapper, Service
 from mesh.health import Health
 from mesh.logs import logger
 from mesh.settings import ProcessSettings
 
 log = logger("mesh.server")
 
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-
 OPTIONS = [
     # Otherwise a second process on the same port would silently get some of the calls.
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # gRPC would decompress a message whole before it looks at its size: a thousand times what was
+    # sent. So the handlers do it, for gzip only, which they know by how it begins.
+    ("grpc.per_message_decompression", 0),
+    ("grpc.compression_enabled_algorithms_bitset", 0b101),  # none and gzip, without deflate
     # The gateway limits headers, but counts neither those that it adds nor what gRPC adds for each.
     # Near this limit gRPC refuses at random, so it has to be well above.
     ("grpc.max_metadata_size", 32 * 1024),

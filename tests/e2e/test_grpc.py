@@ -22,9 +22,11 @@ from tests.kit.health import is_serving
 
 INGEST = "sluice.ingest.v1.IngestService"
 ALERT = "sluice.alert.v1.AlertService"
+LOGS = "opentelemetry.proto.collector.logs.v1.LogsService"
 METHODS = {
     INGEST: {"GetStatus", "Scan", "Submit", "SubmitBatch", "SubmitStream", "WatchStatus"},
     ALERT: {"GetAlert", "ListAlerts", "RaiseAlert", "WatchAlerts"},
+    LOGS: {"Export"},
 }
 
 

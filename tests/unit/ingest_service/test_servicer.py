@@ -10,7 +10,7 @@ from ingest_service.parts import Outcome
 from ingest_service.refusals import content_refused
 from ingest_service.servicer import _tell
 from mesh.errors import CallError, FieldError
-from mesh.server import MAX_MESSAGE_BYTES
+from mesh.handlers import MAX_MESSAGE_BYTES
 from sluice.ingest.v1.ingest_service_pb2 import SubmitBatchResponse
 from sluice.verdict.v1.verdict_pb2 import VERDICT_ACCEPTED, VERDICT_REJECTED
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import gzip
 import tracemalloc
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mesh import server
 from mesh.errors import MAX_FIELDS, CallError, FieldError
-from mesh.handlers import Context, Service
+from mesh.handlers import MAX_MESSAGE_BYTES, Context, Service
 from mesh.health import Health
 from mesh.settings import ProcessSettings
 from sluice.ingest.v1 import ingest_service_pb2 as ingest
@@ -212,6 +213,64 @@ async def test_bytes_that_are_no_message_are_refused_and_told(scene: Scene, sent
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await submit(sent)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert details(caught.value)["ErrorInfo"].reason == "UNDECODABLE"
+    assert scene.servicer.undecodable == ["Submit"]
+
+
+def compressed(data: bytes) -> bytes:
+    return gzip.compress(data, mtime=0)
+
+
+def submission(size: int) -> bytes:
+    """Return a message of so many bytes."""
+    rest = size - ingest.SubmitRequest(source="x" * size).ByteSize()
+    message = ingest.SubmitRequest(source="x" * (size + rest)).SerializeToString()
+    assert len(message) == size
+    return message
+
+
+async def test_what_is_compressed_is_taken_up_to_the_limit_of_a_message(scene: Scene) -> None:
+    submit: Any = scene.channel.unary_unary(f"/{NAME}/Submit")
+    for sent in (submission(MAX_MESSAGE_BYTES), submission(20), b""):
+        assert b"taken" in await submit(sent, compression=grpc.Compression.Gzip)
+
+
+async def test_what_is_compressed_is_not_made_whole_to_find_that_it_is_too_large(
+    scene: Scene,
+) -> None:
+    submit: Any = scene.channel.unary_unary(f"/{NAME}/Submit")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await submit(submission(MAX_MESSAGE_BYTES + 1), compression=grpc.Compression.Gzip)
+    # gRPC, which makes it whole, would say RESOURCE_EXHAUSTED.
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert details(caught.value)["ErrorInfo"].reason == "BODY_TOO_LARGE"
+    bomb = compressed(bytes(64 * MAX_MESSAGE_BYTES))
+    tracemalloc.start()
+    try:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await submit(bomb)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert details(caught.value)["ErrorInfo"].reason == "BODY_TOO_LARGE"
+    assert most < 4 * MAX_MESSAGE_BYTES
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(compressed(b"\xff\xff\xff"), id="no message"),
+        pytest.param(compressed(submission(20))[:-1], id="cut off"),
+        pytest.param(compressed(submission(20)) + b"x", id="with more behind it"),
+        pytest.param(b"\x1f\x8b", id="nothing but the beginning"),
+        pytest.param(b"\x1f\x8bnot compressed", id="not compressed"),
+        pytest.param(compressed(compressed(submission(20))), id="compressed twice"),
+    ],
+)
+async def test_what_is_not_well_compressed_is_no_message(scene: Scene, sent: bytes) -> None:
+    submit: Any = scene.channel.unary_unary(f"/{NAME}/Submit")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await submit(sent)
     assert details(caught.value)["ErrorInfo"].reason == "UNDECODABLE"
     assert scene.servicer.undecodable == ["Submit"]
 

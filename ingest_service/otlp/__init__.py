@@ -1,0 +1,1 @@
+"""The door for log records of OpenTelemetry: each becomes a submission like any other."""
