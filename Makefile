@@ -1,7 +1,7 @@
 # Sluice: every command there is. `make` alone lists them.
 
 PYTHON ?= python3
-RUN := PYTHONPATH=.:protos/gen .venv/bin/python
+RUN := PYTHONPATH=.:protos/gen:clients/python .venv/bin/python
 
 .DEFAULT_GOAL := help
 .PHONY: help install up down status logs demo audit deadletters clean tools unit test test-influx2 faults fuzz \

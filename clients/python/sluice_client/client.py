@@ -1,0 +1,184 @@
+"""The client for programs with threads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, InvalidStateError
+from types import TracebackType
+from typing import Self, Unpack
+
+import grpc
+from google.protobuf.struct_pb2 import Value
+
+from sluice.ingest.v1 import ingest_service_pb2 as ingest
+from sluice_client.core import CLOSE_SECONDS, Core, Options, dropped
+from sluice_client.errors import CallFailed
+from sluice_client.outcomes import Receipt
+from sluice_client.pieces import Counts, Outcome
+from sluice_client.sender import Sender, delay
+from sluice_client.values import encode
+
+CALL_SECONDS = 30.0
+FINAL = frozenset({ingest.TASK_STATE_SUCCEEDED, ingest.TASK_STATE_FAILED})
+
+
+class Client:
+    """Submits events to the Sluice at `target` (`host:port`), and asks what became of them.
+
+    Any thread may use it. `submit` returns at once; what has been submitted is sent by threads of
+    the client, in pieces, each repeated under one request_id until it is answered. Options are
+    those of `sluice_client.Options`. Use it as a context manager, or close it.
+    """
+
+    def __init__(self, target: str, **options: Unpack[Options]) -> None:
+        self._core = Core(target, options, _resolve, Future)
+
+    def submit(
+        self,
+        data: object,
+        *,
+        source: str | None = None,
+        request_id: str | None = None,
+        deadline: float | None = None,
+    ) -> Future[Receipt]:
+        """Submit an event; return a future of its receipt.
+
+        The future raises Refused, Unanswered, CallFailed or Dropped instead. Cancelling it does not
+        take the submission back. `submit` itself raises InvalidValue for what cannot be sent;
+        QueueFull, after the deadline in seconds or at once, as `when_full` says; and Closed. With a
+        `request_id` the submission may be made again, by another process too: it is stored once.
+        """
+        future: Future[Receipt] = Future()
+        core = self._core
+        submission = core.submission(data, source, request_id, deadline, future)
+        if not core.put(submission, data, core.when_full == "block"):
+            future.set_exception(dropped())
+        return future
+
+    def submit_now(
+        self,
+        data: object,
+        *,
+        source: str | None = None,
+        request_id: str | None = None,
+        deadline: float | None = None,
+    ) -> Receipt:
+        """Submit an event and wait for its receipt. Raises what `submit` and its future raise."""
+        return self.submit(data, source=source, request_id=request_id, deadline=deadline).result()
+
+    def submit_many(
+        self, events: Iterable[object], *, source: str | None = None, deadline: float | None = None
+    ) -> list[Future[Receipt]]:
+        """Submit events; return their futures, in order. Raises what `submit` raises."""
+        return [self.submit(each, source=source, deadline=deadline) for each in events]
+
+    def scan(
+        self, data: object, *, source: str = "", timeout: float = CALL_SECONDS
+    ) -> ingest.ScanResponse:
+        """Tell what would be decided about an event, and put nothing on record.
+
+        Raises InvalidValue and CallFailed.
+        """
+        request = ingest.ScanRequest(data=Value.FromString(encode(data)), source=source)
+        return self._sender.unary("Scan", request, ingest.ScanResponse, timeout)
+
+    def status(self, task_id: str, *, timeout: float = CALL_SECONDS) -> ingest.GetStatusResponse:
+        """Tell where a task stands. Raises CallFailed."""
+        request = ingest.GetStatusRequest(task_id=task_id)
+        return self._sender.unary("GetStatus", request, ingest.GetStatusResponse, timeout)
+
+    def watch(
+        self, task_id: str, *, timeout: float | None = None
+    ) -> Iterator[ingest.GetStatusResponse]:
+        """Yield where a task stands, now and at each change, until its state is final.
+
+        Raises CallFailed, with DEADLINE_EXCEEDED after `timeout` seconds.
+        """
+        request = ingest.WatchStatusRequest(task_id=task_id)
+        for each in self._sender.stream(
+            "WatchStatus", request, ingest.WatchStatusResponse, timeout
+        ):
+            yield each.task
+
+    def wait(self, task_id: str, *, timeout: float = CALL_SECONDS) -> ingest.GetStatusResponse:
+        """Wait until the state of a task is final, and return it.
+
+        Raises CallFailed, with DEADLINE_EXCEEDED after `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        attempts = 0
+        while True:
+            attempts += 1
+            try:
+                for task in self.watch(task_id, timeout=max(deadline - time.monotonic(), 0.001)):
+                    if task.state in FINAL:
+                        return task
+            except CallFailed as error:
+                if error.code not in BROKEN:
+                    raise
+            pause = delay(attempts, 0.0)
+            if time.monotonic() + pause > deadline:
+                raise CallFailed(
+                    grpc.StatusCode.DEADLINE_EXCEEDED, "", "the task has no final state yet"
+                )
+            time.sleep(pause)
+
+    @property
+    def counts(self) -> Counts:
+        """What became of everything that was submitted."""
+        return self._core.queue.counts()
+
+    @property
+    def recovered(self) -> Sequence[Future[Receipt]]:
+        """Futures of what the spool held of processes that died. Reading it starts the client."""
+        self._core.start()
+        return tuple(self._core.recovered)
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until everything that was submitted has its outcome; return whether it has."""
+        return self._core.queue.flush(timeout)
+
+    def close(self, timeout: float | None = CLOSE_SECONDS) -> None:
+        """Flush, and stop. What has no outcome after `timeout` seconds gets Unanswered."""
+        self._core.close(timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def _sender(self) -> Sender:
+        self._core.start()
+        return self._core.sender
+
+
+BROKEN = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+    }
+)
+"""How a watch ends when it may be begun again."""
+
+
+def _resolve(outcomes: Sequence[tuple[Future[Receipt], Outcome]]) -> None:
+    for future, outcome in outcomes:
+        try:
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+        except InvalidStateError:
+            # Whoever had it has cancelled it.
+            pass
