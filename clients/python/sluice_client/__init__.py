@@ -7,6 +7,7 @@
         print(receipt.result().task_id)
 """
 
+from sluice_client.async_client import AsyncClient
 from sluice_client.client import Client
 from sluice_client.core import Options
 from sluice_client.errors import (
@@ -25,6 +26,7 @@ from sluice_client.outcomes import Receipt
 from sluice_client.pieces import Counts
 
 __all__ = [
+    "AsyncClient",
     "CallFailed",
     "Client",
     "Closed",

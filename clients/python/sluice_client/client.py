@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from types import TracebackType
 from typing import Self, Unpack
 
-import grpc
 from google.protobuf.struct_pb2 import Value
 
 from sluice.ingest.v1 import ingest_service_pb2 as ingest
-from sluice_client.core import CLOSE_SECONDS, Core, Options, dropped
-from sluice_client.errors import CallFailed
+from sluice_client.core import CALL_SECONDS, CLOSE_SECONDS, Core, Options, dropped
 from sluice_client.outcomes import Receipt
 from sluice_client.pieces import Counts, Outcome
-from sluice_client.sender import Sender, delay
 from sluice_client.values import encode
-
-CALL_SECONDS = 30.0
-FINAL = frozenset({ingest.TASK_STATE_SUCCEEDED, ingest.TASK_STATE_FAILED})
 
 
 class Client:
@@ -81,12 +74,11 @@ class Client:
         Raises InvalidValue and CallFailed.
         """
         request = ingest.ScanRequest(data=Value.FromString(encode(data)), source=source)
-        return self._sender.unary("Scan", request, ingest.ScanResponse, timeout)
+        return self._core.scan(request, timeout)
 
     def status(self, task_id: str, *, timeout: float = CALL_SECONDS) -> ingest.GetStatusResponse:
         """Tell where a task stands. Raises CallFailed."""
-        request = ingest.GetStatusRequest(task_id=task_id)
-        return self._sender.unary("GetStatus", request, ingest.GetStatusResponse, timeout)
+        return self._core.status(task_id, timeout)
 
     def watch(
         self, task_id: str, *, timeout: float | None = None
@@ -95,43 +87,22 @@ class Client:
 
         Raises CallFailed, with DEADLINE_EXCEEDED after `timeout` seconds.
         """
-        request = ingest.WatchStatusRequest(task_id=task_id)
-        for each in self._sender.stream(
-            "WatchStatus", request, ingest.WatchStatusResponse, timeout
-        ):
-            yield each.task
+        return self._core.watch(task_id, timeout)
 
     def wait(self, task_id: str, *, timeout: float = CALL_SECONDS) -> ingest.GetStatusResponse:
         """Wait until the state of a task is final, and return it.
 
         Raises CallFailed, with DEADLINE_EXCEEDED after `timeout` seconds.
         """
-        deadline = time.monotonic() + timeout
-        attempts = 0
-        while True:
-            attempts += 1
-            try:
-                for task in self.watch(task_id, timeout=max(deadline - time.monotonic(), 0.001)):
-                    if task.state in FINAL:
-                        return task
-            except CallFailed as error:
-                if error.code not in BROKEN:
-                    raise
-            pause = delay(attempts, 0.0)
-            if time.monotonic() + pause > deadline:
-                raise CallFailed(
-                    grpc.StatusCode.DEADLINE_EXCEEDED, "", "the task has no final state yet"
-                )
-            time.sleep(pause)
+        return self._core.wait(task_id, timeout)
 
     @property
     def counts(self) -> Counts:
         """What became of everything that was submitted."""
         return self._core.queue.counts()
 
-    @property
     def recovered(self) -> Sequence[Future[Receipt]]:
-        """Futures of what the spool held of processes that died. Reading it starts the client."""
+        """Return futures of what the spool held of processes that died. It starts the client."""
         self._core.start()
         return tuple(self._core.recovered)
 
@@ -153,23 +124,6 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    @property
-    def _sender(self) -> Sender:
-        self._core.start()
-        return self._core.sender
-
-
-BROKEN = frozenset(
-    {
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.CANCELLED,
-        grpc.StatusCode.INTERNAL,
-        grpc.StatusCode.UNKNOWN,
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-    }
-)
-"""How a watch ends when it may be begun again."""
 
 
 def _resolve(outcomes: Sequence[tuple[Future[Receipt], Outcome]]) -> None:

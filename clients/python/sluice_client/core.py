@@ -9,21 +9,25 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 import grpc
 
-from sluice_client.errors import Dropped, InvalidValue, QueueFull
+from sluice.ingest.v1 import ingest_service_pb2 as ingest
+from sluice_client.errors import CallFailed, Dropped, InvalidValue, QueueFull
+from sluice_client.outcomes import TRANSIENT
 from sluice_client.pieces import Queue, Resolve, Submission
-from sluice_client.sender import Metadata, Sender
+from sluice_client.sender import Metadata, Sender, delay
 from sluice_client.spool import SpoolFolder
 from sluice_client.values import delimited, encode
 
 MAX_BYTES = 1024 * 1024
 """Of one submission, as the contract has it."""
+CALL_SECONDS = 30.0
 CLOSE_SECONDS = 10.0
+FINAL = frozenset({ingest.TASK_STATE_SUCCEEDED, ingest.TASK_STATE_FAILED})
 
 log = logging.getLogger("sluice_client")
 
@@ -157,6 +161,44 @@ class Core:
                 self._on_dropped(data)
             return False
         return True
+
+    def scan(self, request: ingest.ScanRequest, timeout: float) -> ingest.ScanResponse:
+        """Tell what would be decided. Raises CallFailed."""
+        self.start()
+        return self.sender.unary("Scan", request, ingest.ScanResponse, timeout)
+
+    def status(self, task_id: str, timeout: float) -> ingest.GetStatusResponse:
+        """Tell where a task stands. Raises CallFailed."""
+        self.start()
+        request = ingest.GetStatusRequest(task_id=task_id)
+        return self.sender.unary("GetStatus", request, ingest.GetStatusResponse, timeout)
+
+    def watch(self, task_id: str, timeout: float | None) -> Iterator[ingest.GetStatusResponse]:
+        """Yield where a task stands, until its state is final. Raises CallFailed."""
+        self.start()
+        request = ingest.WatchStatusRequest(task_id=task_id)
+        for each in self.sender.stream("WatchStatus", request, ingest.WatchStatusResponse, timeout):
+            yield each.task
+
+    def wait(self, task_id: str, timeout: float) -> ingest.GetStatusResponse:
+        """Wait until the state of a task is final. Raises CallFailed."""
+        deadline = time.monotonic() + timeout
+        attempts = 0
+        while True:
+            attempts += 1
+            try:
+                for task in self.watch(task_id, max(deadline - time.monotonic(), 0.001)):
+                    if task.state in FINAL:
+                        return task
+            except CallFailed as error:
+                if error.code not in TRANSIENT:
+                    raise
+            pause = delay(attempts, 0.0)
+            if time.monotonic() + pause > deadline:
+                raise CallFailed(
+                    grpc.StatusCode.DEADLINE_EXCEEDED, "", "the task has no final state yet"
+                )
+            time.sleep(pause)
 
     def close(self, timeout: float | None = CLOSE_SECONDS) -> None:
         """Take nothing more, wait until everything has its outcome or the time is over, and stop.

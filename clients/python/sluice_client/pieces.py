@@ -27,8 +27,6 @@ LINGER_SECONDS = 0.005
 SWEEP_SECONDS = 0.25
 """How late a deadline may be noticed."""
 
-_LATE = "no answer came within the deadline; it may be stored"
-_LATE_UNSENT = "not taken within the deadline; it is not stored"
 log = logging.getLogger("sluice_client")
 
 _LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")
@@ -58,7 +56,8 @@ class Piece:
     """
 
     __slots__ = (
-        "attempts", "body", "first_sent", "is_kept", "is_sure", "request_id", "submissions",
+        "attempts", "body", "first_sent", "is_kept", "is_sure", "problem", "request_id",
+        "submissions",
     )  # fmt: skip
 
     def __init__(self, submissions: Sequence[Submission], request_id: str | None = None) -> None:
@@ -73,6 +72,8 @@ class Piece:
         """When it was sent first, by the monotonic clock; 0 when it was not sent yet."""
         self.is_sure = True
         """Whether it is known what is stored of it: each attempt was answered, or none was made."""
+        self.problem = ""
+        """Why the last attempt failed."""
         self.is_kept = False
         """Whether a spool, if there is one, knows it."""
 
@@ -153,7 +154,6 @@ class Queue:
         self._resolve = resolve
         self._spool = spool
         self._room = threading.Condition(self.lock)
-        self._work = threading.Condition(self.lock)
         self._back = threading.Condition(self.lock)
         self._empty = threading.Condition(self.lock)
         self._waiting: tuple[deque[Submission], deque[Submission]] = (deque(), deque())
@@ -163,8 +163,8 @@ class Queue:
         self._pieces: deque[Piece] = deque()
         """Cut before, and to be sent before others."""
         self._in_flight: set[Piece] = set()
-        self._idle = 0
-        """Lanes that wait for work."""
+        self._idle: list[threading.Condition] = []
+        """Lanes that wait for work. The last comes first, so that others' streams become idle."""
         self._is_fetched = False
         """Whether a lane is on its way to fetch what waits."""
         self._is_open = True
@@ -200,12 +200,12 @@ class Queue:
                 self._next_deadline = submission.deadline
             if self._idle and not self._is_fetched:
                 self._is_fetched = True
-                self._work.notify()
+                self._idle.pop().notify()
 
-    def want_room(self, call: Callable[[], None]) -> None:
-        """Call once when there may be room, soon if there is room now."""
+    def want_room(self, size: int, call: Callable[[], None]) -> None:
+        """Call once when there may be room for so many bytes, at once if there is room now."""
         with self.lock:
-            if self._is_open and self._is_full(1):
+            if self._is_open and self._is_full(size):
                 self._room_wanted.append(call)
                 return
         call()
@@ -253,7 +253,8 @@ class Queue:
         """
         with self.lock:
             outcomes = [
-                (each, Unanswered(problem, is_kept or may_be)) for each, may_be in self._unsettled()
+                (each, Unanswered(problem, is_kept or (piece is not None and not piece.is_sure)))
+                for each, piece in self._unsettled()
             ]
             self._waiting[0].clear()
             self._waiting[1].clear()
@@ -272,7 +273,8 @@ class Queue:
         """Give no piece to a lane, until it runs again."""
         with self.lock:
             self._is_running = False
-            self._work.notify_all()
+            while self._idle:
+                self._idle.pop().notify()
             self._back.notify_all()
 
     def take(self) -> tuple[Piece, bool] | None:
@@ -294,9 +296,9 @@ class Queue:
                     piece = self._cut()
                 else:
                     self._is_fetched = has_waited = False
-                    self._idle += 1
-                    self._work.wait()
-                    self._idle -= 1
+                    bell = threading.Condition(self.lock)
+                    self._idle.append(bell)
+                    bell.wait()
                     continue
                 self._is_fetched = False
                 self._in_flight.add(piece)
@@ -368,7 +370,11 @@ class Queue:
         with self.lock:
             if now < self._next_deadline:
                 return
-            late = [each for each in self._unsettled() if each[0].deadline <= now]
+            late = [
+                (each, Unanswered(_late(piece), piece is not None and not piece.is_sure))
+                for each, piece in self._unsettled()
+                if each.deadline <= now
+            ]
             unsent = []
             for waiting in self._waiting:
                 unsent += [each for each in waiting if each.deadline <= now]
@@ -379,11 +385,7 @@ class Queue:
                 [each.deadline for each, _ in self._unsettled() if each.deadline > now],
                 default=math.inf,
             )
-        if not late:
-            return
-        self.settle(
-            [(each, Unanswered(_LATE if may_be else _LATE_UNSENT, may_be)) for each, may_be in late]
-        )
+        self.settle(late)
         # Those of a piece stay while the piece is sent: it has to stay as it is.
         self._forget(unsent)
 
@@ -407,19 +409,25 @@ class Queue:
             and (self._pieces or self._waiting[0] or self._waiting[1])
         ):
             self._is_fetched = True
-            self._work.notify()
+            self._idle.pop().notify()
 
     def _cut(self) -> Piece:
         waiting = self._waiting[self._turn] or self._waiting[1 - self._turn]
         self._turn = 1 - self._turn
         return next(cut(waiting))
 
-    def _unsettled(self) -> Iterator[tuple[Submission, bool]]:
-        """Yield what has no outcome, and whether it may be stored."""
+    def _unsettled(self) -> Iterator[tuple[Submission, Piece | None]]:
+        """Yield what has no outcome, and the piece that it belongs to."""
         for waiting in self._waiting:
             for each in waiting:
-                yield each, False
+                yield each, None
         for piece in chain(self._pieces, self._in_flight):
             for each in piece.submissions:
                 if not each.is_settled:
-                    yield each, not piece.is_sure
+                    yield each, piece
+
+
+def _late(piece: Piece | None) -> str:
+    if piece is None or not piece.attempts:
+        return "not sent within the deadline"
+    return f"no answer within the deadline; the last attempt: {piece.problem or 'none came'}"

@@ -299,6 +299,7 @@ class _Lane:
                 stopping.wait(LONGEST_DELAY_SECONDS)
                 continue
             except Failure as failure:
+                piece.problem = failure.error.reason or failure.error.code.name
                 piece.is_sure = was_sure and failure.error.reason in NOT_STORED
                 if not failure.is_transient:
                     queue.settle([(each, failure.error) for each in piece.submissions])
@@ -309,6 +310,7 @@ class _Lane:
                 continue
             left = self._take_up(piece, results)
             reasons = {failure.error.reason for _, failure in left}
+            piece.problem = ", ".join(sorted(reasons))
             piece.is_sure = was_sure and reasons <= NOT_STORED
             if piece.is_sure and piece.attempts >= DETECTION_ATTEMPTS and UNDETECTED in reasons:
                 queue.settle(
