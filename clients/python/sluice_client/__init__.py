@@ -22,6 +22,7 @@ from sluice_client.errors import (
     SpoolFailed,
     Unanswered,
 )
+from sluice_client.logs import SluiceHandler, SluiceProcessor
 from sluice_client.outcomes import Receipt
 from sluice_client.pieces import Counts
 
@@ -39,6 +40,8 @@ __all__ = [
     "Refused",
     "RefusedField",
     "SluiceError",
+    "SluiceHandler",
+    "SluiceProcessor",
     "SpoolFailed",
     "Unanswered",
 ]

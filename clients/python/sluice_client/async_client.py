@@ -48,7 +48,7 @@ class AsyncClient:
         submission = core.submission(data, source, request_id, deadline, future)
         while True:
             try:
-                if not core.put(submission, data, may_block=False):
+                if not core.put(submission, data, core.when_full, may_block=False):
                     future.set_exception(dropped())
                 return future
             except QueueFull:
@@ -151,11 +151,12 @@ def _next(states: Iterator[ingest.GetStatusResponse]) -> ingest.GetStatusRespons
     return next(states, None)
 
 
-def _resolve(outcomes: Sequence[tuple[asyncio.Future[Receipt], Outcome]]) -> None:
+def _resolve(outcomes: Sequence[tuple[asyncio.Future[Receipt] | None, Outcome]]) -> None:
     """Tell futures their outcomes, all those of a loop in one step."""
     loops = defaultdict(list)
-    for each in outcomes:
-        loops[each[0].get_loop()].append(each)
+    for future, outcome in outcomes:
+        if future is not None:
+            loops[future.get_loop()].append((future, outcome))
     for loop, told in loops.items():
         _call_soon(loop, partial(_tell, told))
 

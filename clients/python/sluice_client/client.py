@@ -45,7 +45,7 @@ class Client:
         future: Future[Receipt] = Future()
         core = self._core
         submission = core.submission(data, source, request_id, deadline, future)
-        if not core.put(submission, data, core.when_full == "block"):
+        if not core.put(submission, data, core.when_full):
             future.set_exception(dropped())
         return future
 
@@ -126,8 +126,10 @@ class Client:
         self.close()
 
 
-def _resolve(outcomes: Sequence[tuple[Future[Receipt], Outcome]]) -> None:
+def _resolve(outcomes: Sequence[tuple[Future[Receipt] | None, Outcome]]) -> None:
     for future, outcome in outcomes:
+        if future is None:
+            continue
         try:
             if isinstance(outcome, Exception):
                 future.set_exception(outcome)

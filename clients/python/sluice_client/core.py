@@ -10,13 +10,14 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 import grpc
 
 from sluice.ingest.v1 import ingest_service_pb2 as ingest
-from sluice_client.errors import CallFailed, Dropped, InvalidValue, QueueFull
+from sluice_client.errors import CallFailed, Closed, Dropped, InvalidValue, QueueFull
 from sluice_client.outcomes import TRANSIENT
 from sluice_client.pieces import Queue, Resolve, Submission
 from sluice_client.sender import Metadata, Sender, delay
@@ -32,6 +33,9 @@ FINAL = frozenset({ingest.TASK_STATE_SUCCEEDED, ingest.TASK_STATE_FAILED})
 log = logging.getLogger("sluice_client")
 
 
+WhenFull = Literal["block", "raise", "drop"]
+
+
 class Options(TypedDict, total=False):
     """What a client may be told beside its target."""
 
@@ -39,7 +43,7 @@ class Options(TypedDict, total=False):
     """The source of what is submitted without one."""
     deadline: float
     """Seconds within which a submission has its outcome, unless it is told otherwise (300)."""
-    when_full: Literal["block", "raise", "drop"]
+    when_full: WhenFull
     """What `submit` does when there is no room: wait for some until the deadline (the default),
     raise QueueFull at once, or drop the submission, count it and call `on_dropped`."""
     on_dropped: Callable[[Any], None]
@@ -143,24 +147,31 @@ class Core:
             delimited(b"\x0a", body), future, time.monotonic() + seconds, bool(request_id)
         )
 
-    def put(self, submission: Submission, data: object, may_block: bool) -> bool:
+    def put(
+        self, submission: Submission, data: object, when_full: WhenFull, may_block: bool = True
+    ) -> bool:
         """Put a submission into the queue; return False when it was dropped instead.
 
         Raises QueueFull and Closed.
         """
         self.start()
         # A lane would wait for itself.
-        may_block = may_block and not self.sender.is_own(threading.current_thread())
+        is_waited = when_full == "block" and may_block and not self.sender.is_own_thread()
         try:
-            self.queue.put(submission, submission.deadline if may_block else 0.0)
+            self.queue.put(submission, submission.deadline if is_waited else 0.0)
         except QueueFull:
-            if self.when_full != "drop":
+            if when_full != "drop":
                 raise
             self.queue.drop()
             if self._on_dropped is not None:
                 self._on_dropped(data)
             return False
         return True
+
+    def offer(self, data: object) -> None:
+        """Submit something whose outcome nobody waits for, or drop it. Raises InvalidValue."""
+        with suppress(Closed):
+            self.put(self.submission(data, None, None, None, None), data, "drop")
 
     def scan(self, request: ingest.ScanRequest, timeout: float) -> ingest.ScanResponse:
         """Tell what would be decided. Raises CallFailed."""

@@ -24,6 +24,9 @@ FULL = 500
 """So many submissions go without waiting for more."""
 LINGER_SECONDS = 0.005
 """How long a submission waits for others while another piece is on its way; a lone one does not."""
+LOCK_SECONDS = 1.0
+"""How long whoever must not wait may do so for the lock. It is held for a moment only, but by the
+very thread that wants it when the garbage collector calls something that logs."""
 SWEEP_SECONDS = 0.25
 """How late a deadline may be noticed."""
 
@@ -180,10 +183,13 @@ class Queue:
     def put(self, submission: Submission, until: float) -> None:
         """Take a submission, as soon as there is room for it.
 
-        Raises QueueFull when there is none until then, by the monotonic clock, and Closed.
+        Raises QueueFull when there is none until then, by the monotonic clock; 0 is at once. Raises
+        Closed and SpoolFailed.
         """
         size = len(submission.body)
-        with self.lock:
+        if not self.lock.acquire(timeout=-1 if until else LOCK_SECONDS):
+            raise QueueFull("the queue is in use")
+        try:
             while self._is_open and self._is_full(size):
                 left = until - time.monotonic()
                 if left <= 0:
@@ -201,6 +207,8 @@ class Queue:
             if self._idle and not self._is_fetched:
                 self._is_fetched = True
                 self._idle.pop().notify()
+        finally:
+            self.lock.release()
 
     def want_room(self, size: int, call: Callable[[], None]) -> None:
         """Call once when there may be room for so many bytes, at once if there is room now."""
@@ -224,8 +232,10 @@ class Queue:
 
     def drop(self) -> None:
         """Count a submission that was dropped."""
-        with self.lock:
-            self._dropped += 1
+        is_locked = self.lock.acquire(timeout=LOCK_SECONDS)
+        self._dropped += 1
+        if is_locked:
+            self.lock.release()
 
     def flush(self, timeout: float | None) -> bool:
         """Wait until everything has its outcome; return whether it has."""

@@ -123,9 +123,9 @@ class Sender:
                 self._lanes.append(lane)
                 lane.thread.start()
 
-    def is_own(self, thread: threading.Thread) -> bool:
-        """Tell whether a thread is one of the lanes."""
-        return any(lane.thread is thread for lane in tuple(self._lanes))
+    def is_own_thread(self) -> bool:
+        """Tell whether the thread that asks is one of the lanes."""
+        return any(lane.thread is threading.current_thread() for lane in tuple(self._lanes))
 
     def unary(self, method: str, request: Any, kind: type[Answer], timeout: float) -> Answer:
         """Make a call that may be repeated, until it is answered. Raises CallFailed."""
