@@ -85,9 +85,12 @@ format: install ## bring the code into shape
 generate: install ## generate stubs and descriptor set anew
 	@.venv/bin/python protos/generate.py
 
-wheel: install ## build the typed client stubs into dist/
+wheel: install ## build the Python client and its typed stubs into dist/
 	@rm -rf build/wheel && mkdir -p build/wheel && cp -r protos/gen protos/pyproject.toml build/wheel
 	@.venv/bin/python -m build --wheel --no-isolation --outdir dist build/wheel
+	@rm -rf build/client && cp -r clients/python build/client && cp protos/gen/version.txt build/client
+	@echo "sluice-protos==$$(cat protos/gen/version.txt)" > build/client/requirements.txt
+	@.venv/bin/python -m build --wheel --no-isolation --outdir dist build/client
 
 scorecard: install ## measure what detection finds and what it leaves alone
 	@$(RUN) -m tests.scorecard
