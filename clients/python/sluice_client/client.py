@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from types import TracebackType
@@ -14,6 +15,8 @@ from sluice_client.core import CALL_SECONDS, CLOSE_SECONDS, Core, Options, dropp
 from sluice_client.outcomes import Receipt
 from sluice_client.pieces import Counts, Outcome
 from sluice_client.values import encode
+
+log = logging.getLogger("sluice_client")
 
 
 class Client:
@@ -137,4 +140,7 @@ def _resolve(outcomes: Sequence[tuple[Future[Receipt] | None, Outcome]]) -> None
                 future.set_result(outcome)
         except InvalidStateError:
             # Whoever had it has cancelled it.
-            pass
+            continue
+        except BaseException as error:
+            # A callback ends with SystemExit or the like; the others want their outcomes still.
+            log.error("a callback failed: %s", type(error).__name__)

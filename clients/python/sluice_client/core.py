@@ -115,11 +115,13 @@ class Core:
         )
 
     def start(self) -> None:
-        """Begin to send, unless that has begun."""
-        if self._is_started:
+        """Begin to send, unless that has begun. Raises Closed and SpoolFailed."""
+        if self._is_started and not self._is_closed:
             return
         with self._lock:
-            if self._is_started or self._is_closed:
+            if self._is_closed:
+                raise Closed("the client is closed")
+            if self._is_started:
                 return
             if self._spool is not None:
                 pieces = self._spool.begin(self._future, time.monotonic() + self._deadline)

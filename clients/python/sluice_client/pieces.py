@@ -27,6 +27,7 @@ LINGER_SECONDS = 0.005
 LOCK_SECONDS = 1.0
 """How long whoever must not wait may do so for the lock. It is held for a moment only, but by the
 very thread that wants it when the garbage collector calls something that logs."""
+LONGEST_WAIT_SECONDS = 60.0
 SWEEP_SECONDS = 0.25
 """How late a deadline may be noticed."""
 
@@ -194,7 +195,8 @@ class Queue:
                 left = until - time.monotonic()
                 if left <= 0:
                     raise QueueFull("there is no room for another submission")
-                self._room.wait(left)
+                # No lock waits for ever, as a deadline may.
+                self._room.wait(min(left, LONGEST_WAIT_SECONDS))
             if not self._is_open:
                 raise Closed("the client is closed")
             if self._spool is not None:

@@ -33,7 +33,7 @@ JOIN_SECONDS = 5.0
 CHANNEL_OPTIONS = [
     # The default waits for minutes once the server was away for long.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.min_reconnect_backoff_ms", 10_000),
     ("grpc.max_reconnect_backoff_ms", 2000),
     # A connection of which only this end is left is noticed while calls wait on it.
     ("grpc.keepalive_time_ms", 10_000),
@@ -198,7 +198,7 @@ class Sender:
             counts = self.queue.counts()
             failed = counts.failed + counts.dropped
             if failed > told and now > next_word:
-                log.warning("%d submissions failed, %d dropped", counts.failed, counts.dropped)
+                log.warning("submissions failed: %d, dropped: %d", counts.failed, counts.dropped)
                 told, next_word = failed, now + 10.0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -404,6 +406,31 @@ def test_a_callback_may_submit_although_there_is_no_room(server: Server, target:
     assert len(seen) == 50
 
 
+def test_a_callback_that_ends_its_thread_ends_no_lane(server: Server, target: str) -> None:
+    def leave(_future: object) -> None:
+        sys.exit("a mistake of the caller's")
+
+    attached = threading.Event()
+
+    def script(server: Server, piece: Piece) -> Sequence[ingest.SubmitResult]:
+        attached.wait(20)
+        return server.store(piece)
+
+    server.script = script
+    with Client(target) as client:
+        for _ in range(3):
+            attached.clear()
+            futures = client.submit_many(range(50))
+            futures[0].add_done_callback(leave)
+            attached.set()
+            assert len(set(receipts(futures))) == 50
+
+
+def test_a_deadline_may_be_never(server: Server, target: str) -> None:
+    with Client(target, deadline=math.inf, max_submissions=10) as client:
+        assert len(set(receipts(client.submit_many(range(50))))) == 50
+
+
 def test_a_cancelled_future_changes_nothing(server: Server, target: str) -> None:
     with Client(target) as client:
         futures = client.submit_many(range(100))
@@ -446,6 +473,8 @@ def test_close_waits_and_then_nothing_is_taken(server: Server, target: str) -> N
     assert len(set(receipts(futures))) == 100
     with pytest.raises(Closed):
         client.submit(1)
+    with pytest.raises(Closed):
+        client.scan(1)
     client.close()
 
 

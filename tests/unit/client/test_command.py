@@ -115,7 +115,7 @@ def test_a_batch_that_is_killed_again_and_again_is_submitted_once(
 ) -> None:
     server.script = picky
     file = tmp_path / "events.ndjson"
-    count = 20_000
+    count = 6_000
     file.write_text("".join(f"{n}\n" for n in range(1, count + 1)))
     program = [sys.executable, "-m", "sluice_client.command", "--target", target]
     rng = random.Random(5)
@@ -125,7 +125,7 @@ def test_a_batch_that_is_killed_again_and_again_is_submitted_once(
             env=os.environ | OUR_CODE,
             stderr=subprocess.DEVNULL,
         )
-        more = len(server.rows) + rng.randrange(1, 3000)
+        more = len(server.rows) + rng.randrange(1, 1000)
         eventually(lambda: len(server.rows) >= more or process.poll() is not None)  # noqa: B023
         process.send_signal(rng.choice([signal.SIGKILL, signal.SIGTERM]))
         process.wait(20)
