@@ -20,7 +20,7 @@ from sluice.ingest.v1 import ingest_service_pb2 as ingest
 from sluice_client.errors import CallFailed, Closed, Dropped, InvalidValue, QueueFull
 from sluice_client.outcomes import TRANSIENT
 from sluice_client.pieces import Queue, Resolve, Submission
-from sluice_client.sender import Metadata, Sender, delay
+from sluice_client.sender import Metadata, Sender, await_quiet, delay
 from sluice_client.spool import SpoolFolder
 from sluice_client.values import delimited, encode
 
@@ -127,7 +127,10 @@ class Core:
                 pieces = self._spool.begin(self._future, time.monotonic() + self._deadline)
                 self.recovered = [each.future for piece in pieces for each in piece.submissions]
                 self.queue.put_pieces(pieces)
-            self.sender.start()
+            try:
+                self.sender.start()
+            except RuntimeError:
+                raise Closed("the interpreter ends") from None
             self._is_started = True
             # Children that multiprocessing made by forking leave without calling atexit.
             if (multiprocessing := sys.modules.get("multiprocessing.util")) is not None:
@@ -242,10 +245,15 @@ class Core:
                 _cores.discard(self)
                 atexit.unregister(self.close)
 
+    @property
+    def is_sending(self) -> bool:
+        """Whether it has begun and not ended."""
+        return self._is_started and not self._is_closed
+
     def before_fork(self) -> None:
         """Stop, so that the child gets no half of a connection: gRPC does not survive a fork."""
         self._lock.acquire()
-        if self._is_started and not self._is_closed:
+        if self.is_sending:
             self.sender.stop()
         self.queue.lock.acquire()
         if self._spool is not None:
@@ -256,7 +264,7 @@ class Core:
         if self._spool is not None:
             self._spool.after_fork_in_parent()
         self.queue.lock.release()
-        if self._is_started and not self._is_closed:
+        if self.is_sending:
             self.sender.start()
         self._lock.release()
 
@@ -292,6 +300,8 @@ def _before_fork() -> None:
     _forking[:] = list(_cores)
     for core in _forking:
         core.before_fork()
+    if any(core.is_sending for core in _forking):
+        await_quiet()
 
 
 def _after_fork_in_parent() -> None:

@@ -8,6 +8,8 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -30,6 +32,9 @@ LONGEST_DELAY_SECONDS = 5.0
 DETECTION_ATTEMPTS = 3
 """After so many, a submission that the server cannot judge holds up its piece no longer."""
 JOIN_SECONDS = 5.0
+QUIET_SECONDS = 0.5
+CORE_THREADS = ("grpc_", "event_engine", "lifeguard", "timer_manager")
+"""How the names of gRPC's own threads begin."""
 CHANNEL_OPTIONS = [
     # The default waits for minutes once the server was away for long.
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -85,9 +90,14 @@ class Sender:
         self._lanes: list[_Lane] = []
         self._lock = threading.Lock()
         self._watch: threading.Thread | None = None
+        self._threads: set[threading.Thread] = set()
+        """Of gRPC, which end by themselves a moment after what they are for."""
+        self._inside = 0
+        """Threads of the program that are in a call."""
+        self._outside = threading.Condition(self._lock)
 
     def start(self) -> None:
-        """Begin to send."""
+        """Begin to send. Raises RuntimeError when the interpreter ends and makes no threads."""
         self.stopping = threading.Event()
         self.channel = (
             grpc.insecure_channel(self._target, CHANNEL_OPTIONS)
@@ -100,28 +110,44 @@ class Sender:
         self.hire()
 
     def stop(self) -> None:
-        """Send nothing more."""
+        """Send nothing more. Then nothing of gRPC runs any more, so that the process may fork."""
         self.stopping.set()
         self.queue.pause()
         with self._lock:
             lanes, self._lanes = self._lanes, []
         for lane in lanes:
             lane.break_off()
+        channel, self.channel = self.channel, None
+        if channel is not None:
+            channel.close()
         for thread in [lane.thread for lane in lanes] + [self._watch]:
             if thread is not None and thread is not threading.current_thread():
                 thread.join(JOIN_SECONDS)
         self._watch = None
-        channel, self.channel = self.channel, None
-        if channel is not None:
-            channel.close()
+        with self._lock:
+            self._outside.wait_for(lambda: not self._inside, JOIN_SECONDS)
+            threads = self._threads - {threading.current_thread()}
+            self._threads = set()
+        for each in threads:
+            each.join(JOIN_SECONDS)
+
+    def note_thread(self) -> None:
+        """Remember the thread that this is called by, which is one of gRPC."""
+        with self._lock:
+            self._threads = {each for each in self._threads if each.is_alive()}
+            self._threads.add(threading.current_thread())
 
     def hire(self) -> None:
         """Begin one more lane, unless there are enough."""
         with self._lock:
             if len(self._lanes) < self._max_lanes and not self.stopping.is_set():
                 lane = _Lane(self, self._open_channel())
+                try:
+                    lane.thread.start()
+                except RuntimeError:
+                    # The interpreter ends: those that are there have to do.
+                    return
                 self._lanes.append(lane)
-                lane.thread.start()
 
     def is_own_thread(self) -> bool:
         """Tell whether the thread that asks is one of the lanes."""
@@ -150,9 +176,15 @@ class Sender:
             request_serializer=type(request).SerializeToString,
             response_deserializer=kind.FromString,  # type: ignore[attr-defined]
         )
-        call = ask(request, timeout=timeout, metadata=self.metadata)
+        call: Any = ask(request, timeout=timeout, metadata=self.metadata)
+        call.add_callback(self.note_thread)
         try:
-            yield from call
+            while True:
+                with self._in_call():
+                    answer = next(call, None)
+                if answer is None:
+                    return
+                yield answer
         except grpc.RpcError as error:
             raise failed_call(error).error from None
         finally:
@@ -165,7 +197,8 @@ class Sender:
             attempts += 1
             left = deadline - time.monotonic()
             try:
-                return call(max(left, 0.001))
+                with self._in_call():
+                    return call(max(left, 0.001))
             except grpc.RpcError as error:
                 failure = failed_call(error)
             except ValueError:
@@ -175,6 +208,17 @@ class Sender:
             if not failure.is_transient or time.monotonic() + pause > deadline:
                 raise failure.error
             time.sleep(pause)
+
+    @contextmanager
+    def _in_call(self) -> Iterator[None]:
+        with self._lock:
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                self._outside.notify_all()
 
     def _open_channel(self) -> grpc.Channel:
         channel = self.channel
@@ -208,17 +252,47 @@ def delay(attempts: int, retry_after: float) -> float:
     return max(longest * random.uniform(0.5, 1.0), retry_after * random.uniform(1.0, 1.2))  # noqa: S311
 
 
+def await_quiet() -> None:
+    """Wait until gRPC's own threads have ended, a moment after the last channel was closed.
+
+    One of them may hold a lock at the moment of a fork, and the child would wait for it for ever.
+    They do not end while the program has channels besides: then this gives up.
+    """
+    tasks = Path("/proc/self/task")
+    if not tasks.exists():
+        # Not Linux: nothing tells.
+        time.sleep(QUIET_SECONDS / 10)
+        return
+    ends = time.monotonic() + QUIET_SECONDS
+    while _core_threads(tasks) and time.monotonic() < ends:
+        time.sleep(0.001)
+
+
+def _core_threads(tasks: Path) -> bool:
+    for task in tasks.iterdir():
+        with suppress(OSError):
+            if (task / "comm").read_text().startswith(CORE_THREADS):
+                return True
+    return False
+
+
 class _Stream:
     """One SubmitStream, on which one piece at a time is asked about."""
 
-    def __init__(self, channel: grpc.Channel, metadata: Metadata) -> None:
+    def __init__(
+        self, channel: grpc.Channel, metadata: Metadata, note_thread: Callable[[], None]
+    ) -> None:
+        self._note_thread = note_thread
+        self._is_over = threading.Event()
         self._pieces: SimpleQueue[bytes | None] = SimpleQueue()
         ask: Any = channel.stream_stream(
             SERVICE + "SubmitStream",
             request_serializer=None,
             response_deserializer=SubmitStreamResponse.FromString,
         )
-        self.call: Any = ask(iter(self._pieces.get, None), metadata=metadata)
+        self.call: Any = ask(self._requests(), metadata=metadata)
+        if not self.call.add_callback(self._end):
+            self._is_over.set()
 
     def ask(self, body: bytes) -> Sequence[SubmitResult]:
         """Send a piece, and return the answer. Raises grpc.RpcError and Failure."""
@@ -232,6 +306,16 @@ class _Stream:
         """End the stream, and the thread of gRPC that waits for what to send."""
         self._pieces.put(None)
         self.call.cancel()
+        self._is_over.wait(JOIN_SECONDS)
+
+    def _requests(self) -> Iterator[bytes]:
+        self._note_thread()
+        while (piece := self._pieces.get()) is not None:
+            yield piece
+
+    def _end(self) -> None:
+        self._note_thread()
+        self._is_over.set()
 
 
 class _Lane:
@@ -372,7 +456,13 @@ class _Lane:
             self._end_stream()
         try:
             if self._stream is None:
-                self._stream = _Stream(self._channel, self._sender.metadata)
+                try:
+                    self._stream = _Stream(
+                        self._channel, self._sender.metadata, self._sender.note_thread
+                    )
+                except RuntimeError:
+                    # The interpreter ends and makes no threads, which a stream takes.
+                    return self._by_call(body)
             self._begin(self._stream.call)
             return self._stream.ask(body)
         except (grpc.RpcError, ValueError) as error:
@@ -387,14 +477,13 @@ class _Lane:
             response_deserializer=SubmitBatchResponse.FromString,
         )
         try:
-            call = ask.future(body, timeout=ATTEMPT_SECONDS, metadata=self._sender.metadata)
-            self._begin(call)
-            answer: SubmitBatchResponse = call.result()
+            # Without a thread of gRPC: there may be none any more.
+            answer: SubmitBatchResponse = ask(
+                body, timeout=ATTEMPT_SECONDS, metadata=self._sender.metadata
+            )
             return answer.results
-        except (grpc.RpcError, grpc.FutureCancelledError, ValueError) as error:
+        except (grpc.RpcError, ValueError) as error:
             raise _failure(error) from None
-        finally:
-            self._begin(None)
 
     def _begin(self, call: Any) -> None:
         self._call = call
@@ -411,5 +500,5 @@ class _Lane:
 def _failure(error: Exception) -> Failure:
     if isinstance(error, grpc.RpcError):
         return failed_call(error)
-    # The channel is closed, or the call was cancelled.
+    # The channel is closed.
     return Failure(CallFailed(grpc.StatusCode.CANCELLED, "", type(error).__name__))

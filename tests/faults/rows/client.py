@@ -48,9 +48,9 @@ def strike_ingest(scene: Scene) -> None:
         scene.a_moment()
     with scene.frozen(scene.random.choice(scene.stage.ingest)):
         scene.a_moment(HANG_SECONDS, HANG_SECONDS)
-    scene.lift()
     scene.a_moment()
     end(scene, client)
+    scene.lift()
 
 
 ROWS.append(
@@ -73,9 +73,9 @@ def strike_gateway(scene: Scene) -> None:
     scene.a_moment()
     with scene.frozen("api_gateway"):
         scene.a_moment(HANG_SECONDS, HANG_SECONDS)
-    scene.lift()
     scene.a_moment()
     end(scene, client)
+    scene.lift()
 
 
 ROWS.append(

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -113,9 +114,14 @@ def test_a_batch_of_which_nothing_is_refused_leaves_nothing_behind(
 def test_a_batch_that_is_killed_again_and_again_is_submitted_once(
     server: Server, target: str, tmp_path: Path
 ) -> None:
-    server.script = picky
+    def slow(server: Server, piece: Piece) -> Sequence[ingest.SubmitResult]:
+        # So that no run gets to the end before it is killed.
+        time.sleep(0.05)
+        return picky(server, piece)
+
+    server.script = slow
     file = tmp_path / "events.ndjson"
-    count = 6_000
+    count = 15_000
     file.write_text("".join(f"{n}\n" for n in range(1, count + 1)))
     program = [sys.executable, "-m", "sluice_client.command", "--target", target]
     rng = random.Random(5)
@@ -129,6 +135,7 @@ def test_a_batch_that_is_killed_again_and_again_is_submitted_once(
         eventually(lambda: len(server.rows) >= more or process.poll() is not None)  # noqa: B023
         process.send_signal(rng.choice([signal.SIGKILL, signal.SIGTERM]))
         process.wait(20)
+        assert Path(f"{file}.journal").exists()
     done = subprocess.run(
         [*program, "submit", "--batch", str(file)],
         env=os.environ | OUR_CODE,

@@ -9,15 +9,17 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 
 import pytest
 
+from sluice.ingest.v1 import ingest_service_pb2 as ingest
 from sluice_client import Client, SpoolFailed, Unanswered
 from tests.kit.processes import OUR_CODE
 from tests.kit.waiting import eventually
-from tests.unit.client.scripted import LostAnswer, Server
+from tests.unit.client.scripted import LostAnswer, Piece, Server
 from tests.unit.client.test_client import NOWHERE, at_first, raising, receipts
 
 
@@ -42,6 +44,7 @@ FORK = """
         while not stop.is_set():
             told.append(client.submit(f"parent {threading.get_ident()} {number}"))
             number += 1
+            stop.wait(0.002)
     threads = [threading.Thread(target=submit) for _ in range(3)]
     for thread in threads:
         thread.start()
@@ -73,6 +76,15 @@ FORK = """
 def test_a_fork_takes_nothing_of_the_parent_along(
     server: Server, target: str, has_spool: bool, tmp_path: Path
 ) -> None:
+    calls = count(1)
+
+    def now_and_then(server: Server, piece: Piece) -> Sequence[ingest.SubmitResult]:
+        # Streams begin and end all the while: gRPC is busy at every fork.
+        if next(calls) % 3 == 0:
+            raise LostAnswer
+        return server.store(piece)
+
+    server.script = now_and_then
     done = run(FORK, target, *([str(tmp_path / "spool")] if has_spool else []))
     assert done.returncode == 0, done.stderr
     rows = [row for row in server.rows if row != "between"]
