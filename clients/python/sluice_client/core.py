@@ -86,6 +86,7 @@ class Core:
         self._on_dropped = options.get("on_dropped")
         self._is_started = False
         self._is_closed = False
+        self._finalizer: Any = None
         self.recovered: list[Any] = []
         """Futures of what the spool still held of processes that died."""
         self._begin()
@@ -134,7 +135,7 @@ class Core:
             self._is_started = True
             # Children that multiprocessing made by forking leave without calling atexit.
             if (multiprocessing := sys.modules.get("multiprocessing.util")) is not None:
-                multiprocessing.Finalize(None, self.close, exitpriority=0)
+                self._finalizer = multiprocessing.Finalize(None, self.close, exitpriority=0)
 
     def submission(
         self, data: object, source: str | None, request_id: str | None, deadline: float | None,
@@ -244,6 +245,8 @@ class Core:
                     self._spool.close()
                 _cores.discard(self)
                 atexit.unregister(self.close)
+                if self._finalizer is not None:
+                    self._finalizer.cancel()
 
     @property
     def is_sending(self) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
@@ -496,6 +498,18 @@ def test_threads_end_with_the_client(server: Server, target: str) -> None:
     assert ours()
     client.close()
     assert not ours()
+
+
+def test_a_closed_client_is_not_kept(server: Server, target: str) -> None:
+    import multiprocessing.util  # noqa: F401 - what is imported gets a finalizer
+
+    client = Client(target)
+    client.submit_now(1)
+    core = weakref.ref(client._core)
+    client.close()
+    del client
+    gc.collect()
+    assert core() is None
 
 
 def test_a_mistyped_option_is_named() -> None:
