@@ -23,7 +23,8 @@ PIECE_BYTES = 448 * 1024
 FULL = 500
 """So many submissions go without waiting for more."""
 LINGER_SECONDS = 0.005
-"""How long a submission waits for others while another piece is on its way; a lone one does not."""
+"""How soon a piece follows another one while submissions come closer together than answers. A lone
+submission does not wait."""
 LOCK_SECONDS = 1.0
 """How long whoever must not wait may do so for the lock. It is held for a moment only, but by the
 very thread that wants it when the garbage collector calls something that logs."""
@@ -158,7 +159,7 @@ class Queue:
         self._resolve = resolve
         self._spool = spool
         self._room = threading.Condition(self.lock)
-        self._back = threading.Condition(self.lock)
+        self._pause = threading.Condition(self.lock)
         self._empty = threading.Condition(self.lock)
         self._waiting: tuple[deque[Submission], deque[Submission]] = (deque(), deque())
         """Without and with a request_id of their own."""
@@ -171,6 +172,11 @@ class Queue:
         """Lanes that wait for work. The last comes first, so that others' streams become idle."""
         self._is_fetched = False
         """Whether a lane is on its way to fetch what waits."""
+        self._is_lingering = False
+        """Whether one waits for more to come."""
+        self._is_dense = False
+        """Whether something came while a piece was on its way, after the last piece was cut."""
+        self._last_cut = -math.inf
         self._is_open = True
         self._is_running = False
         self._next_deadline = math.inf
@@ -204,6 +210,8 @@ class Queue:
             self._count += 1
             self._bytes += size
             self._waiting[submission.is_named].append(submission)
+            if self._in_flight:
+                self._is_dense = True
             if submission.deadline < self._next_deadline:
                 self._next_deadline = submission.deadline
             if self._idle and not self._is_fetched:
@@ -287,7 +295,7 @@ class Queue:
             self._is_running = False
             while self._idle:
                 self._idle.pop().notify()
-            self._back.notify_all()
+            self._pause.notify_all()
 
     def take(self) -> tuple[Piece, bool] | None:
         """Wait for the next piece; return it, and whether no lane waits for the next one.
@@ -297,17 +305,22 @@ class Queue:
         with self.lock:
             has_waited = False
             while self._is_running:
+                waiting = len(self._waiting[0]) + len(self._waiting[1])
                 if self._pieces:
                     piece = self._pieces.popleft()
-                elif waiting := len(self._waiting[0]) + len(self._waiting[1]):
-                    if self._in_flight and waiting < FULL and not has_waited:
-                        # What comes now goes together, when another piece is back or soon.
-                        self._is_fetched = has_waited = True
-                        self._back.wait(LINGER_SECONDS)
+                elif waiting and (has_waited or waiting >= FULL or not self._is_lingering):
+                    left = self._last_cut + LINGER_SECONDS - time.monotonic()
+                    if self._is_dense and left > 0 and waiting < FULL and not has_waited:
+                        # More is about to come, and goes together.
+                        self._is_lingering = self._is_fetched = has_waited = True
+                        self._pause.wait(left)
+                        self._is_lingering = False
                         continue
                     piece = self._cut()
                 else:
-                    self._is_fetched = has_waited = False
+                    has_waited = False
+                    if not waiting:
+                        self._is_fetched = False
                     bell = threading.Condition(self.lock)
                     self._idle.append(bell)
                     bell.wait()
@@ -363,7 +376,6 @@ class Queue:
             self._in_flight.discard(piece)
             if not is_settled:
                 self._pieces.appendleft(piece)
-            self._back.notify()
 
     def cut_anew(self, piece: Piece) -> Piece:
         """Return a piece of what has no outcome in one of which nothing is stored."""
@@ -426,6 +438,8 @@ class Queue:
     def _cut(self) -> Piece:
         waiting = self._waiting[self._turn] or self._waiting[1 - self._turn]
         self._turn = 1 - self._turn
+        self._last_cut = time.monotonic()
+        self._is_dense = False
         return next(cut(waiting))
 
     def _unsettled(self) -> Iterator[tuple[Submission, Piece | None]]:

@@ -32,7 +32,7 @@ from sluice_client import (
     Refused,
     Unanswered,
 )
-from sluice_client.pieces import PIECE_BYTES, PIECE_SUBMISSIONS, new_request_id
+from sluice_client.pieces import LINGER_SECONDS, PIECE_BYTES, PIECE_SUBMISSIONS, new_request_id
 from tests.kit.processes import free_port
 from tests.kit.threads import at_once
 from tests.kit.waiting import eventually
@@ -90,6 +90,24 @@ def test_a_lone_submission_does_not_wait_for_others(server: Server, target: str)
             client.submit_now(number)
     assert [len(piece.submissions) for piece in server.pieces] == [1] * 20
     assert server.streams == 1
+
+
+def test_submissions_that_come_closer_than_answers_share_pieces(
+    server: Server, target: str
+) -> None:
+    def slow(server: Server, piece: Piece) -> Sequence[ingest.SubmitResult]:
+        time.sleep(0.003)
+        return server.store(piece)
+
+    server.script = slow
+    with Client(target) as client:
+        begun = time.monotonic()
+        for number in range(300):
+            client.submit(number)
+            time.sleep(0.001)
+        took = time.monotonic() - begun
+        client.flush(20)
+    assert len(server.pieces) <= took / LINGER_SECONDS + 5
 
 
 def test_pieces_stay_below_what_is_recorded_whole(server: Server, target: str) -> None:
