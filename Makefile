@@ -1,7 +1,7 @@
 # Sluice: every command there is. `make` alone lists them.
 
 PYTHON ?= python3
-RUN := PYTHONPATH=.:protos/gen .venv/bin/python
+RUN := PYTHONPATH=.:protos/gen:clients/python .venv/bin/python
 
 .DEFAULT_GOAL := help
 .PHONY: help install up down status logs demo audit deadletters clean tools unit test test-influx2 \
@@ -93,9 +93,12 @@ format: install ## bring the code into shape
 generate: install ## generate stubs and descriptor set anew
 	@.venv/bin/python protos/generate.py
 
-wheel: install ## build the typed client stubs into dist/
+wheel: install ## build the Python client and its typed stubs into dist/
 	@rm -rf build/wheel && mkdir -p build/wheel && cp -r protos/gen protos/pyproject.toml build/wheel
 	@.venv/bin/python -m build --wheel --no-isolation --outdir dist build/wheel
+	@rm -rf build/client && cp -r clients/python build/client && cp protos/gen/version.txt build/client
+	@echo "sluice-protos==$$(cat protos/gen/version.txt)" > build/client/requirements.txt
+	@.venv/bin/python -m build --wheel --no-isolation --outdir dist build/client
 
 scorecard: install ## measure what detection finds and what it leaves alone
 	@$(RUN) -m tests.scorecard

@@ -12,6 +12,7 @@ import pytest
 from deploy.local.mesh import LocalMesh
 from detection import Scanner, parse_policy
 from tests.e2e.meshes import mesh_with_database
+from tests.kit.processes import OUR_CODE
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -120,12 +121,15 @@ def test_the_python_example_runs(mesh: LocalMesh) -> None:
     (example,) = blocks("python", README)
     done = subprocess.run(
         [sys.executable, "-c", example.replace("localhost:8001", mesh.gateway)],
-        env=os.environ | {"PYTHONPATH": str(ROOT / "protos" / "gen")},
+        env=os.environ | OUR_CODE,
         capture_output=True,
         text=True,
         timeout=60,
     )
-    assert done.stdout.endswith("TASK_STATE_SUCCEEDED\n"), done.stderr
+    written, refused = done.stdout.splitlines()
+    assert written == "Written to the database.", done.stderr
+    assert "us_ssn" in refused
+    assert "/data" in refused
 
 
 def test_the_policy_example_is_a_policy() -> None:

@@ -7,6 +7,7 @@ from itertools import chain
 from tests.faults.rows import (
     alert_service,
     callers,
+    client,
     clock,
     full_redis,
     gateway,
@@ -31,6 +32,7 @@ PARTS = (
     alert_service,
     gateway,
     callers,
+    client,
     policy,
     rollout,
     clock,

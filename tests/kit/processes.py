@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import cast
 
 ROOT = Path(__file__).parents[2]
-OUR_CODE = {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos' / 'gen'}"}
+OUR_CODE = {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos' / 'gen'}:{ROOT / 'clients' / 'python'}"}
 """The environment in which `python -m` finds our packages."""
 
 

@@ -19,7 +19,7 @@ from worker.settings import WorkerSettings
 ROOT = Path(__file__).parents[2]
 CODE = (
     *("alert_service", "bench", "deploy", "detection", "ingest_service", "job_store", "mesh"),
-    *("protos", "tests", "worker"),
+    *("protos", "tests", "worker", "clients/python"),
 )
 FOLDERS = (*CODE, "api_gateway", "clients", "docs", "requirements")
 PAGES = sorted(
