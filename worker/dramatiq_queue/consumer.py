@@ -28,9 +28,9 @@ BATCH_BYTES = 512 * 1024
 """Most bytes of the messages that are fetched together; as much as one job may have."""
 LINGER_SECONDS = 0.08
 """What comes within this time of a fetch that took all waits, and shares the next batch."""
-AWAIT_SECONDS = 1.9
+AWAIT_SECONDS = 2.0
 """The longest wait for a message in one call; a stop takes as long. Redis may end it a turn of its
-clock later (`hz`), which is a second at most, and must answer in time all the same."""
+clock later (`hz`), and answers within three seconds all the same."""
 EMPTY_SECONDS = 0.25
 """Between two looks at a partition in which nothing waited, where there are several."""
 SILENT_SECONDS = 1.0
