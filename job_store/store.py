@@ -25,10 +25,10 @@ from sluice.job.v1.job_pb2 import JOB_STATE_PENDING, JobRecord, LogInteractions,
 STUCK_SECONDS = 0.3
 """After which a partition that does not answer gets nothing that may go to another."""
 TIME_BYTES = 8
-TIME_MARGIN_MICROSECONDS = 2_000_000
-"""By which the clock of a Redis that is older than it was must have passed what this process knows
-of: the others may know of later times, though of none that is later than their last probe. So it
-is more than the time between two probes (mesh.health)."""
+TIME_MARGIN_MICROSECONDS = 4_000_000
+"""By which the clock of a Redis that is older than it was must have passed what it was when this
+process last looked: the others may have been given times since. So it is more than the time between
+two probes: mesh.health, and ingest_service.partition_probe waits for a partition that hangs."""
 
 
 class Entry(NamedTuple):
@@ -86,6 +86,8 @@ class JobStore:
             keys.messages(INTERACTIONS),
         ]
         self._latest = 0
+        self._looked = 0
+        """What the clock of Redis was when it last knew of all that was handed out."""
         self._took_the_last = False
         self._busy_since: float | None = None
         self.secret = b""
@@ -240,7 +242,7 @@ class JobStore:
         """
         arguments: list[bytes | str | int] = [
             self._latest,
-            TIME_MARGIN_MICROSECONDS,
+            max(self._latest, self._looked) + TIME_MARGIN_MICROSECONDS,
             self._window_microseconds,
             WINDOWS,
             self._keys.request_prefix,
@@ -254,12 +256,13 @@ class JobStore:
             return self._confirmation.async_run(connection, self._commit, keys, arguments)
 
         try:
-            wait, latest, *taken = await async_repeatable(lambda: self._client.run(run))
+            wait, latest, now, *taken = await async_repeatable(lambda: self._client.run(run))
         except QueueUnavailable:
             self._took_the_last = False
             raise
         self._took_the_last = not wait
-        self._latest = max(self._latest, latest)
+        if latest >= self._latest:
+            self._latest, self._looked = latest, now
         return wait, {
             number: RequestRecord.FromString(record)
             for number, record in zip(taken[::2], taken[1::2], strict=True)

@@ -3,18 +3,18 @@
 --
 -- KEYS  1 times; with a job 2 job records of this second, 3 open jobs, 4 counts, 5 queue, 6 messages
 --       of the queue. Without a job only the clock and the request ids are looked at.
--- ARGV  1 latest time that was handed out as far as the caller knows, 2 margin, 3 length of a window
---       of request ids (times are microseconds), 4 windows that a request id lives at least, 5 prefix
---       of the buckets of request ids, 6 whether replicas are to confirm, 7 how many request ids; for
---       each of them its bucket, its field and its record; then the job: its id, which is the message's
---       id too, field of its record, record, seconds to live of that, interactions, message up to the
---       first time, message after it
+-- ARGV  1 latest time that was handed out as far as the caller knows, 2 what the clock must have passed
+--       if this store does not know of that, 3 length of a window of request ids (times are
+--       microseconds), 4 windows that a request id lives at least, 5 prefix of the buckets of request
+--       ids, 6 whether replicas are to confirm, 7 how many request ids; for each of them its bucket, its
+--       field and its record; then the job: its id, which is the message's id too, field of its record,
+--       record, seconds to live of that, interactions, message up to the first time, message after it
 --
--- Returns {wait, last, n, record, ...}. `wait` is above 0, and nothing was changed, while this store
--- is older than what it has handed out: microseconds until its clock has passed that. `last` is the
--- latest time handed out. When request ids are taken already nothing was stored, and the n-th of them
--- (from 0) stands for that record. Otherwise the job is durable, now or by an earlier call whose reply
--- was lost.
+-- Returns {wait, last, now, n, record, ...}. `wait` is above 0, and nothing was changed, while this
+-- store is older than what it has handed out: microseconds until its clock has passed that. `last` is
+-- the latest time handed out, `now` the clock. When request ids are taken already nothing was stored,
+-- and the n-th of them (from 0) stands for that record. Otherwise the job is durable, now or by an
+-- earlier call whose reply was lost.
 --
 -- Keys 5 and 6 are a Dramatiq queue as its RedisBroker stores it (dispatch.lua, command "enqueue");
 -- a contract test holds both to the same layout.
@@ -22,7 +22,7 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local times = redis.call('HMGET', KEYS[1], 'last', 'wait')
 local last, wait = tonumber(times[1] or 0), tonumber(times[2] or 0)
-local passed = ARGV[1] + ARGV[2]
+local passed = tonumber(ARGV[2])
 if last < tonumber(ARGV[1]) and now <= passed and wait < passed then
   -- For the other processes, too, which may not know what was handed out.
   wait = passed
@@ -30,7 +30,7 @@ if last < tonumber(ARGV[1]) and now <= passed and wait < passed then
   redis.pcall('HSET', KEYS[1], 'wait', wait)
 end
 if now <= wait then
-  return {wait - now + 1, last}
+  return {wait - now + 1, last, now}
 end
 local first = math.max(now, last + 1)
 
@@ -45,10 +45,10 @@ end
 local windows, requests, job = tonumber(ARGV[4]), tonumber(ARGV[7]), 7 + 3 * ARGV[7]
 if #KEYS > 1 and redis.call('HEXISTS', KEYS[2], ARGV[job + 2]) == 1 then
   write_for_confirmation()
-  return {0, last}
+  return {0, last, now}
 end
 local window = math.floor(first / ARGV[3])
-local answer = {0, last}
+local answer = {0, last, now}
 for n = 0, requests - 1 do
   local bucket, field = ARGV[8 + 3 * n], ARGV[9 + 3 * n]
   for back = 0, windows do
@@ -60,10 +60,10 @@ for n = 0, requests - 1 do
     end
   end
 end
-if #answer > 2 then
+if #answer > 3 then
   write_for_confirmation()
 end
-if #answer > 2 or #KEYS == 1 then
+if #answer > 3 or #KEYS == 1 then
   return answer
 end
 
@@ -89,4 +89,4 @@ for n = 0, requests - 1 do
     redis.call('EXPIREAT', key, expiry)
   end
 end
-return {0, last}
+return {0, last, now}

@@ -19,6 +19,7 @@ from job_store.errors import QueueFull, QueueUnavailable
 from job_store.keys import ALERTS, DELIVER_ALERT, INTERACTIONS, ONLY, WRITE_INTERACTIONS
 from job_store.partitions import Partitions
 from job_store.request_ids import Request
+from job_store.scripts import text
 from job_store.settings import StoreSettings
 from job_store.store import TIME_MARGIN_MICROSECONDS, Entry, Receipt
 from mesh.health import Unhealthy
@@ -382,6 +383,44 @@ def test_a_redis_older_than_what_it_handed_out_is_waited_for(
     again = [each for job in written(server) for each in times(job)]
     assert len(again) == 300
     assert not set(again) & set(handed_out)
+
+
+def test_the_margin_counts_from_the_last_look(
+    server: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who handed out nothing for long does not know what others have been given since."""
+
+    def with_clock(name: str) -> str:
+        return text(name).replace("redis.call('TIME')", "redis.call('LRANGE', 'clock', 0, 1)")
+
+    def set_clock(seconds: int) -> None:
+        server.client.delete("clock")
+        server.client.rpush("clock", 1_700_000_000 + seconds, 0)
+
+    monkeypatch.setattr("job_store.store.text", with_clock)
+    set_clock(0)
+    idle, busy = process(server.url).jobs, process(server.url).jobs
+    idle.commit([entry("x")])
+    set_clock(1000)
+    idle.probe()
+    set_clock(1001)
+    busy.commit([entry("x", size=100)])
+    handed_out = {each for job in written(server) for each in times(job)}
+    server.client.delete(ONLY.times)
+    set_clock(1000)
+    for _ in range(2):
+        with pytest.raises(QueueUnavailable):
+            idle.commit([entry("x")])
+        # What it sees now tells it nothing new about what was handed out.
+        set_clock(1003)
+        with pytest.raises(Unhealthy):
+            idle.probe()
+    set_clock(1005)
+    idle.probe()
+    idle.probe()
+    idle.commit([entry("x")])
+    again = {each for job in written(server) for each in times(job)}
+    assert again and not again & handed_out
 
 
 def is_well(jobs: BlockingJobStore) -> bool:

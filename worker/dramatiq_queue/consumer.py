@@ -35,6 +35,9 @@ EMPTY_SECONDS = 0.25
 """Between two looks at a partition in which nothing waited, where there are several."""
 SILENT_SECONDS = 1.0
 """After which a partition that did not answer, or did not confirm, is asked again."""
+LATE_SECONDS = 150.0
+"""For which a fetch that was given up may still arrive at Redis: for so long a system goes on
+sending what a closed connection had to send."""
 CAREFUL_SECONDS = 5.0
 """For which no partition is trusted to answer at once after another one did not: several lie on one
 Redis, and each would be waited for in turn."""
@@ -85,14 +88,14 @@ class QueueConsumer(Consumer):
         An id may be on its way to us; one that stays is lost until this process ends. Nothing is
         known of a partition that does not answer, or of which it is not known what was fetched:
         that is given back as soon as it answers. A partition that counted nothing as ours, and from
-        which nothing was fetched since, is not asked.
+        which nothing was fetched since, is not asked, unless a fetch from it was given up lately.
         """
         missing: set[bytes] = set()
         for source in self._partitions:
             if source.is_silent or not source.may_hold:
                 continue
             # A fetch that begins after the look at `is_fetching` sets it again.
-            source.may_hold = False
+            source.may_hold = time.monotonic() < source.doubtful_until
             if source.is_fetching:
                 source.may_hold = True
                 continue
@@ -342,6 +345,8 @@ class QueueConsumer(Consumer):
             # may undo it, and a row that was written by then would be there a second time when the
             # caller repeats the call. Either way it is given back: now where Redis answers,
             # otherwise at a later visit.
+            if source.is_fetching:
+                source.doubtful_until = time.monotonic() + LATE_SECONDS
             self._leave_alone(source, error)
             if isinstance(error, NotConfirmed):
                 with suppress(redis.RedisError):

@@ -61,6 +61,8 @@ class PartitionQueue:
         """Whether messages are on their way or, when a fetch failed, may have been fetched."""
         self.may_hold = True
         """Whether Redis may count messages as fetched by this worker."""
+        self.doubtful_until = float("-inf")
+        """By the monotonic clock, until when a fetch that was given up may still be carried out."""
         self.is_silent = False
         """Whether it did not answer, or did not confirm, the last time."""
         self.heartbeat_seconds = heartbeat_seconds / HEARTBEATS

@@ -48,6 +48,7 @@ class Source:
         self.is_empty = False
         self.is_fetching = False
         self.may_hold = True
+        self.doubtful_until = -math.inf
         self.is_silent = False
         self.heartbeat_seconds = 1.0
         # The first one is sent at once otherwise.
@@ -735,6 +736,32 @@ def test_redis_is_not_asked_again_what_it_counts_as_ours_when_nothing_was_fetche
     source.in_redis.clear()
     assert [queue.unaccounted(), queue.unaccounted()] == [set(), set()]
     assert source.looks == 5
+
+
+def test_a_fetch_that_arrives_after_it_was_given_up_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The network may bring it later than what was asked over the next connection."""
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    source = Source()
+    queue, _ = consumer(source)
+    source.fails = redis.TimeoutError()
+    assert next(queue) is None
+    source.fails = None
+    now += SILENT_SECONDS
+    visit(queue, until=lambda: not source.is_silent)
+    assert queue.unaccounted() == set()
+    now += 100
+    assert queue.unaccounted() == set()
+    source.in_redis = {b"late"}
+    assert queue.unaccounted() == {b"late"}
+    source.in_redis.clear()
+    now += 100
+    assert queue.unaccounted() == set()
+    looks = source.looks
+    assert queue.unaccounted() == set()
+    assert source.looks == looks
 
 
 class Queue:
