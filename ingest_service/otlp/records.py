@@ -118,19 +118,22 @@ which never begin like that."""
 
 def rules_broken(export: Any) -> list[FieldError]:
     """Return the rules that a call breaks as a whole."""
+    too_many = FieldError("/resource_logs", "BAD_COUNT", "Send at most 8192 records at a time.")
     records = shared = 0
     groups = len(export.resource_logs)
-    for each in export.resource_logs[:MAX_RECORDS]:
+    for each in export.resource_logs:
         groups += len(each.scope_logs)
+        # Groups without records cost as much to look at. What is refused is not counted to the end.
+        if groups > 2 * MAX_RECORDS:
+            return [too_many]
         of_resource = len(each.resource) + len(each.schema_url)
-        for scope_logs in each.scope_logs[:MAX_RECORDS]:
+        for scope_logs in each.scope_logs:
             count = len(scope_logs.records)
             records += count
             of_scope = len(scope_logs.scope) + len(scope_logs.schema_url)
             shared += count * (of_resource + of_scope)
-    # Groups without records cost as much to look at.
-    if records > MAX_RECORDS or groups > 2 * MAX_RECORDS:
-        return [FieldError("/resource_logs", "BAD_COUNT", "Send at most 8192 records at a time.")]
+    if records > MAX_RECORDS:
+        return [too_many]
     if shared > MAX_SHARED_BYTES:
         return [
             FieldError(

@@ -274,6 +274,19 @@ def test_groups_are_bounded_also_without_records() -> None:
         assert bool(rules_broken(Export.FromString(one))) is (count > records.MAX_RECORDS)
 
 
+@pytest.mark.parametrize("of_scopes", [False, True])
+def test_records_behind_many_groups_are_counted(of_scopes: bool) -> None:
+    def field(number: int, held: bytes) -> bytes:
+        return varint(number << 3 | 2) + varint(len(held)) + held
+
+    many = field(2, b"\x12\x00" * (records.MAX_RECORDS + 1))
+    if of_scopes:
+        sent = field(1, b"\x12\x00" * records.MAX_RECORDS + many)
+    else:
+        sent = b"\x0a\x00" * records.MAX_RECORDS + field(1, many)
+    assert [each.reason for each in rules_broken(Export.FromString(sent))] == ["BAD_COUNT"]
+
+
 def test_a_record_with_too_many_attributes_is_not_read_whole() -> None:
     sent = LogRecord(attributes=[KeyValue(key=str(number)) for number in range(50_000)])
     reading = Reading(export(group(sent)))
