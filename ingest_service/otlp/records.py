@@ -25,6 +25,7 @@ from google.protobuf.message import DecodeError
 from ingest_service.judgement import CLEAN, Judgement, broken
 from ingest_service.named_fields import REQUEST_ID, SOURCE, NamedField
 from ingest_service.otlp.values import (
+    TOO_MANY_VALUES,
     UNDECODABLE,
     Broken,
     any_value,
@@ -196,6 +197,8 @@ class Reading:
         share = Share()
         for resource_logs in self._export.resource_logs:
             for scope_logs in resource_logs.scope_logs:
+                if not scope_logs.records:
+                    continue
                 header = self._header(resource_logs, scope_logs)
                 for record in scope_logs.records:
                     self._add(share, record, header)
@@ -358,8 +361,10 @@ class Reading:
             said = [each.decode() for each in (of_scope.name, of_scope.version, resource_url, url)]
         except (DecodeError, UnicodeDecodeError):
             raise Broken(UNDECODABLE) from None
+        if len(of_resource.attributes) + len(of_scope.attributes) > MAX_NODES:
+            raise Broken(TOO_MANY_VALUES)
         source = ""
-        texts: list[str] | None = said
+        texts, is_unclear = said, False
         entries, groups = [], []
         for attributes in (of_resource.attributes, of_scope.attributes):
             group = []
@@ -367,7 +372,8 @@ class Reading:
                 made, said_there, nodes = attribute(each)
                 group.append(made)
                 self._nodes += nodes
-                texts = None if texts is None or said_there is None else [*texts, *said_there]
+                is_unclear |= said_there is None
+                texts += said_there or ()
                 if said_there and said_there[0] == _SERVICE_NAME and len(said_there) == 2:
                     source = said_there[1]
             groups.append(b"".join(group))
@@ -381,7 +387,7 @@ class Reading:
             entries.append(entry(b"scope", object_of(b"".join(about))))
         urls = {b"resource_schema_url": resource_url, b"schema_url": url}
         entries += [entry(name, text(each)) for name, each in urls.items() if each]
-        self._keep(known_as, b"", texts)
+        self._keep(known_as, b"", None if is_unclear else texts)
         sender = ((SOURCE, source),) if SOURCE.pattern.fullmatch(source) else ()
         return _Header(known_as, b"".join(entries), sender)
 

@@ -297,6 +297,20 @@ def test_a_record_with_too_many_attributes_is_not_read_whole() -> None:
     assert len(share.pieces[0]) < 10_010
 
 
+def test_a_resource_with_too_many_attributes_is_not_read() -> None:
+    logs = group(LogRecord())
+    logs.resource.attributes.extend(KeyValue(key=str(number)) for number in range(50_000))
+    (judgement,) = known(logs)
+    assert judgement is not None
+    assert [each.reason for each in judgement.violations] == ["TOO_MANY_VALUES"]
+
+
+def test_of_groups_without_records_nothing_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(records, "attribute")
+    without = [group(host=str(number)) for number in range(100)]
+    assert list(Reading(export(*without)).shares()) == []
+
+
 def test_what_a_large_resource_comes_to_is_bounded() -> None:
     large = "x" * 1024 * 1024
     assert rules_broken(export(group(*[record()] * 31, large=large))) == []
