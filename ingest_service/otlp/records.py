@@ -245,7 +245,10 @@ class Reading:
             is_apart = self._unclear.keys().isdisjoint
             judgements = [CLEAN if is_apart(pieces) else None for pieces in share.pieces]
         for index, rule in share.broken.items():
-            judgements[index] = broken(rule)
+            # What is left of it cannot be judged: so source and id are told only if nothing can be
+            # in them.
+            named = () if judgements[index] is CLEAN else share.submissions[index].named
+            judgements[index] = broken(rule, [each.name for each, _ in named])
         return judgements
 
     def _add(self, share: Share, record: Any, header: _Header) -> None:

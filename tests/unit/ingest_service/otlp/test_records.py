@@ -18,6 +18,7 @@ from ingest_service.gate import Gate
 from ingest_service.judgement import CLEAN, Judgement, Refusal
 from ingest_service.otlp import records
 from ingest_service.otlp.records import Export, Reading, Share, rules_broken
+from ingest_service.parts import parts_of
 from ingest_service.submission import Submission
 from mesh.messages import varint
 
@@ -243,6 +244,29 @@ def test_a_damaged_resource_spoils_its_records_only() -> None:
     fine = ExportLogsServiceRequest(resource_logs=[group(record())]).SerializeToString()
     ((_, found),) = looked_at(Reading(Export.FromString(wire + fine)))
     assert [each and each.refusal for each in found] == [Refusal.SHAPE, Refusal.NONE]
+
+
+@pytest.mark.parametrize(
+    ("name", "uid", "told"),
+    [
+        ("shop", "01ARZ3", ["shop", "01ARZ3"]),
+        ("jane.doe@example.com", "01ARZ3", ["", ""]),
+        ("shop", "123-45-6789", ["", ""]),
+    ],
+)
+def test_of_a_damaged_record_no_name_is_told_in_which_something_may_be(
+    name: str, uid: str, told: list[str]
+) -> None:
+    logs = group(record("xyz", **{"log.record.uid": uid}), service_name=name)
+    sent = ExportLogsServiceRequest(resource_logs=[logs]).SerializeToString()
+    ((share, found),) = looked_at(Reading(Export.FromString(sent.replace(b"xyz", b"x\xffz"))))
+    assert [each and each.refusal for each in found] == [Refusal.SHAPE]
+    (part,) = parts_of(share.submissions, [each for each in found if each])
+    alert = part.alert(0, "an-alert", "")
+    assert [alert.source, alert.request_id] == told
+    part.alert_ids[0] = "an-alert"
+    recorded = part.entry().piece
+    assert all((text.encode() in recorded) is (text in told) for text in (name, uid))
 
 
 def test_a_large_record_is_judged_by_all_rules() -> None:
