@@ -17,6 +17,7 @@ from binascii import hexlify
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import count
 from typing import Any, NamedTuple
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
@@ -112,9 +113,11 @@ _MOST_ATTRIBUTES = MAX_NODES + 1
 _TRACE_BYTES, _SPAN_BYTES = 16, 8
 _NO_TRACE, _NO_SPAN = bytes(_TRACE_BYTES), bytes(_SPAN_BYTES)
 
-_BODY, _REST, _HEADER = b"\0", b"\1", b"\2"
-"""What the name of a piece begins with that is no attribute. An attribute's name is its bytes,
-which never begin like that."""
+Name = bytes | int
+"""What a piece of a call is known by: an attribute by its bytes, which may be any, all else by a
+number."""
+_LARGE: Name = 0
+"""The name of what makes a large record unclear."""
 
 
 def rules_broken(export: Any) -> list[FieldError]:
@@ -154,7 +157,7 @@ class Share:
     submissions: list[Submission] = field(default_factory=list)
     broken: dict[int, FieldError] = field(default_factory=dict)
     """The rule that a record breaks so that it could not be converted, by its index."""
-    pieces: list[Sequence[bytes]] = field(default_factory=list)
+    pieces: list[Sequence[Name]] = field(default_factory=list)
     """The names by which the pieces of each record are known."""
     size: int = 0
     nodes: int = 0
@@ -163,7 +166,7 @@ class Share:
 class _Header(NamedTuple):
     """What the records of one scope share."""
 
-    known_as: bytes
+    known_as: Name
     entries: bytes
     named: tuple[tuple[NamedField, str], ...]
 
@@ -177,18 +180,20 @@ class Reading:
 
     def __init__(self, export: Any) -> None:
         self._export = export
-        self._wires: dict[bytes, bytes] = {}
+        self._wires: dict[Name, bytes] = {}
         """Each piece as it goes into the data, by the name it is known by."""
-        self._rests: dict[Any, bytes] = {}
+        self._names = count(1)
+        self._bodies: dict[bytes, Name] = {}
+        self._rests: dict[Any, Name] = {}
         self._headers: dict[Any, _Header] = {}
-        self._broken: dict[bytes, FieldError] = {}
+        self._broken: dict[Name, FieldError] = {}
         self._ids: dict[bytes, str] = {}
         """Request ids by the attributes that hold them."""
-        self._unclear: dict[bytes, None] = {}
+        self._unclear: dict[Name, None] = {}
         """Pieces in which something may be, or that only a judgement can tell about."""
-        self._settled: set[bytes] = set()
+        self._settled: set[Name] = set()
         """What records share and was judged."""
-        self._new: list[tuple[bytes, Sequence[str]]] = []
+        self._new: list[tuple[Name, Sequence[str]]] = []
         """The names of pieces that were not looked at yet, and their texts."""
         self._nodes = 0
 
@@ -224,7 +229,7 @@ class Reading:
             self._unclear.update(dict.fromkeys([owners[each] for each in suspects]))
         self._new = []
 
-    def unsettled_headers(self) -> list[tuple[bytes, Submission]]:
+    def unsettled_headers(self) -> list[tuple[Name, Submission]]:
         """Return what records share and is unclear, as submissions, with the names of it."""
         return [
             (header.known_as, Submission.made(object_of(header.entries), header.named, b""))
@@ -232,7 +237,7 @@ class Reading:
             if header.known_as in self._unclear and header.known_as not in self._settled
         ]
 
-    def settle(self, known_as: bytes, *, is_clean: bool) -> None:
+    def settle(self, known_as: Name, *, is_clean: bool) -> None:
         """Take note of the judgement on what records share."""
         self._settled.add(known_as)
         if is_clean:
@@ -253,20 +258,20 @@ class Reading:
 
     def _add(self, share: Share, record: Any, header: _Header) -> None:
         """Add a record to a share."""
-        pieces = list(record.attributes[:_MOST_ATTRIBUTES])
+        attributes = record.attributes[:_MOST_ATTRIBUTES]
         known = self._wires
-        entries = [known[each] if each in known else self._attribute(each) for each in pieces]
+        entries = [known[each] if each in known else self._attribute(each) for each in attributes]
         request_id = ""
         if self._ids:
-            for each in pieces:
+            for each in attributes:
                 request_id = self._ids.get(each, request_id)
         rest = self._rest(record)
-        pieces += (rest, header.known_as)
+        pieces: list[Name] = [*attributes, rest, header.known_as]
         body = b""
         if record.HasField("body"):
-            name = _BODY + record.body
+            name = self._bodies.get(record.body) or self._body(record.body)
             pieces.append(name)
-            body = known[name] if name in known else self._body(name)
+            body = known[name]
         data = _data(header.entries, known[rest], body, entries)
         if self._broken:
             for each in pieces:
@@ -298,19 +303,19 @@ class Reading:
             self._ids[wire] = texts[1]
         return made
 
-    def _body(self, name: bytes) -> bytes:
-        """Convert a body that was not seen before."""
+    def _body(self, wire: bytes) -> Name:
+        """Convert a body that was not seen before; return its name."""
+        name = self._bodies[wire] = next(self._names)
         try:
-            made, texts, nodes = any_value(name[len(_BODY) :])
+            made, texts, nodes = any_value(wire)
         except Broken as error:
             self._broken[name] = error.rule
             made, texts, nodes = b"", (), 1
         self._nodes += nodes - 1
-        made = entry(b"body", made)
-        self._keep(name, made, texts)
-        return made
+        self._keep(name, entry(b"body", made), texts)
+        return name
 
-    def _rest(self, record: Any) -> bytes:
+    def _rest(self, record: Any) -> Name:
         """Return the name of what a record says beside its body, its attributes and its stamp."""
         said = (
             record.severity_text,
@@ -321,7 +326,7 @@ class Reading:
         )
         known_as = self._rests.get(said)
         if known_as is None:
-            known_as = self._rests[said] = b"%b%d" % (_REST, len(self._rests))
+            known_as = self._rests[said] = next(self._names)
             named = {b"severity_text": said[0], b"event_name": said[2]}
             counts = {
                 b"severity_number": said[1], b"flags": said[3], b"dropped_attributes_count": said[4]
@@ -346,7 +351,7 @@ class Reading:
         )
         header = self._headers.get(sent)
         if header is None:
-            known_as = b"%b%d" % (_HEADER, len(self._headers))
+            known_as = next(self._names)
             try:
                 header = self._read_header(known_as, *sent)
             except Broken as error:
@@ -356,7 +361,7 @@ class Reading:
         return header
 
     def _read_header(
-        self, known_as: bytes, resource: bytes, resource_url: bytes, scope: bytes, url: bytes
+        self, known_as: Name, resource: bytes, resource_url: bytes, scope: bytes, url: bytes
     ) -> _Header:
         """Read what the records of a scope share. Raises Broken."""
         try:
@@ -394,7 +399,7 @@ class Reading:
         sender = ((SOURCE, source),) if SOURCE.pattern.fullmatch(source) else ()
         return _Header(known_as, b"".join(entries), sender)
 
-    def _keep(self, known_as: bytes, wire: bytes, texts: Sequence[str] | None) -> None:
+    def _keep(self, known_as: Name, wire: bytes, texts: Sequence[str] | None) -> None:
         """Keep a piece, and its texts until they are looked at."""
         self._wires[known_as] = wire
         if texts is None:
@@ -472,5 +477,3 @@ _OBJECT_TAG, _ENTRY_TAG = object_of(b"")[:1], entry(b"", b"")[:1]
 _BEFORE_ATTRIBUTES = entry(b"attributes", b"")[2:-1]
 _SIZES = [varint(length) for length in range(1 << 14)]
 """What lengths are on the wire: of nearly all that is written here."""
-_LARGE = b"\3"
-"""The name of what makes a large record unclear."""

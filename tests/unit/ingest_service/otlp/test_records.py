@@ -239,6 +239,21 @@ def test_what_is_damaged_spoils_its_record_only(tag: bytes, value: bytes) -> Non
     assert share.submissions[1].data == b""
 
 
+@pytest.mark.parametrize("spoilt", [b"\x000\x01a", b"\x010", b"\x011", b"\x020", b"\3", b"0", b"1"])
+@pytest.mark.parametrize("is_first", [False, True])
+def test_a_damaged_attribute_is_taken_for_nothing_else(spoilt: bytes, is_first: bool) -> None:
+    sent = [LogRecord(severity_text=str(number)).SerializeToString() for number in range(3)]
+    sent.append(record("0").SerializeToString())
+    place = 0 if is_first else len(sent)
+    sent.insert(place, b"\x32" + varint(len(spoilt)) + spoilt)
+    held = b"".join(b"\x12" + varint(len(each)) + each for each in sent)
+    scope = b"\x12" + varint(len(held)) + held
+    ((_, found),) = looked_at(Reading(Export.FromString(b"\x0a" + varint(len(scope)) + scope)))
+    refusals = [each and each.refusal for each in found]
+    assert refusals.pop(place) is Refusal.SHAPE
+    assert refusals == [Refusal.NONE] * 4
+
+
 def test_a_damaged_resource_spoils_its_records_only() -> None:
     wire = b"\x0a\x08\x0a\x02\xff\xff\x12\x02\x12\x00"
     fine = ExportLogsServiceRequest(resource_logs=[group(record())]).SerializeToString()
