@@ -169,6 +169,9 @@ class _Header(NamedTuple):
     known_as: Name
     entries: bytes
     named: tuple[tuple[NamedField, str], ...]
+    pieces: tuple[Name, ...]
+    """All that is known by a name: it as a whole and, since they stand beside the body and so may
+    say what is in it, its URLs."""
 
 
 class Reading:
@@ -266,7 +269,7 @@ class Reading:
             for each in attributes:
                 request_id = self._ids.get(each, request_id)
         rest = self._rest(record)
-        pieces: list[Name] = [*attributes, rest, header.known_as]
+        pieces: list[Name] = [*attributes, rest, *header.pieces]
         body = b""
         if record.HasField("body"):
             name = self._bodies.get(record.body) or self._body(record.body)
@@ -356,7 +359,7 @@ class Reading:
                 header = self._read_header(known_as, *sent)
             except Broken as error:
                 self._broken[known_as] = error.rule
-                header = _Header(known_as, b"", ())
+                header = _Header(known_as, b"", (), (known_as,))
             self._headers[sent] = header
         return header
 
@@ -372,7 +375,7 @@ class Reading:
         if len(of_resource.attributes) + len(of_scope.attributes) > MAX_NODES:
             raise Broken(TOO_MANY_VALUES)
         source = ""
-        texts, is_unclear = said, False
+        texts, is_unclear = said[:], False
         entries, groups = [], []
         for attributes in (of_resource.attributes, of_scope.attributes):
             group = []
@@ -396,8 +399,12 @@ class Reading:
         urls = {b"resource_schema_url": resource_url, b"schema_url": url}
         entries += [entry(name, text(each)) for name, each in urls.items() if each]
         self._keep(known_as, b"", None if is_unclear else texts)
+        pieces = [known_as]
+        if resource_url or url:
+            pieces.append(next(self._names))
+            self._keep(pieces[-1], b"", said[2:4])
         sender = ((SOURCE, source),) if SOURCE.pattern.fullmatch(source) else ()
-        return _Header(known_as, b"".join(entries), sender)
+        return _Header(known_as, b"".join(entries), sender, tuple(pieces))
 
     def _keep(self, known_as: Name, wire: bytes, texts: Sequence[str] | None) -> None:
         """Keep a piece, and its texts until they are looked at."""

@@ -193,6 +193,19 @@ def test_what_is_shared_is_judged_once_and_spoils_all_that_share_it() -> None:
     assert known(fine, spoilt, fine) == [CLEAN, CLEAN, None, None, CLEAN, CLEAN]
 
 
+@pytest.mark.parametrize("place", ["resource_schema_url", "schema_url"])
+@pytest.mark.parametrize(("url", "body"), [("passport", "C01X00T47"), ("C01X00T47", "passport")])
+def test_a_url_is_judged_with_the_body_beside_it(place: str, url: str, body: str) -> None:
+    logs = group(record(body))
+    if place == "schema_url":
+        logs.scope_logs[0].schema_url = url
+    else:
+        logs.schema_url = url
+    (submission,) = submissions(logs)
+    assert GATE.judge(submission.message).detectors == ("passport",)
+    assert known(logs) == [None]
+
+
 def test_a_value_apart_in_a_list_is_judged() -> None:
     sent = record()
     parts = sent.attributes.add(key="number").value.array_value
