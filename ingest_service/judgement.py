@@ -79,9 +79,13 @@ CLEAN = Judgement()
 """On every submission in which nothing was found and no rule is broken."""
 
 
-def broken(rule: FieldError) -> Judgement:
-    """Return the judgement on what breaks a rule of shape so that it cannot be read."""
-    return Judgement(Refusal.SHAPE, WITHHELD, violations=(rule,), violation_count=1)
+def broken(rule: FieldError, hidden: Collection[str]) -> Judgement:
+    """Return the judgement on what breaks a rule of shape so that it cannot be read.
+
+    `hidden` are the names of fields that are neither kept nor told.
+    """
+    masked = dict.fromkeys(hidden, "")
+    return Judgement(Refusal.SHAPE, WITHHELD, masked, hidden, violations=(rule,), violation_count=1)
 
 
 def violation_messages(violations: Iterable[FieldError]) -> list[verdict_pb2.Violation]:

@@ -17,6 +17,8 @@ log = logger("ingest.judging")
 
 MAX_INLINE_BYTES = 32 * 1024
 """Of submissions that are judged on the event loop, before others get their turn."""
+LEAST_BYTES = 1024
+"""For which a submission counts: a judgement takes its time however small what is judged is."""
 QUICK_LOOK_BYTES = 256 * 1024
 """Of submissions that are looked at together; larger ones are judged one by one."""
 QUICK_LOOK_ITEMS = 100
@@ -50,7 +52,7 @@ class Judge:
             return await asyncio.get_running_loop().run_in_executor(
                 self._thread, self._gate.judge, submission
             )
-        self._bytes_in_a_row += size
+        self._bytes_in_a_row += max(size, LEAST_BYTES)
         if self._bytes_in_a_row > MAX_INLINE_BYTES:
             self._bytes_in_a_row = 0
             await asyncio.sleep(0)

@@ -17,6 +17,7 @@ from binascii import hexlify
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import count
 from typing import Any, NamedTuple
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
@@ -25,6 +26,7 @@ from google.protobuf.message import DecodeError
 from ingest_service.judgement import CLEAN, Judgement, broken
 from ingest_service.named_fields import REQUEST_ID, SOURCE, NamedField
 from ingest_service.otlp.values import (
+    TOO_MANY_VALUES,
     UNDECODABLE,
     Broken,
     any_value,
@@ -111,26 +113,31 @@ _MOST_ATTRIBUTES = MAX_NODES + 1
 _TRACE_BYTES, _SPAN_BYTES = 16, 8
 _NO_TRACE, _NO_SPAN = bytes(_TRACE_BYTES), bytes(_SPAN_BYTES)
 
-_BODY, _REST, _HEADER = b"\0", b"\1", b"\2"
-"""What the name of a piece begins with that is no attribute. An attribute's name is its bytes,
-which never begin like that."""
+Name = bytes | int
+"""What a piece of a call is known by: an attribute by its bytes, which may be any, all else by a
+number."""
+_LARGE: Name = 0
+"""The name of what makes a large record unclear."""
 
 
 def rules_broken(export: Any) -> list[FieldError]:
     """Return the rules that a call breaks as a whole."""
+    too_many = FieldError("/resource_logs", "BAD_COUNT", "Send at most 8192 records at a time.")
     records = shared = 0
     groups = len(export.resource_logs)
-    for each in export.resource_logs[:MAX_RECORDS]:
+    for each in export.resource_logs:
         groups += len(each.scope_logs)
+        # Groups without records cost as much to look at. What is refused is not counted to the end.
+        if groups > 2 * MAX_RECORDS:
+            return [too_many]
         of_resource = len(each.resource) + len(each.schema_url)
-        for scope_logs in each.scope_logs[:MAX_RECORDS]:
+        for scope_logs in each.scope_logs:
             count = len(scope_logs.records)
             records += count
             of_scope = len(scope_logs.scope) + len(scope_logs.schema_url)
             shared += count * (of_resource + of_scope)
-    # Groups without records cost as much to look at.
-    if records > MAX_RECORDS or groups > 2 * MAX_RECORDS:
-        return [FieldError("/resource_logs", "BAD_COUNT", "Send at most 8192 records at a time.")]
+    if records > MAX_RECORDS:
+        return [too_many]
     if shared > MAX_SHARED_BYTES:
         return [
             FieldError(
@@ -150,7 +157,7 @@ class Share:
     submissions: list[Submission] = field(default_factory=list)
     broken: dict[int, FieldError] = field(default_factory=dict)
     """The rule that a record breaks so that it could not be converted, by its index."""
-    pieces: list[Sequence[bytes]] = field(default_factory=list)
+    pieces: list[Sequence[Name]] = field(default_factory=list)
     """The names by which the pieces of each record are known."""
     size: int = 0
     nodes: int = 0
@@ -159,9 +166,12 @@ class Share:
 class _Header(NamedTuple):
     """What the records of one scope share."""
 
-    known_as: bytes
+    known_as: Name
     entries: bytes
     named: tuple[tuple[NamedField, str], ...]
+    pieces: tuple[Name, ...]
+    """All that is known by a name: it as a whole and, since they stand beside the body and so may
+    say what is in it, its URLs."""
 
 
 class Reading:
@@ -173,18 +183,20 @@ class Reading:
 
     def __init__(self, export: Any) -> None:
         self._export = export
-        self._wires: dict[bytes, bytes] = {}
+        self._wires: dict[Name, bytes] = {}
         """Each piece as it goes into the data, by the name it is known by."""
-        self._rests: dict[Any, bytes] = {}
+        self._names = count(1)
+        self._bodies: dict[bytes, Name] = {}
+        self._rests: dict[Any, Name] = {}
         self._headers: dict[Any, _Header] = {}
-        self._broken: dict[bytes, FieldError] = {}
+        self._broken: dict[Name, FieldError] = {}
         self._ids: dict[bytes, str] = {}
         """Request ids by the attributes that hold them."""
-        self._unclear: dict[bytes, None] = {}
+        self._unclear: dict[Name, None] = {}
         """Pieces in which something may be, or that only a judgement can tell about."""
-        self._settled: set[bytes] = set()
+        self._settled: set[Name] = set()
         """What records share and was judged."""
-        self._new: list[tuple[bytes, Sequence[str]]] = []
+        self._new: list[tuple[Name, Sequence[str]]] = []
         """The names of pieces that were not looked at yet, and their texts."""
         self._nodes = 0
 
@@ -193,6 +205,8 @@ class Reading:
         share = Share()
         for resource_logs in self._export.resource_logs:
             for scope_logs in resource_logs.scope_logs:
+                if not scope_logs.records:
+                    continue
                 header = self._header(resource_logs, scope_logs)
                 for record in scope_logs.records:
                     self._add(share, record, header)
@@ -218,7 +232,7 @@ class Reading:
             self._unclear.update(dict.fromkeys([owners[each] for each in suspects]))
         self._new = []
 
-    def unsettled_headers(self) -> list[tuple[bytes, Submission]]:
+    def unsettled_headers(self) -> list[tuple[Name, Submission]]:
         """Return what records share and is unclear, as submissions, with the names of it."""
         return [
             (header.known_as, Submission.made(object_of(header.entries), header.named, b""))
@@ -226,7 +240,7 @@ class Reading:
             if header.known_as in self._unclear and header.known_as not in self._settled
         ]
 
-    def settle(self, known_as: bytes, *, is_clean: bool) -> None:
+    def settle(self, known_as: Name, *, is_clean: bool) -> None:
         """Take note of the judgement on what records share."""
         self._settled.add(known_as)
         if is_clean:
@@ -239,25 +253,28 @@ class Reading:
             is_apart = self._unclear.keys().isdisjoint
             judgements = [CLEAN if is_apart(pieces) else None for pieces in share.pieces]
         for index, rule in share.broken.items():
-            judgements[index] = broken(rule)
+            # What is left of it cannot be judged: so source and id are told only if nothing can be
+            # in them.
+            named = () if judgements[index] is CLEAN else share.submissions[index].named
+            judgements[index] = broken(rule, [each.name for each, _ in named])
         return judgements
 
     def _add(self, share: Share, record: Any, header: _Header) -> None:
         """Add a record to a share."""
-        pieces = list(record.attributes[:_MOST_ATTRIBUTES])
+        attributes = record.attributes[:_MOST_ATTRIBUTES]
         known = self._wires
-        entries = [known[each] if each in known else self._attribute(each) for each in pieces]
+        entries = [known[each] if each in known else self._attribute(each) for each in attributes]
         request_id = ""
         if self._ids:
-            for each in pieces:
+            for each in attributes:
                 request_id = self._ids.get(each, request_id)
         rest = self._rest(record)
-        pieces += (rest, header.known_as)
+        pieces: list[Name] = [*attributes, rest, *header.pieces]
         body = b""
         if record.HasField("body"):
-            name = _BODY + record.body
+            name = self._bodies.get(record.body) or self._body(record.body)
             pieces.append(name)
-            body = known[name] if name in known else self._body(name)
+            body = known[name]
         data = _data(header.entries, known[rest], body, entries)
         if self._broken:
             for each in pieces:
@@ -289,19 +306,19 @@ class Reading:
             self._ids[wire] = texts[1]
         return made
 
-    def _body(self, name: bytes) -> bytes:
-        """Convert a body that was not seen before."""
+    def _body(self, wire: bytes) -> Name:
+        """Convert a body that was not seen before; return its name."""
+        name = self._bodies[wire] = next(self._names)
         try:
-            made, texts, nodes = any_value(name[len(_BODY) :])
+            made, texts, nodes = any_value(wire)
         except Broken as error:
             self._broken[name] = error.rule
             made, texts, nodes = b"", (), 1
         self._nodes += nodes - 1
-        made = entry(b"body", made)
-        self._keep(name, made, texts)
-        return made
+        self._keep(name, entry(b"body", made), texts)
+        return name
 
-    def _rest(self, record: Any) -> bytes:
+    def _rest(self, record: Any) -> Name:
         """Return the name of what a record says beside its body, its attributes and its stamp."""
         said = (
             record.severity_text,
@@ -312,7 +329,7 @@ class Reading:
         )
         known_as = self._rests.get(said)
         if known_as is None:
-            known_as = self._rests[said] = b"%b%d" % (_REST, len(self._rests))
+            known_as = self._rests[said] = next(self._names)
             named = {b"severity_text": said[0], b"event_name": said[2]}
             counts = {
                 b"severity_number": said[1], b"flags": said[3], b"dropped_attributes_count": said[4]
@@ -337,17 +354,17 @@ class Reading:
         )
         header = self._headers.get(sent)
         if header is None:
-            known_as = b"%b%d" % (_HEADER, len(self._headers))
+            known_as = next(self._names)
             try:
                 header = self._read_header(known_as, *sent)
             except Broken as error:
                 self._broken[known_as] = error.rule
-                header = _Header(known_as, b"", ())
+                header = _Header(known_as, b"", (), (known_as,))
             self._headers[sent] = header
         return header
 
     def _read_header(
-        self, known_as: bytes, resource: bytes, resource_url: bytes, scope: bytes, url: bytes
+        self, known_as: Name, resource: bytes, resource_url: bytes, scope: bytes, url: bytes
     ) -> _Header:
         """Read what the records of a scope share. Raises Broken."""
         try:
@@ -355,8 +372,10 @@ class Reading:
             said = [each.decode() for each in (of_scope.name, of_scope.version, resource_url, url)]
         except (DecodeError, UnicodeDecodeError):
             raise Broken(UNDECODABLE) from None
+        if len(of_resource.attributes) + len(of_scope.attributes) > MAX_NODES:
+            raise Broken(TOO_MANY_VALUES)
         source = ""
-        texts: list[str] | None = said
+        texts, is_unclear = said[:], False
         entries, groups = [], []
         for attributes in (of_resource.attributes, of_scope.attributes):
             group = []
@@ -364,7 +383,8 @@ class Reading:
                 made, said_there, nodes = attribute(each)
                 group.append(made)
                 self._nodes += nodes
-                texts = None if texts is None or said_there is None else [*texts, *said_there]
+                is_unclear |= said_there is None
+                texts += said_there or ()
                 if said_there and said_there[0] == _SERVICE_NAME and len(said_there) == 2:
                     source = said_there[1]
             groups.append(b"".join(group))
@@ -378,11 +398,15 @@ class Reading:
             entries.append(entry(b"scope", object_of(b"".join(about))))
         urls = {b"resource_schema_url": resource_url, b"schema_url": url}
         entries += [entry(name, text(each)) for name, each in urls.items() if each]
-        self._keep(known_as, b"", texts)
+        self._keep(known_as, b"", None if is_unclear else texts)
+        pieces = [known_as]
+        if resource_url or url:
+            pieces.append(next(self._names))
+            self._keep(pieces[-1], b"", said[2:4])
         sender = ((SOURCE, source),) if SOURCE.pattern.fullmatch(source) else ()
-        return _Header(known_as, b"".join(entries), sender)
+        return _Header(known_as, b"".join(entries), sender, tuple(pieces))
 
-    def _keep(self, known_as: bytes, wire: bytes, texts: Sequence[str] | None) -> None:
+    def _keep(self, known_as: Name, wire: bytes, texts: Sequence[str] | None) -> None:
         """Keep a piece, and its texts until they are looked at."""
         self._wires[known_as] = wire
         if texts is None:
@@ -460,5 +484,3 @@ _OBJECT_TAG, _ENTRY_TAG = object_of(b"")[:1], entry(b"", b"")[:1]
 _BEFORE_ATTRIBUTES = entry(b"attributes", b"")[2:-1]
 _SIZES = [varint(length) for length in range(1 << 14)]
 """What lengths are on the wire: of nearly all that is written here."""
-_LARGE = b"\3"
-"""The name of what makes a large record unclear."""

@@ -81,7 +81,9 @@ class LogsServicer:
         for known_as, submission in reading.unsettled_headers():
             # It is in many records: so it is judged once, not with each of them.
             try:
-                is_clean = await self._intake.judge(submission.message) == CLEAN
+                judgement = await self._intake.judge(submission.message)
+                # Of a key that is there twice, only the last value was judged.
+                is_clean = judgement == CLEAN and len(submission.data) == submission.size
             except Exception as error:
                 # The judgement on the records meets it again, and fails closed.
                 log.error("detection failed", exc_info=error)

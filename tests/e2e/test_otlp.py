@@ -174,6 +174,13 @@ def test_other_calls_of_otlp_over_http(client: Client) -> None:
     assert client.call("POST", "/v1/traces", b"", PROTOBUF).status == 404
 
 
+def test_a_caller_may_say_that_it_takes_trailers(client: Client) -> None:
+    # gRPC resets calls that say so twice, and then others on the connection, whoever makes them.
+    for _ in range(6):
+        assert post(client, request("a").SerializeToString(), TE="trailers").status == 200
+    assert client.submit("fine").status == 200
+
+
 def test_a_record_that_says_nothing_is_recorded(client: Client, export: Any) -> None:
     made = ExportLogsServiceRequest()
     made.resource_logs.add().scope_logs.add().log_records.append(LogRecord())

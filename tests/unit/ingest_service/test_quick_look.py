@@ -214,3 +214,21 @@ def test_nothing_passes_however_it_was_put_on_the_wire(contents: list[Any], made
     assert submission.data == message.data.SerializeToString()
     if GATE.are_clean([submission]):
         assert GATE.judge(message) == CLEAN
+
+
+async def test_small_submissions_that_are_judged_leave_others_their_turn() -> None:
+    judge = Judge(GATE)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    running = asyncio.create_task(others())
+    sent = [Submission(SubmitRequest(data=Value(string_value=CAUGHT[0]))) for _ in range(320)]
+    await judge.judge_all(sent)
+    running.cancel()
+    judge.close()
+    assert turns >= 320 // 33

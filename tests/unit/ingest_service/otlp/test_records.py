@@ -18,6 +18,7 @@ from ingest_service.gate import Gate
 from ingest_service.judgement import CLEAN, Judgement, Refusal
 from ingest_service.otlp import records
 from ingest_service.otlp.records import Export, Reading, Share, rules_broken
+from ingest_service.parts import parts_of
 from ingest_service.submission import Submission
 from mesh.messages import varint
 
@@ -192,6 +193,19 @@ def test_what_is_shared_is_judged_once_and_spoils_all_that_share_it() -> None:
     assert known(fine, spoilt, fine) == [CLEAN, CLEAN, None, None, CLEAN, CLEAN]
 
 
+@pytest.mark.parametrize("place", ["resource_schema_url", "schema_url"])
+@pytest.mark.parametrize(("url", "body"), [("passport", "C01X00T47"), ("C01X00T47", "passport")])
+def test_a_url_is_judged_with_the_body_beside_it(place: str, url: str, body: str) -> None:
+    logs = group(record(body))
+    if place == "schema_url":
+        logs.scope_logs[0].schema_url = url
+    else:
+        logs.schema_url = url
+    (submission,) = submissions(logs)
+    assert GATE.judge(submission.message).detectors == ("passport",)
+    assert known(logs) == [None]
+
+
 def test_a_value_apart_in_a_list_is_judged() -> None:
     sent = record()
     parts = sent.attributes.add(key="number").value.array_value
@@ -238,11 +252,49 @@ def test_what_is_damaged_spoils_its_record_only(tag: bytes, value: bytes) -> Non
     assert share.submissions[1].data == b""
 
 
+@pytest.mark.parametrize("spoilt", [b"\x000\x01a", b"\x010", b"\x011", b"\x020", b"\3", b"0", b"1"])
+@pytest.mark.parametrize("is_first", [False, True])
+def test_a_damaged_attribute_is_taken_for_nothing_else(spoilt: bytes, is_first: bool) -> None:
+    sent = [LogRecord(severity_text=str(number)).SerializeToString() for number in range(3)]
+    sent.append(record("0").SerializeToString())
+    place = 0 if is_first else len(sent)
+    sent.insert(place, b"\x32" + varint(len(spoilt)) + spoilt)
+    held = b"".join(b"\x12" + varint(len(each)) + each for each in sent)
+    scope = b"\x12" + varint(len(held)) + held
+    ((_, found),) = looked_at(Reading(Export.FromString(b"\x0a" + varint(len(scope)) + scope)))
+    refusals = [each and each.refusal for each in found]
+    assert refusals.pop(place) is Refusal.SHAPE
+    assert refusals == [Refusal.NONE] * 4
+
+
 def test_a_damaged_resource_spoils_its_records_only() -> None:
     wire = b"\x0a\x08\x0a\x02\xff\xff\x12\x02\x12\x00"
     fine = ExportLogsServiceRequest(resource_logs=[group(record())]).SerializeToString()
     ((_, found),) = looked_at(Reading(Export.FromString(wire + fine)))
     assert [each and each.refusal for each in found] == [Refusal.SHAPE, Refusal.NONE]
+
+
+@pytest.mark.parametrize(
+    ("name", "uid", "told"),
+    [
+        ("shop", "01ARZ3", ["shop", "01ARZ3"]),
+        ("jane.doe@example.com", "01ARZ3", ["", ""]),
+        ("shop", "123-45-6789", ["", ""]),
+    ],
+)
+def test_of_a_damaged_record_no_name_is_told_in_which_something_may_be(
+    name: str, uid: str, told: list[str]
+) -> None:
+    logs = group(record("xyz", **{"log.record.uid": uid}), service_name=name)
+    sent = ExportLogsServiceRequest(resource_logs=[logs]).SerializeToString()
+    ((share, found),) = looked_at(Reading(Export.FromString(sent.replace(b"xyz", b"x\xffz"))))
+    assert [each and each.refusal for each in found] == [Refusal.SHAPE]
+    (part,) = parts_of(share.submissions, [each for each in found if each])
+    alert = part.alert(0, "an-alert", "")
+    assert [alert.source, alert.request_id] == told
+    part.alert_ids[0] = "an-alert"
+    recorded = part.entry().piece
+    assert all((text.encode() in recorded) is (text in told) for text in (name, uid))
 
 
 def test_a_large_record_is_judged_by_all_rules() -> None:
@@ -274,6 +326,19 @@ def test_groups_are_bounded_also_without_records() -> None:
         assert bool(rules_broken(Export.FromString(one))) is (count > records.MAX_RECORDS)
 
 
+@pytest.mark.parametrize("of_scopes", [False, True])
+def test_records_behind_many_groups_are_counted(of_scopes: bool) -> None:
+    def field(number: int, held: bytes) -> bytes:
+        return varint(number << 3 | 2) + varint(len(held)) + held
+
+    many = field(2, b"\x12\x00" * (records.MAX_RECORDS + 1))
+    if of_scopes:
+        sent = field(1, b"\x12\x00" * records.MAX_RECORDS + many)
+    else:
+        sent = b"\x0a\x00" * records.MAX_RECORDS + field(1, many)
+    assert [each.reason for each in rules_broken(Export.FromString(sent))] == ["BAD_COUNT"]
+
+
 def test_a_record_with_too_many_attributes_is_not_read_whole() -> None:
     sent = LogRecord(attributes=[KeyValue(key=str(number)) for number in range(50_000)])
     reading = Reading(export(group(sent)))
@@ -282,6 +347,20 @@ def test_a_record_with_too_many_attributes_is_not_read_whole() -> None:
     judged = GATE.judge(share.submissions[0].message)
     assert "TOO_MANY_VALUES" in [each.reason for each in judged.violations]
     assert len(share.pieces[0]) < 10_010
+
+
+def test_a_resource_with_too_many_attributes_is_not_read() -> None:
+    logs = group(LogRecord())
+    logs.resource.attributes.extend(KeyValue(key=str(number)) for number in range(50_000))
+    (judgement,) = known(logs)
+    assert judgement is not None
+    assert [each.reason for each in judgement.violations] == ["TOO_MANY_VALUES"]
+
+
+def test_of_groups_without_records_nothing_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(records, "attribute")
+    without = [group(host=str(number)) for number in range(100)]
+    assert list(Reading(export(*without)).shares()) == []
 
 
 def test_what_a_large_resource_comes_to_is_bounded() -> None:

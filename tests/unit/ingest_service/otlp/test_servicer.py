@@ -139,6 +139,18 @@ async def test_a_damaged_record_is_told_and_the_others_are_taken(scene: Scene) -
     ]
 
 
+async def test_of_a_key_that_is_there_twice_only_what_was_judged_is_recorded(scene: Scene) -> None:
+    request = ExportLogsServiceRequest()
+    logs = request.resource_logs.add()
+    for value in (SSN, "fine"):
+        logs.resource.attributes.add(key="k").value.string_value = value
+    logs.scope_logs.add().log_records.append(record("a"))
+    assert await scene.send_bytes(request.SerializeToString()) == ExportLogsServiceResponse()
+    (piece,) = [each.piece for each in scene.recorder.entries]
+    assert b"fine" in piece
+    assert b"123-45" not in piece
+
+
 async def test_a_call_that_is_no_message_has_an_alert(scene: Scene) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await scene.send_bytes(b"\xff\xff")
