@@ -105,8 +105,8 @@ def plain_texts(wire: bytes, max_depth: int, max_nodes: int) -> list[str] | None
 
     ``wire`` is the value as protobuf writes it; as others might, it could hold more than is seen
     here. A key that comes more than once is returned once. None also where texts have to be seen
-    in their places (a list that may be one value taken apart). A walk then tells more, at many
-    times the cost.
+    in their places (a list that may be one value taken apart), and where there is anything beside
+    the known fields. A walk then tells more, at many times the cost.
     """
     if wire[:1] == _TEXT_TAG and len(wire) == 2 + wire[1] <= 2 + _LONGEST_SHORT:
         return [wire[2:].decode()]
@@ -126,12 +126,22 @@ def plain_texts(wire: bytes, max_depth: int, max_nodes: int) -> list[str] | None
             here = values.texts[:]
             texts += here
             if values.HasField("struct"):
-                members = values.struct.all
+                container = values.struct
+                members = container.all
                 keys += members.keys[:]
                 below.append((False, members.values))
+                members.ClearField("keys")
+                members.ClearField("values")
+                container.ClearField("all")
+                if members.ByteSize() or container.ByteSize():
+                    return None
                 values.ClearField("struct")
             if values.HasField("list"):
-                below.append((True, values.list.all))
+                container = values.list
+                below.append((True, container.all))
+                container.ClearField("all")
+                if container.ByteSize():
+                    return None
                 values.ClearField("list")
             values.ClearField("texts")
             values.ClearField("null")

@@ -75,7 +75,7 @@ class Judge:
         except Exception as error:
             # Whatever it was, the judgement meets it again, and fails closed.
             log.error("quick look failed", exc_info=error)
-        return [await self._judge(submission.message) for submission in submissions]
+        return [await self._judge_whole(submission) for submission in submissions]
 
     async def judge_rest(
         self, known: Sequence[Judgement | None], submissions: Sequence[Submission]
@@ -113,9 +113,10 @@ class Judge:
         size = sum([each.size for each in submissions])
         return size <= QUICK_LOOK_BYTES and self._gate.are_clean(submissions)
 
-    async def _judge(self, message: SubmitRequest) -> Judgement:
+    async def _judge_whole(self, submission: Submission) -> Judgement:
         try:
-            judgement = await self.judge(message)
+            submission.forget_unknown()
+            judgement = await self.judge(submission.message)
         except Exception as error:
             # Fails closed: what could not be checked is not accepted.
             log.error("detection failed", exc_info=error)

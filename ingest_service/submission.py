@@ -58,6 +58,15 @@ class Submission:
                 self.data = self._message.data.SerializeToString()
         return self._message
 
+    def forget_unknown(self) -> None:
+        """Leave out of its data what belongs to no field: a judgement does not see it.
+
+        It would go on record unchecked. It may also lie so deep that nobody could read the job.
+        """
+        if self.data:
+            self.message.data.DiscardUnknownFields()
+            self.data = self.message.data.SerializeToString()
+
     @property
     def request_id(self) -> str:
         """Its request id, empty where it has none."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.struct_pb2 import Value
 
 from ingest_service.gate import Gate
 from ingest_service.intake import Intake
@@ -18,6 +19,7 @@ from job_store.errors import QueueFull, QueueUnavailable
 from job_store.request_ids import Request
 from job_store.store import Entry, Receipt
 from mesh.errors import CallError
+from mesh.messages import length_delimited_field
 from sluice.alert.v1.alert_service_pb2 import Alert, RaiseAlertRequest
 from sluice.ingest.v1.ingest_service_pb2 import (
     SubmitBatchRequest,
@@ -190,6 +192,51 @@ async def test_what_is_accepted_is_recorded_as_it_was_sent() -> None:
     assert await scene.take("fine", "as well") == [task(0), task(1)]
     assert scene.log == ["record"]
     assert [each.data.string_value for each in scene.recorder.recorded] == ["fine", "as well"]
+
+
+# What belongs to no field: a text, and a group so deep that a job could not be read with it.
+UNKNOWN = [
+    length_delimited_field(9, SSN.encode()),
+    b"\x3b" * 98 + b"\x3c" * 98,
+    b"\x3b" * 99 + b"\x3c" * 99,
+]
+
+
+@pytest.mark.parametrize("unknown", UNKNOWN)
+@pytest.mark.parametrize("place", ["value", "object", "member", "inner", "list"])
+async def test_what_belongs_to_no_field_of_the_data_is_not_recorded(
+    place: str, unknown: bytes
+) -> None:
+    text, levels = b"\x1a\x02hi", {"value": 1, "object": 2, "list": 2, "member": 3, "inner": 4}
+    if unknown[:1] == b"\x3b":
+        unknown = unknown[levels[place] - 1 : len(unknown) - levels[place] + 1]
+    member = length_delimited_field(1, b"k") + length_delimited_field(2, text)
+    inner = length_delimited_field(1, b"k") + length_delimited_field(2, text + unknown)
+    data = {
+        "value": text + unknown,
+        "object": length_delimited_field(5, length_delimited_field(1, member) + unknown),
+        "member": length_delimited_field(5, length_delimited_field(1, member + unknown)),
+        "inner": length_delimited_field(5, length_delimited_field(1, inner)),
+        "list": length_delimited_field(6, length_delimited_field(1, text) + unknown),
+    }[place]
+    sent = SubmitRequest.FromString(length_delimited_field(1, data))
+    scene = Scene()
+    assert await scene.intake.take([sent], lambda: "h") == [task(0)]
+    (kept,) = scene.recorder.recorded
+    seen = Value()
+    seen.CopyFrom(sent.data)
+    seen.DiscardUnknownFields()
+    assert kept.data.SerializeToString() == seen.SerializeToString()
+
+
+@pytest.mark.parametrize("unknown", UNKNOWN)
+async def test_what_belongs_to_no_field_of_the_data_is_in_no_alert(unknown: bytes) -> None:
+    text = length_delimited_field(3, SSN.encode())
+    scene = Scene()
+    sent = SubmitRequest.FromString(length_delimited_field(1, text + unknown))
+    refused(*await scene.intake.take([sent], lambda: "h"))
+    (alert,) = scene.alerts.raised
+    assert alert.payload.SerializeToString() == text
 
 
 async def test_the_alert_comes_before_the_record_and_the_record_before_the_answer() -> None:
