@@ -205,6 +205,8 @@ def _alert(request: RaiseAlertRequest) -> Alert:
         cut=request.cut,
         detectors=request.detectors,
     )
+    # No report shows it, and it may lie so deep that no watcher could read the alert.
+    alert.DiscardUnknownFields()
     return fill_defaults(alert)
 
 

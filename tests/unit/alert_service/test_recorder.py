@@ -19,7 +19,13 @@ from alert_service.servicer import AlertServicer
 from alert_service.watching import Watchers
 from mesh.errors import CallError
 from mesh.fingerprint import Fingerprint
-from sluice.alert.v1.alert_service_pb2 import Alert, GetAlertRequest, RaiseAlertRequest
+from mesh.messages import length_delimited_field
+from sluice.alert.v1.alert_service_pb2 import (
+    Alert,
+    GetAlertRequest,
+    RaiseAlertRequest,
+    WatchAlertsResponse,
+)
 from sluice.verdict.v1.verdict_pb2 import Finding, Violation
 
 
@@ -85,6 +91,19 @@ async def test_a_report_shows_every_field_that_call_and_alert_share(service: Ser
     (alert,) = service.store.page(500).alerts
     for name in sorted(shared):
         assert getattr(alert, name) == getattr(request, name), name
+
+
+@pytest.mark.parametrize("name", ["findings", "violations"])
+async def test_what_belongs_to_no_field_ends_no_watch(service: Service, name: str) -> None:
+    # In what a watcher gets, it would lie one level deeper than a message may be.
+    deep = b"\xfb\x06" * 99 + b"\xfc\x06" * 99
+    number = RaiseAlertRequest.DESCRIPTOR.fields_by_name[name].number
+    request = RaiseAlertRequest(alert_id="a" * 26, event_type="PII")
+    request.MergeFromString(length_delimited_field(number, deep))
+    with service.watchers.subscribe() as alerts:
+        await service.recorder.record(request)
+        told = WatchAlertsResponse(alert=await anext(alerts))
+    assert WatchAlertsResponse.FromString(told.SerializeToString()) == told
 
 
 async def test_an_aggregate_goes_on_after_a_restart(service: Service) -> None:
