@@ -87,7 +87,7 @@ class Judge:
             if judgement is CLEAN:
                 clean += 1
             elif judgement is None:
-                judgement = await self._judge(submission.message)
+                judgement = await self._judge_whole(submission)
             else:
                 _OUTCOMES[judgement.refusal].inc()
             judgements.append(judgement)
