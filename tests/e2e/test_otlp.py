@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -185,3 +186,14 @@ def test_a_record_that_says_nothing_is_recorded(client: Client, export: Any) -> 
     made = ExportLogsServiceRequest()
     made.resource_logs.add().scope_logs.add().log_records.append(LogRecord())
     assert export(made.SerializeToString()) == ExportLogsServiceResponse()
+
+
+def test_over_http_2_the_caller_hears_what_to_use(client: Client) -> None:
+    # The bridge passes on no message there, and gRPC's answer is that all is well.
+    sent = request("a").SerializeToString()
+    command = ["curl", "-s", "--http2-prior-knowledge", "--data-binary", "@-"]
+    command += ["-H", "Content-Type: application/x-protobuf", "-w", "%{http_code}"]
+    url = f"http://{client.mesh.gateway}/v1/logs"
+    told = subprocess.run([*command, url], input=sent, capture_output=True, check=True).stdout
+    assert b"Send OTLP over HTTP/1.1, or by gRPC." in told
+    assert told.endswith(b"505")
