@@ -280,12 +280,48 @@ def test_clients_share_a_spool(server: Server, target: str, spool: Path) -> None
     assert sorted(server.rows) == list(range(200))
 
 
-def test_a_damaged_file_is_left_alone(server: Server, target: str, tmp_path: Path) -> None:
-    damaged = tmp_path / "damaged.sqlite"
-    damaged.write_text("no database " * 1000)
+@pytest.mark.parametrize("first", [0, 3 * 4096])
+def test_a_damaged_file_is_left_alone(
+    server: Server, target: str, tmp_path: Path, first: int
+) -> None:
+    with Client(NOWHERE, spool=tmp_path) as client:
+        client.submit_many(["x" * 1000] * 200)
+        client.close(0.1)
+    (damaged,) = tmp_path.glob("*.sqlite")
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:first] + b"no database " * 5000 + content[first + 60_000 :])
     with Client(target, spool=tmp_path) as client:
         client.submit_now(1)
-    assert damaged.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"lock", damaged.name}
+
+
+def test_a_database_of_somebody_else_is_left_alone(
+    server: Server, target: str, tmp_path: Path
+) -> None:
+    foreign = tmp_path / "app.sqlite"
+    with sqlite3.connect(foreign) as database:
+        database.execute("CREATE TABLE theirs (it)")
+    database.close()
+    before = foreign.read_bytes()
+    with Client(target, spool=tmp_path) as client:
+        client.submit_now(1)
+    assert foreign.read_bytes() == before
+
+
+def test_a_spool_that_cannot_begin_leaves_no_files(
+    server: Server, target: str, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with Client(target, spool=spool) as client:
+        with monkeypatch.context() as patch:
+            patch.setattr("sluice_client.spool._File.open", full)
+            for _ in range(3):
+                with pytest.raises(SpoolFailed):
+                    client.submit(1)
+        assert [path.name for path in spool.iterdir()] == ["lock"]
+        client.submit_now(1)
 
 
 def test_a_spool_that_cannot_be_written_is_told(tmp_path: Path) -> None:
