@@ -61,8 +61,8 @@ class Piece:
     """
 
     __slots__ = (
-        "attempts", "body", "first_sent", "is_kept", "is_sure", "problem", "request_id",
-        "submissions",
+        "attempts", "body", "first_sent", "is_kept", "is_outdated", "is_sure", "problem",
+        "request_id", "submissions",
     )  # fmt: skip
 
     def __init__(self, submissions: Sequence[Submission], request_id: str | None = None) -> None:
@@ -81,6 +81,8 @@ class Piece:
         """Why the last attempt failed."""
         self.is_kept = False
         """Whether a spool, if there is one, knows it."""
+        self.is_outdated = False
+        """Whether some of it were told that they are not stored: so it must not be sent."""
 
     @property
     def is_settled(self) -> bool:
@@ -337,6 +339,15 @@ class Queue:
             self._spool.keep(piece)
         piece.is_kept = True
 
+    def begin(self, piece: Piece) -> bool:
+        """Note that an attempt begins, unless it must not; return whether it does."""
+        with self.lock:
+            if piece.is_outdated:
+                return False
+            piece.attempts += 1
+            piece.is_sure = False
+            return True
+
     def settle(self, outcomes: Sequence[tuple[Submission, Outcome]]) -> None:
         """Tell what became of submissions, unless that is known already."""
         told = []
@@ -400,6 +411,10 @@ class Queue:
                 if each.deadline <= now
             ]
             unsent = []
+            for each, piece in self._unsettled():
+                if each.deadline <= now and piece is not None and piece.is_sure:
+                    piece.is_outdated = True
+                    unsent.append(each)
             for waiting in self._waiting:
                 unsent += [each for each in waiting if each.deadline <= now]
                 kept = [each for each in waiting if each.deadline > now]
@@ -410,7 +425,7 @@ class Queue:
                 default=math.inf,
             )
         self.settle(late)
-        # Those of a piece stay while the piece is sent: it has to stay as it is.
+        # Those of a piece of which something may be stored stay: it is sent as it is.
         self._forget(unsent)
 
     def _forget(self, submissions: Sequence[Submission]) -> None:

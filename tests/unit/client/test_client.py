@@ -349,6 +349,29 @@ def test_deadlines_say_what_is_known(server: Server, target: str) -> None:
         assert client.flush(0)
 
 
+def test_what_is_told_as_not_stored_is_not_stored_later(server: Server, target: str) -> None:
+    begun, late = threading.Event(), threading.Event()
+
+    def script(server: Server, piece: Piece) -> Sequence[ingest.SubmitResult]:
+        begun.wait(20)
+        if 1 in map(value_of, piece.submissions) and not late.is_set():
+            raise full(0.05)
+        return server.store(piece)
+
+    server.script = script
+    with Client(target, streams=1) as client:
+        client.submit(0)
+        eventually(lambda: server.pieces)
+        # All of them share a piece.
+        futures = [client.submit(n, deadline=0.5 if n == 1 else 20.0) for n in range(1, 51)]
+        begun.set()
+        error = futures[0].exception(20)
+        late.set()
+        assert isinstance(error, Unanswered) and not error.may_be_stored
+        receipts(futures[1:])
+    assert sorted(server.rows) == [0, *range(2, 51)]
+
+
 def test_a_piece_older_than_what_the_server_remembers_is_not_sent_again(
     server: Server, target: str
 ) -> None:
