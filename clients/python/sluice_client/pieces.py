@@ -28,6 +28,8 @@ submission does not wait."""
 LOCK_SECONDS = 1.0
 """How long whoever must not wait may do so for the lock. It is held for a moment only, but by the
 very thread that wants it when the garbage collector calls something that logs."""
+BELL_SECONDS = 1.0
+"""How late a lane notices what it was not called for: the handler of a signal raised just then."""
 LONGEST_WAIT_SECONDS = 60.0
 SWEEP_SECONDS = 0.25
 """How late a deadline may be noticed."""
@@ -196,9 +198,10 @@ class Queue:
         Closed and SpoolFailed.
         """
         size = len(submission.body)
-        if not self.lock.acquire(timeout=-1 if until else LOCK_SECONDS):
-            raise QueueFull("the queue is in use")
-        try:
+        if not until:
+            self._look_at_lock()
+        # No acquire(): a signal whose handler raises, right after it, would leave the lock held.
+        with self.lock:
             while self._is_open and self._is_full(size):
                 left = until - time.monotonic()
                 if left <= 0:
@@ -219,8 +222,6 @@ class Queue:
             if self._idle and not self._is_fetched:
                 self._is_fetched = True
                 self._idle.pop().notify()
-        finally:
-            self.lock.release()
 
     def want_room(self, size: int, call: Callable[[], None]) -> None:
         """Call once when there may be room for so many bytes, at once if there is room now."""
@@ -244,10 +245,13 @@ class Queue:
 
     def drop(self) -> None:
         """Count a submission that was dropped."""
-        is_locked = self.lock.acquire(timeout=LOCK_SECONDS)
-        self._dropped += 1
-        if is_locked:
-            self.lock.release()
+        try:
+            self._look_at_lock()
+        except QueueFull:
+            self._dropped += 1
+            return
+        with self.lock:
+            self._dropped += 1
 
     def flush(self, timeout: float | None) -> bool:
         """Wait until everything has its outcome; return whether it has."""
@@ -325,7 +329,10 @@ class Queue:
                         self._is_fetched = False
                     bell = threading.Condition(self.lock)
                     self._idle.append(bell)
-                    bell.wait()
+                    while not bell.wait(BELL_SECONDS) and bell in self._idle and not self._has_work:
+                        pass
+                    if bell in self._idle:
+                        self._idle.remove(bell)
                     continue
                 self._is_fetched = False
                 self._in_flight.add(piece)
@@ -436,17 +443,30 @@ class Queue:
                 # What stays there is sent again by the next process, and answered as it was.
                 log.warning("%s", error)
 
+    def _look_at_lock(self) -> None:
+        """Wait until nobody has the lock. Raises QueueFull when somebody keeps it.
+
+        That is this very thread: only a thread that has not got the lock may wait for it.
+        """
+        ends = 0.0
+        while self.lock.locked():
+            now = time.monotonic()
+            ends = ends or now + LOCK_SECONDS
+            if now > ends:
+                raise QueueFull("the queue is in use")
+            time.sleep(0.0001)
+
+    @property
+    def _has_work(self) -> bool:
+        return bool(self._pieces or self._waiting[0] or self._waiting[1])
+
     def _is_full(self, size: int) -> bool:
         return self._count >= self._max_submissions or (
             self._bytes + size > self._max_bytes and self._count > 0
         )
 
     def _call_a_lane(self) -> None:
-        if (
-            self._idle
-            and not self._is_fetched
-            and (self._pieces or self._waiting[0] or self._waiting[1])
-        ):
+        if self._idle and not self._is_fetched and self._has_work:
             self._is_fetched = True
             self._idle.pop().notify()
 

@@ -178,6 +178,43 @@ def test_an_interrupted_wait_takes_nothing_back(server: Server, target: str) -> 
     assert server.rows == ["interrupted"]
 
 
+def test_signals_that_raise_inside_of_submit_stop_nothing(server: Server, target: str) -> None:
+    ended = run(
+        """
+        import os, signal, sys, threading, time
+        from sluice_client import Client
+        class Interrupted(Exception): pass
+        is_armed = False
+        def interrupt(*_):
+            global is_armed
+            if is_armed:
+                is_armed = False
+                raise Interrupted
+        signal.signal(signal.SIGALRM, interrupt)
+        client = Client(sys.argv[1])
+        client.submit_now("first")
+        # If a lock stays held, the end waits for ever.
+        threading.Timer(40, os._exit, [3]).start()
+        signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.00037)
+        ends = time.monotonic() + 3
+        interrupts = 0
+        while time.monotonic() < ends:
+            try:
+                is_armed = True
+                while time.monotonic() < ends:
+                    client.submit("again")
+            except Interrupted:
+                interrupts += 1
+        is_armed = False
+        is_flushed = client.flush(20)
+        client.close()
+        os._exit(0 if is_flushed and interrupts and not client.counts.failed else 4)
+        """,
+        target,
+    )
+    assert ended.returncode == 0
+
+
 DIES = """
     import os, sys
     from sluice_client import Client
