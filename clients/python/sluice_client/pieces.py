@@ -237,7 +237,7 @@ class Queue:
             for piece in pieces:
                 self._pieces.append(piece)
                 self._count += len(piece.submissions)
-                self._bytes += len(piece.body)
+                self._bytes += sum([len(each.body) for each in piece.submissions])
                 self._next_deadline = min(
                     self._next_deadline, *[each.deadline for each in piece.submissions]
                 )

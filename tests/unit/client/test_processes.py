@@ -299,6 +299,8 @@ def test_what_has_no_answer_when_the_client_closes_stays_in_the_spool(
     assert all("spool" in str(each.exception(0)) for each in futures)
     with Client(target, spool=spool) as client:
         assert len(set(receipts(client.recovered()))) == 100
+        assert client.flush(20)
+        assert client._core.queue._bytes == 0
     assert sorted(server.rows) == list(range(100))
 
 
