@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import grpc
@@ -77,7 +78,8 @@ def failure_of(status: Status) -> Failure:
     )
     for packed in status.details:
         for detail in (info, bad, retry, request):
-            packed.Unpack(detail)
+            with suppress(DecodeError):
+                packed.Unpack(detail)
     code = CODES.get(status.code, grpc.StatusCode.UNKNOWN)
     metadata = dict(info.metadata)
     if code is grpc.StatusCode.INVALID_ARGUMENT and "alert_id" in metadata:

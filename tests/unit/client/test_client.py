@@ -276,6 +276,22 @@ def test_an_answer_about_something_else_is_none(server: Server, target: str, mor
     assert sorted(server.rows) == list(range(50))
 
 
+def test_details_that_cannot_be_read_concern_one_submission(server: Server, target: str) -> None:
+    def garbled(server: Server, piece: Piece) -> Sequence[ingest.SubmitResult]:
+        results = list(server.store(piece))
+        for index, each in enumerate(piece.submissions):
+            if value_of(each) == 13:
+                results[index] = failed(CallError(grpc.StatusCode.INVALID_ARGUMENT, "BAD", "Bad."))
+                results[index].error.details[0].value = b"\xff\xff"
+        return results
+
+    server.script = garbled
+    with Client(target) as client:
+        futures = client.submit_many(range(50))
+        assert isinstance(futures.pop(13).exception(20), CallFailed)
+        assert len(set(receipts(futures))) == 49
+
+
 def test_where_streams_do_not_pass_calls_are_made(server: Server, target: str) -> None:
     server.has_streams = False
     with Client(target) as client:
@@ -495,6 +511,14 @@ def test_what_cannot_be_sent_is_told_at_once_and_stops_nothing(server: Server, t
             client.submit(1, request_id="\ud800")
         client.submit_now("good")
     assert server.rows == ["good"]
+
+
+def test_one_of_many_that_cannot_be_sent_takes_no_receipt_away(server: Server, target: str) -> None:
+    with Client(target) as client:
+        first, bad, last = client.submit_many(["first", object(), "last"])
+        assert isinstance(bad.exception(20), InvalidValue)
+        receipts([first, last])
+    assert server.rows == ["first", "last"]
 
 
 def test_what_changes_after_submit_does_not_change_what_was_submitted(
