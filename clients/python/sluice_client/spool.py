@@ -132,11 +132,17 @@ class SpoolFolder:
         self._own, self._others = None, []
 
     def before_fork(self) -> None:
-        """Close the files, which must not be open in two processes; nobody else may take them."""
+        """Close the files, which must not be open in two processes; nobody else may take them.
+
+        Raises SpoolFailed when others may.
+        """
         if self._own is not None:
-            self._hold()
-            for file in self._files():
-                file.close()
+            try:
+                with _told():
+                    self._hold()
+            finally:
+                for file in self._files():
+                    file.close()
 
     def after_fork_in_parent(self) -> None:
         """Open them again. Raises SpoolFailed."""
@@ -150,7 +156,7 @@ class SpoolFolder:
 
     def after_fork_in_child(self) -> None:
         """Leave them to the parent."""
-        if self._own is not None:
+        if self._lock >= 0:
             # The lock is the parent's as well, which gives it back.
             os.close(self._lock)
 
@@ -172,8 +178,10 @@ class SpoolFolder:
     def _release(self) -> None:
         import fcntl
 
-        fcntl.flock(self._lock, fcntl.LOCK_UN)
-        os.close(self._lock)
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            os.close(lock)
 
 
 class _File:

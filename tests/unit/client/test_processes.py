@@ -93,6 +93,30 @@ def test_a_fork_takes_nothing_of_the_parent_along(
         assert [path.name for path in (tmp_path / "spool").iterdir()] == ["lock"]
 
 
+def test_a_fork_after_the_spool_went_away_stops_nobody(tmp_path: Path) -> None:
+    ended = run(
+        """
+        import os, shutil, sys, threading
+        from sluice_client import Client, SpoolFailed
+        client = Client("127.0.0.1:1", spool=sys.argv[1], deadline=60)
+        client.submit(1)
+        shutil.rmtree(sys.argv[1])
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+        # If a lock stays held, this waits for ever.
+        threading.Timer(20, os._exit, [3]).start()
+        try:
+            client.submit(2)
+        except SpoolFailed:
+            os._exit(0)
+        """,
+        str(tmp_path / "spool"),
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_a_child_of_multiprocessing_sends_what_it_has(server: Server, target: str) -> None:
     done = run(
         """
