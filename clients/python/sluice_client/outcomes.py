@@ -29,6 +29,10 @@ TRANSIENT = {
 two as well as by the others."""
 
 
+LONGEST_RETRY_SECONDS = 3600.0
+"""No delay is longer, whatever a server says: threads cannot wait for ten thousand years."""
+
+
 class Receipt(NamedTuple):
     """The submission is durable; it becomes exactly one row in the database."""
 
@@ -98,4 +102,5 @@ def failure_of(status: Status) -> Failure:
         )
     else:
         error = CallFailed(code, info.reason, status.message, request.request_id)
-    return Failure(error, max(0.0, retry.retry_delay.ToNanoseconds() / 1e9))
+    retry_after = retry.retry_delay.ToNanoseconds() / 1e9
+    return Failure(error, min(max(0.0, retry_after), LONGEST_RETRY_SECONDS))

@@ -199,6 +199,12 @@ def test_a_full_queue_is_asked_again_after_the_delay_that_it_gives(
         assert time.monotonic() - begun >= 0.7
 
 
+def test_a_delay_that_no_thread_can_wait_is_shortened(server: Server, target: str) -> None:
+    server.script = raising(full(3e11))
+    with Client(target, deadline=0.5) as client:
+        assert isinstance(client.submit(1).exception(20), Unanswered)
+
+
 def test_what_is_answered_is_told_while_the_rest_is_repeated(server: Server, target: str) -> None:
     begun, release = threading.Event(), threading.Event()
 
