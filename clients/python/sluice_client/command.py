@@ -207,7 +207,9 @@ class _Batch:
                         return 1
             self._journal.unlink(missing_ok=True)
         except OSError as error:
-            print(f"sluice: {error.filename}: {error.strerror}", file=sys.stderr)
+            # A pipe, which cannot be read twice, raises an error that names no file.
+            problem = error.strerror or "it cannot be read"
+            print(f"sluice: {error.filename or self._file}: {problem}", file=sys.stderr)
             return 2
         self._say(is_last=True)
         if not self._kept["failed"]:

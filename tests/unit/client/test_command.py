@@ -225,3 +225,14 @@ def test_a_file_that_has_grown_is_gone_on_with(server: Server, target: str, tmp_
     file.write_text("1\n2\n3\n")
     assert command.main(["--target", target, *options]) == 0
     assert sorted(server.rows) == [1, 2, 3]
+
+
+def test_a_batch_out_of_a_pipe_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    # Both ends, so that nobody waits for the other.
+    ends = os.open(pipe, os.O_RDWR)
+    os.write(ends, b"1\n")
+    assert command.main(["--target", NOWHERE, "submit", "--batch", str(pipe)]) == 2
+    os.close(ends)
+    assert f"{pipe}: " in capsys.readouterr().err
