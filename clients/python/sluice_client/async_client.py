@@ -15,7 +15,7 @@ from google.protobuf.struct_pb2 import Value
 
 from sluice.ingest.v1 import ingest_service_pb2 as ingest
 from sluice_client.core import CALL_SECONDS, CLOSE_SECONDS, Core, Options, dropped
-from sluice_client.errors import QueueFull
+from sluice_client.errors import QueueFull, SluiceError
 from sluice_client.outcomes import Receipt
 from sluice_client.pieces import Counts, Outcome
 from sluice_client.values import encode
@@ -78,8 +78,16 @@ class AsyncClient:
     async def submit_many(
         self, events: Iterable[object], *, source: str | None = None, deadline: float | None = None
     ) -> list[asyncio.Future[Receipt]]:
-        """Submit events; return their futures, in order. Raises what `submit` raises."""
-        return [await self.submit(each, source=source, deadline=deadline) for each in events]
+        """Submit events; return their futures, in order. See `Client.submit_many`."""
+        futures = []
+        for each in events:
+            try:
+                future = await self.submit(each, source=source, deadline=deadline)
+            except SluiceError as error:
+                future = _new_future()
+                future.set_exception(error)
+            futures.append(future)
+        return futures
 
     async def scan(
         self, data: object, *, source: str = "", timeout: float = CALL_SECONDS

@@ -12,6 +12,7 @@ from google.protobuf.struct_pb2 import Value
 
 from sluice.ingest.v1 import ingest_service_pb2 as ingest
 from sluice_client.core import CALL_SECONDS, CLOSE_SECONDS, Core, Options, dropped
+from sluice_client.errors import SluiceError
 from sluice_client.outcomes import Receipt
 from sluice_client.pieces import Counts, Outcome
 from sluice_client.values import encode
@@ -66,8 +67,19 @@ class Client:
     def submit_many(
         self, events: Iterable[object], *, source: str | None = None, deadline: float | None = None
     ) -> list[Future[Receipt]]:
-        """Submit events; return their futures, in order. Raises what `submit` raises."""
-        return [self.submit(each, source=source, deadline=deadline) for each in events]
+        """Submit events; return their futures, in order.
+
+        What `submit` raises about one of them, its future raises: the others have theirs.
+        """
+        futures = []
+        for each in events:
+            try:
+                future = self.submit(each, source=source, deadline=deadline)
+            except SluiceError as error:
+                future = Future()
+                future.set_exception(error)
+            futures.append(future)
+        return futures
 
     def scan(
         self, data: object, *, source: str = "", timeout: float = CALL_SECONDS

@@ -7,6 +7,7 @@ with 2 when it was called wrongly.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import sys
@@ -31,6 +32,7 @@ WINDOW = 5000
 """Lines that may be without an answer at one moment."""
 BEAT_SECONDS = 0.2
 LETTERS = str.maketrans("0123456789", "abcdefghij")
+MARK_BYTES = 4096
 RETENTION_SECONDS = 23 * 3600
 """For so long a batch is taken up where it ended: the server knows request ids for a day."""
 
@@ -164,6 +166,7 @@ class _Batch:
         self._refusals_file: Path = options.refusals or Path(f"{self._file}.refused.ndjson")
         self._journal = Path(f"{self._file}.journal")
         self._kept: dict[str, Any] = {
+            "mark": "",
             "run": new_request_id(),
             "begun": time.time(),
             "size": 0,
@@ -175,7 +178,8 @@ class _Batch:
             "failed": 0,
         }
         """`done` lines have their outcomes and end at `offset`, what is told of them at `told` in
-        the file of refusals; lines up to `sent` may be submitted. `size` is that of the file."""
+        the file of refusals; lines up to `sent` may be submitted. `size` is that of the file, and
+        `mark` tells its content from that of another one."""
         self._waiting: deque[tuple[int, int, Future[Receipt] | SluiceError]] = deque()
         self._next_word = 0.0
 
@@ -183,7 +187,13 @@ class _Batch:
         """Submit what is left; return the exit status."""
         try:
             with self._file.open("rb") as lines:
-                self._resume(self._file.stat().st_size)
+                if not self._resume(self._file.stat().st_size):
+                    print(
+                        f"sluice: {self._journal} is of another file: bring that back to go on, or"
+                        " delete the journal to begin at the first line",
+                        file=sys.stderr,
+                    )
+                    return 2
                 self._refusals_file.touch()
                 with self._refusals_file.open("r+") as self._refusals:
                     self._refusals.truncate(self._kept["told"])
@@ -197,7 +207,9 @@ class _Batch:
                         return 1
             self._journal.unlink(missing_ok=True)
         except OSError as error:
-            print(f"sluice: {error.filename}: {error.strerror}", file=sys.stderr)
+            # A pipe, which cannot be read twice, raises an error that names no file.
+            problem = error.strerror or "it cannot be read"
+            print(f"sluice: {error.filename or self._file}: {problem}", file=sys.stderr)
             return 2
         self._say(is_last=True)
         if not self._kept["failed"]:
@@ -206,16 +218,34 @@ class _Batch:
         print(f"sluice: see {self._refusals_file}", file=sys.stderr)
         return 1
 
-    def _resume(self, size: int) -> None:
-        """Take up what an earlier run left."""
+    def _resume(self, size: int) -> bool:
+        """Take up what an earlier run left; return False when that was of another file.
+
+        To go on would leave out lines of this one, to begin anew could submit some twice.
+        """
         kept = self._kept
+        kept["size"] = size
         try:
             earlier = json.loads(self._journal.read_text())
-        except (FileNotFoundError, ValueError):
-            earlier = {}
-        if earlier.keys() == kept.keys() and earlier["size"] <= size:
-            kept.update(earlier)
+        except FileNotFoundError:
+            return True
+        except ValueError:
+            return False
+        if earlier.keys() != kept.keys() or earlier["size"] > size:
+            return False
+        kept.update(earlier)
+        is_same: bool = kept["mark"] == self._mark()
         kept["size"] = size
+        return is_same
+
+    def _mark(self) -> str:
+        """Tell how the file begins, and what stands before what is left."""
+        kept = self._kept
+        with self._file.open("rb") as lines:
+            head = lines.read(min(kept["size"], MARK_BYTES))
+            lines.seek(max(kept["offset"] - MARK_BYTES, 0))
+            tail = lines.read(min(kept["offset"], MARK_BYTES))
+        return hashlib.sha256(head + tail).hexdigest()
 
     def _submit(self, lines: BinaryIO) -> None:
         """Submit the lines that are left. Raises Unanswered when one is not answered."""
@@ -285,6 +315,7 @@ class _Batch:
         """Write the journal, whole or not at all, once what it speaks of is written."""
         self._refusals.flush()
         self._kept["told"] = self._refusals.tell()
+        self._kept["mark"] = self._mark()
         aside = Path(f"{self._journal}.new")
         aside.write_text(json.dumps(self._kept))
         aside.replace(self._journal)

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypedDict
 import grpc
 
 from sluice.ingest.v1 import ingest_service_pb2 as ingest
-from sluice_client.errors import CallFailed, Closed, Dropped, InvalidValue, QueueFull
+from sluice_client.errors import CallFailed, Closed, Dropped, InvalidValue, QueueFull, SpoolFailed
 from sluice_client.outcomes import TRANSIENT
 from sluice_client.pieces import Queue, Resolve, Submission
 from sluice_client.sender import Metadata, Sender, await_quiet, delay
@@ -260,16 +260,23 @@ class Core:
             self.sender.stop()
         self.queue.lock.acquire()
         if self._spool is not None:
-            self._spool.before_fork()
+            try:
+                self._spool.before_fork()
+            except SpoolFailed as error:
+                log.error("%s", error)
 
     def after_fork_in_parent(self) -> None:
-        """Go on."""
-        if self._spool is not None:
-            self._spool.after_fork_in_parent()
-        self.queue.lock.release()
-        if self.is_sending:
-            self.sender.start()
-        self._lock.release()
+        """Go on, also when the spool cannot: then `submit` says so."""
+        try:
+            if self._spool is not None:
+                self._spool.after_fork_in_parent()
+        except SpoolFailed as error:
+            log.error("%s", error)
+        finally:
+            self.queue.lock.release()
+            if self.is_sending:
+                self.sender.start()
+            self._lock.release()
 
     def after_fork_in_child(self) -> None:
         """Begin anew: everything in the queue is the parent's, which sends it."""

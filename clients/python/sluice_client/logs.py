@@ -1,7 +1,6 @@
 """Log records as submissions: a handler for logging, a processor for structlog.
 
-Neither ever raises, blocks the program for a full queue, or submits what this package, gRPC or a
-callback of a submission logs.
+Neither ever raises, blocks the program for a full queue, or submits what this package or gRPC logs.
 """
 
 from __future__ import annotations

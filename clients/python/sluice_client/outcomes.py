@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import grpc
@@ -26,6 +27,10 @@ TRANSIENT = {
 }
 """What may be different when a call is repeated. A proxy or a broken connection answers by the last
 two as well as by the others."""
+
+
+LONGEST_RETRY_SECONDS = 3600.0
+"""No delay is longer, whatever a server says: threads cannot wait for ten thousand years."""
 
 
 class Receipt(NamedTuple):
@@ -77,7 +82,8 @@ def failure_of(status: Status) -> Failure:
     )
     for packed in status.details:
         for detail in (info, bad, retry, request):
-            packed.Unpack(detail)
+            with suppress(DecodeError):
+                packed.Unpack(detail)
     code = CODES.get(status.code, grpc.StatusCode.UNKNOWN)
     metadata = dict(info.metadata)
     if code is grpc.StatusCode.INVALID_ARGUMENT and "alert_id" in metadata:
@@ -96,4 +102,5 @@ def failure_of(status: Status) -> Failure:
         )
     else:
         error = CallFailed(code, info.reason, status.message, request.request_id)
-    return Failure(error, max(0.0, retry.retry_delay.ToNanoseconds() / 1e9))
+    retry_after = retry.retry_delay.ToNanoseconds() / 1e9
+    return Failure(error, min(max(0.0, retry_after), LONGEST_RETRY_SECONDS))

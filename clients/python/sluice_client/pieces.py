@@ -28,6 +28,8 @@ submission does not wait."""
 LOCK_SECONDS = 1.0
 """How long whoever must not wait may do so for the lock. It is held for a moment only, but by the
 very thread that wants it when the garbage collector calls something that logs."""
+BELL_SECONDS = 1.0
+"""How late a lane notices what it was not called for: the handler of a signal raised just then."""
 LONGEST_WAIT_SECONDS = 60.0
 SWEEP_SECONDS = 0.25
 """How late a deadline may be noticed."""
@@ -61,8 +63,8 @@ class Piece:
     """
 
     __slots__ = (
-        "attempts", "body", "first_sent", "is_kept", "is_sure", "problem", "request_id",
-        "submissions",
+        "attempts", "body", "first_sent", "is_kept", "is_outdated", "is_sure", "problem",
+        "request_id", "submissions",
     )  # fmt: skip
 
     def __init__(self, submissions: Sequence[Submission], request_id: str | None = None) -> None:
@@ -81,6 +83,8 @@ class Piece:
         """Why the last attempt failed."""
         self.is_kept = False
         """Whether a spool, if there is one, knows it."""
+        self.is_outdated = False
+        """Whether some of it were told that they are not stored: so it must not be sent."""
 
     @property
     def is_settled(self) -> bool:
@@ -194,9 +198,10 @@ class Queue:
         Closed and SpoolFailed.
         """
         size = len(submission.body)
-        if not self.lock.acquire(timeout=-1 if until else LOCK_SECONDS):
-            raise QueueFull("the queue is in use")
-        try:
+        if not until:
+            self._look_at_lock()
+        # No acquire(): a signal whose handler raises, right after it, would leave the lock held.
+        with self.lock:
             while self._is_open and self._is_full(size):
                 left = until - time.monotonic()
                 if left <= 0:
@@ -217,8 +222,6 @@ class Queue:
             if self._idle and not self._is_fetched:
                 self._is_fetched = True
                 self._idle.pop().notify()
-        finally:
-            self.lock.release()
 
     def want_room(self, size: int, call: Callable[[], None]) -> None:
         """Call once when there may be room for so many bytes, at once if there is room now."""
@@ -234,7 +237,7 @@ class Queue:
             for piece in pieces:
                 self._pieces.append(piece)
                 self._count += len(piece.submissions)
-                self._bytes += len(piece.body)
+                self._bytes += sum([len(each.body) for each in piece.submissions])
                 self._next_deadline = min(
                     self._next_deadline, *[each.deadline for each in piece.submissions]
                 )
@@ -242,10 +245,13 @@ class Queue:
 
     def drop(self) -> None:
         """Count a submission that was dropped."""
-        is_locked = self.lock.acquire(timeout=LOCK_SECONDS)
-        self._dropped += 1
-        if is_locked:
-            self.lock.release()
+        try:
+            self._look_at_lock()
+        except QueueFull:
+            self._dropped += 1
+            return
+        with self.lock:
+            self._dropped += 1
 
     def flush(self, timeout: float | None) -> bool:
         """Wait until everything has its outcome; return whether it has."""
@@ -323,7 +329,10 @@ class Queue:
                         self._is_fetched = False
                     bell = threading.Condition(self.lock)
                     self._idle.append(bell)
-                    bell.wait()
+                    while not bell.wait(BELL_SECONDS) and bell in self._idle and not self._has_work:
+                        pass
+                    if bell in self._idle:
+                        self._idle.remove(bell)
                     continue
                 self._is_fetched = False
                 self._in_flight.add(piece)
@@ -336,6 +345,15 @@ class Queue:
         if self._spool is not None and not piece.is_kept:
             self._spool.keep(piece)
         piece.is_kept = True
+
+    def begin(self, piece: Piece) -> bool:
+        """Note that an attempt begins, unless it must not; return whether it does."""
+        with self.lock:
+            if piece.is_outdated:
+                return False
+            piece.attempts += 1
+            piece.is_sure = False
+            return True
 
     def settle(self, outcomes: Sequence[tuple[Submission, Outcome]]) -> None:
         """Tell what became of submissions, unless that is known already."""
@@ -400,6 +418,10 @@ class Queue:
                 if each.deadline <= now
             ]
             unsent = []
+            for each, piece in self._unsettled():
+                if each.deadline <= now and piece is not None and piece.is_sure:
+                    piece.is_outdated = True
+                    unsent.append(each)
             for waiting in self._waiting:
                 unsent += [each for each in waiting if each.deadline <= now]
                 kept = [each for each in waiting if each.deadline > now]
@@ -410,7 +432,7 @@ class Queue:
                 default=math.inf,
             )
         self.settle(late)
-        # Those of a piece stay while the piece is sent: it has to stay as it is.
+        # Those of a piece of which something may be stored stay: it is sent as it is.
         self._forget(unsent)
 
     def _forget(self, submissions: Sequence[Submission]) -> None:
@@ -421,17 +443,30 @@ class Queue:
                 # What stays there is sent again by the next process, and answered as it was.
                 log.warning("%s", error)
 
+    def _look_at_lock(self) -> None:
+        """Wait until nobody has the lock. Raises QueueFull when somebody keeps it.
+
+        That is this very thread: only a thread that has not got the lock may wait for it.
+        """
+        ends = 0.0
+        while self.lock.locked():
+            now = time.monotonic()
+            ends = ends or now + LOCK_SECONDS
+            if now > ends:
+                raise QueueFull("the queue is in use")
+            time.sleep(0.0001)
+
+    @property
+    def _has_work(self) -> bool:
+        return bool(self._pieces or self._waiting[0] or self._waiting[1])
+
     def _is_full(self, size: int) -> bool:
         return self._count >= self._max_submissions or (
             self._bytes + size > self._max_bytes and self._count > 0
         )
 
     def _call_a_lane(self) -> None:
-        if (
-            self._idle
-            and not self._is_fetched
-            and (self._pieces or self._waiting[0] or self._waiting[1])
-        ):
+        if self._idle and not self._is_fetched and self._has_work:
             self._is_fetched = True
             self._idle.pop().notify()
 

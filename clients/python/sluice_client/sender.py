@@ -374,10 +374,12 @@ class _Lane:
             is_reused = self._stream is not None
             was_sure = piece.is_sure
             try:
+                if piece.is_outdated:
+                    piece = queue.cut_anew(piece)
                 queue.keep(piece)
+                if not queue.begin(piece):
+                    continue
                 piece.first_sent = piece.first_sent or now
-                piece.attempts += 1
-                piece.is_sure = False
                 results = self._ask(piece)
             except SpoolFailed:
                 stopping.wait(LONGEST_DELAY_SECONDS)

@@ -27,6 +27,9 @@ log = logging.getLogger("sluice_client")
 CLOCK_SECONDS = 60.0
 """By so much the wall clock may have been set back before ages are not believed any more."""
 
+NAMES = "[a-p]" * 32 + ".sqlite"
+"""Of the files. Others in the folder are somebody else's, and neither read nor deleted."""
+
 TABLE = (
     "CREATE TABLE IF NOT EXISTS submissions"
     "(row INTEGER PRIMARY KEY, body BLOB, is_named INTEGER, piece TEXT, first_sent REAL)"
@@ -51,24 +54,45 @@ class SpoolFolder:
 
         What was sent before stays in the piece in which it was sent, and as old as it is.
         """
+        path = self._folder / f"{new_request_id()}.sqlite"
         with _told():
             self._hold()
             try:
-                path = self._folder / f"{new_request_id()}.sqlite"
                 os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
                 self._own = _File(path)
-                for other in sorted(self._folder.glob("*.sqlite")):
-                    if other != path:
-                        try:
-                            self._others.append(_File(other))
-                        except sqlite3.OperationalError:
-                            # Another process has it.
-                            continue
-                        except sqlite3.DatabaseError:
-                            log.error("%s is damaged, so it is left alone", other)
+                return [
+                    piece
+                    for other in sorted(self._folder.glob(NAMES))
+                    if other != path
+                    for piece in self._take_over(other, future, deadline)
+                ]
+            except BaseException:
+                # Whoever tries again finds nothing of this attempt.
+                for file in self._files():
+                    file.close()
+                self._own, self._others = None, []
+                path.unlink(missing_ok=True)
+                raise
             finally:
                 self._release()
-            return [piece for other in self._others for piece in other.pieces(future, deadline)]
+
+    def _take_over(self, path: Path, future: Callable[[], Any], deadline: float) -> Sequence[Piece]:
+        """Return what is in a file, unless another process has it or it cannot be read."""
+        try:
+            file = _File(path)
+        except sqlite3.OperationalError:
+            return ()
+        except sqlite3.DatabaseError:
+            log.error("%s is damaged, so it is left alone", path)
+            return ()
+        self._others.append(file)
+        try:
+            return list(file.pieces(future, deadline))
+        except sqlite3.DatabaseError:
+            log.error("%s is damaged, so it is left alone", path)
+            file.close()
+            self._others.remove(file)
+            return ()
 
     def add(self, submission: Submission) -> None:
         """Keep a submission. Raises SpoolFailed."""
@@ -108,11 +132,17 @@ class SpoolFolder:
         self._own, self._others = None, []
 
     def before_fork(self) -> None:
-        """Close the files, which must not be open in two processes; nobody else may take them."""
+        """Close the files, which must not be open in two processes; nobody else may take them.
+
+        Raises SpoolFailed when others may.
+        """
         if self._own is not None:
-            self._hold()
-            for file in self._files():
-                file.close()
+            try:
+                with _told():
+                    self._hold()
+            finally:
+                for file in self._files():
+                    file.close()
 
     def after_fork_in_parent(self) -> None:
         """Open them again. Raises SpoolFailed."""
@@ -126,7 +156,7 @@ class SpoolFolder:
 
     def after_fork_in_child(self) -> None:
         """Leave them to the parent."""
-        if self._own is not None:
+        if self._lock >= 0:
             # The lock is the parent's as well, which gives it back.
             os.close(self._lock)
 
@@ -148,8 +178,10 @@ class SpoolFolder:
     def _release(self) -> None:
         import fcntl
 
-        fcntl.flock(self._lock, fcntl.LOCK_UN)
-        os.close(self._lock)
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            os.close(lock)
 
 
 class _File:

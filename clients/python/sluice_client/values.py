@@ -199,7 +199,10 @@ def _plain(data: Any, kind: type[Any]) -> object:
 def _moment(data: datetime) -> str:
     if data.tzinfo is None or data.utcoffset() is None:
         raise InvalidValue("the datetime has no time zone, so RFC 3339 cannot tell it; set tzinfo")
-    return data.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    try:
+        return data.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    except OverflowError:
+        raise InvalidValue("the datetime is outside of the years 1 to 9999 in UTC") from None
 
 
 def _time(data: time) -> str:

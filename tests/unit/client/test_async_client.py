@@ -8,7 +8,15 @@ import time
 
 import pytest
 
-from sluice_client import AsyncClient, Closed, Dropped, QueueFull, Refused, Unanswered
+from sluice_client import (
+    AsyncClient,
+    Closed,
+    Dropped,
+    InvalidValue,
+    QueueFull,
+    Refused,
+    Unanswered,
+)
 from tests.unit.client.scripted import Server, failed, unavailable
 from tests.unit.client.test_client import NOWHERE, at_first, raising
 
@@ -70,6 +78,17 @@ async def test_a_queue_that_stays_full(when_full: str) -> None:
     with pytest.raises(QueueFull):
         await client.submit(2, deadline=0.2)
     await client.close(0)
+
+
+async def test_one_of_many_that_cannot_be_sent_takes_no_receipt_away(
+    server: Server, target: str
+) -> None:
+    async with AsyncClient(target) as client:
+        first, bad, last = await client.submit_many(["first", object(), "last"])
+        with pytest.raises(InvalidValue):
+            await bad
+        await asyncio.gather(first, last)
+    assert server.rows == ["first", "last"]
 
 
 async def test_drop_and_close() -> None:

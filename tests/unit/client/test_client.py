@@ -199,6 +199,12 @@ def test_a_full_queue_is_asked_again_after_the_delay_that_it_gives(
         assert time.monotonic() - begun >= 0.7
 
 
+def test_a_delay_that_no_thread_can_wait_is_shortened(server: Server, target: str) -> None:
+    server.script = raising(full(3e11))
+    with Client(target, deadline=0.5) as client:
+        assert isinstance(client.submit(1).exception(20), Unanswered)
+
+
 def test_what_is_answered_is_told_while_the_rest_is_repeated(server: Server, target: str) -> None:
     begun, release = threading.Event(), threading.Event()
 
@@ -276,6 +282,22 @@ def test_an_answer_about_something_else_is_none(server: Server, target: str, mor
     assert sorted(server.rows) == list(range(50))
 
 
+def test_details_that_cannot_be_read_concern_one_submission(server: Server, target: str) -> None:
+    def garbled(server: Server, piece: Piece) -> Sequence[ingest.SubmitResult]:
+        results = list(server.store(piece))
+        for index, each in enumerate(piece.submissions):
+            if value_of(each) == 13:
+                results[index] = failed(CallError(grpc.StatusCode.INVALID_ARGUMENT, "BAD", "Bad."))
+                results[index].error.details[0].value = b"\xff\xff"
+        return results
+
+    server.script = garbled
+    with Client(target) as client:
+        futures = client.submit_many(range(50))
+        assert isinstance(futures.pop(13).exception(20), CallFailed)
+        assert len(set(receipts(futures))) == 49
+
+
 def test_where_streams_do_not_pass_calls_are_made(server: Server, target: str) -> None:
     server.has_streams = False
     with Client(target) as client:
@@ -347,6 +369,29 @@ def test_deadlines_say_what_is_known(server: Server, target: str) -> None:
         assert (first.value.may_be_stored, second.value.may_be_stored) == (True, False)
         assert client.counts.failed == 2
         assert client.flush(0)
+
+
+def test_what_is_told_as_not_stored_is_not_stored_later(server: Server, target: str) -> None:
+    begun, late = threading.Event(), threading.Event()
+
+    def script(server: Server, piece: Piece) -> Sequence[ingest.SubmitResult]:
+        begun.wait(20)
+        if 1 in map(value_of, piece.submissions) and not late.is_set():
+            raise full(0.05)
+        return server.store(piece)
+
+    server.script = script
+    with Client(target, streams=1) as client:
+        client.submit(0)
+        eventually(lambda: server.pieces)
+        # All of them share a piece.
+        futures = [client.submit(n, deadline=0.5 if n == 1 else 20.0) for n in range(1, 51)]
+        begun.set()
+        error = futures[0].exception(20)
+        late.set()
+        assert isinstance(error, Unanswered) and not error.may_be_stored
+        receipts(futures[1:])
+    assert sorted(server.rows) == [0, *range(2, 51)]
 
 
 def test_a_piece_older_than_what_the_server_remembers_is_not_sent_again(
@@ -472,6 +517,14 @@ def test_what_cannot_be_sent_is_told_at_once_and_stops_nothing(server: Server, t
             client.submit(1, request_id="\ud800")
         client.submit_now("good")
     assert server.rows == ["good"]
+
+
+def test_one_of_many_that_cannot_be_sent_takes_no_receipt_away(server: Server, target: str) -> None:
+    with Client(target) as client:
+        first, bad, last = client.submit_many(["first", object(), "last"])
+        assert isinstance(bad.exception(20), InvalidValue)
+        receipts([first, last])
+    assert server.rows == ["first", "last"]
 
 
 def test_what_changes_after_submit_does_not_change_what_was_submitted(

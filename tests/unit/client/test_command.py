@@ -20,7 +20,7 @@ from sluice.ingest.v1 import ingest_service_pb2 as ingest
 from sluice_client import command
 from tests.kit.processes import OUR_CODE
 from tests.kit.waiting import eventually
-from tests.unit.client.scripted import Piece, Server, failed, value_of
+from tests.unit.client.scripted import Piece, Server, failed, unavailable, value_of
 from tests.unit.client.test_client import NOWHERE
 
 REFUSED = CallError(
@@ -181,3 +181,58 @@ def test_lines_that_the_server_may_have_forgotten_are_not_sent_again(
     assert [each["line"] for each in told] == [1, 2]
     assert "earlier run" in told[0]["error"]
     assert not server.rows
+
+
+@pytest.mark.parametrize("change", ["next day", "shorter", "journal"])
+def test_a_journal_of_another_file_is_not_gone_on_with(
+    server: Server,
+    target: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: str,
+) -> None:
+    def once(server: Server, piece: Piece) -> Sequence[ingest.SubmitResult]:
+        if server.rows:
+            raise unavailable()
+        return server.store(piece)
+
+    server.script = once
+    file = tmp_path / "events.ndjson"
+    file.write_text("".join(f"{n}\n" for n in range(1000, 4000)))
+    options = ["--target", target, "--deadline", "1", "submit", "--batch", str(file)]
+    assert command.main(options) == 1
+    stored = len(server.rows)
+    server.script = Server.store
+    journal = Path(f"{file}.journal")
+    if change == "next day":
+        file.write_text("".join(f"{n}\n" for n in range(4000, 8000)))
+    elif change == "shorter":
+        file.write_text(file.read_text()[:-5])
+    else:
+        journal.write_text("")
+    capsys.readouterr()
+    assert command.main(options) == 2
+    assert "is of another file" in capsys.readouterr().err
+    assert len(server.rows) == stored
+    assert journal.exists()
+
+
+def test_a_file_that_has_grown_is_gone_on_with(server: Server, target: str, tmp_path: Path) -> None:
+    file = tmp_path / "events.ndjson"
+    file.write_text("1\n2\n")
+    options = ["submit", "--batch", str(file)]
+    assert command.main(["--target", NOWHERE, "--deadline", "0.3", *options]) == 1
+    file.write_text("1\n2\n3\n")
+    assert command.main(["--target", target, *options]) == 0
+    assert sorted(server.rows) == [1, 2, 3]
+
+
+def test_a_batch_out_of_a_pipe_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    # Both ends, so that nobody waits for the other.
+    ends = os.open(pipe, os.O_RDWR)
+    os.write(ends, b"1\n")
+    assert command.main(["--target", NOWHERE, "submit", "--batch", str(pipe)]) == 2
+    os.close(ends)
+    assert f"{pipe}: " in capsys.readouterr().err

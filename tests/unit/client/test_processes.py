@@ -93,6 +93,30 @@ def test_a_fork_takes_nothing_of_the_parent_along(
         assert [path.name for path in (tmp_path / "spool").iterdir()] == ["lock"]
 
 
+def test_a_fork_after_the_spool_went_away_stops_nobody(tmp_path: Path) -> None:
+    ended = run(
+        """
+        import os, shutil, sys, threading
+        from sluice_client import Client, SpoolFailed
+        client = Client("127.0.0.1:1", spool=sys.argv[1], deadline=60)
+        client.submit(1)
+        shutil.rmtree(sys.argv[1])
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+        # If a lock stays held, this waits for ever.
+        threading.Timer(20, os._exit, [3]).start()
+        try:
+            client.submit(2)
+        except SpoolFailed:
+            os._exit(0)
+        """,
+        str(tmp_path / "spool"),
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_a_child_of_multiprocessing_sends_what_it_has(server: Server, target: str) -> None:
     done = run(
         """
@@ -176,6 +200,43 @@ def test_an_interrupted_wait_takes_nothing_back(server: Server, target: str) -> 
     assert process.wait(20) == 0
     process.stdout.close()
     assert server.rows == ["interrupted"]
+
+
+def test_signals_that_raise_inside_of_submit_stop_nothing(server: Server, target: str) -> None:
+    ended = run(
+        """
+        import os, signal, sys, threading, time
+        from sluice_client import Client
+        class Interrupted(Exception): pass
+        is_armed = False
+        def interrupt(*_):
+            global is_armed
+            if is_armed:
+                is_armed = False
+                raise Interrupted
+        signal.signal(signal.SIGALRM, interrupt)
+        client = Client(sys.argv[1])
+        client.submit_now("first")
+        # If a lock stays held, the end waits for ever.
+        threading.Timer(40, os._exit, [3]).start()
+        signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.00037)
+        ends = time.monotonic() + 3
+        interrupts = 0
+        while time.monotonic() < ends:
+            try:
+                is_armed = True
+                while time.monotonic() < ends:
+                    client.submit("again")
+            except Interrupted:
+                interrupts += 1
+        is_armed = False
+        is_flushed = client.flush(20)
+        client.close()
+        os._exit(0 if is_flushed and interrupts and not client.counts.failed else 4)
+        """,
+        target,
+    )
+    assert ended.returncode == 0
 
 
 DIES = """
@@ -262,6 +323,8 @@ def test_what_has_no_answer_when_the_client_closes_stays_in_the_spool(
     assert all("spool" in str(each.exception(0)) for each in futures)
     with Client(target, spool=spool) as client:
         assert len(set(receipts(client.recovered()))) == 100
+        assert client.flush(20)
+        assert client._core.queue._bytes == 0
     assert sorted(server.rows) == list(range(100))
 
 
@@ -280,12 +343,48 @@ def test_clients_share_a_spool(server: Server, target: str, spool: Path) -> None
     assert sorted(server.rows) == list(range(200))
 
 
-def test_a_damaged_file_is_left_alone(server: Server, target: str, tmp_path: Path) -> None:
-    damaged = tmp_path / "damaged.sqlite"
-    damaged.write_text("no database " * 1000)
+@pytest.mark.parametrize("first", [0, 3 * 4096])
+def test_a_damaged_file_is_left_alone(
+    server: Server, target: str, tmp_path: Path, first: int
+) -> None:
+    with Client(NOWHERE, spool=tmp_path) as client:
+        client.submit_many(["x" * 1000] * 200)
+        client.close(0.1)
+    (damaged,) = tmp_path.glob("*.sqlite")
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:first] + b"no database " * 5000 + content[first + 60_000 :])
     with Client(target, spool=tmp_path) as client:
         client.submit_now(1)
-    assert damaged.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"lock", damaged.name}
+
+
+def test_a_database_of_somebody_else_is_left_alone(
+    server: Server, target: str, tmp_path: Path
+) -> None:
+    foreign = tmp_path / "app.sqlite"
+    with sqlite3.connect(foreign) as database:
+        database.execute("CREATE TABLE theirs (it)")
+    database.close()
+    before = foreign.read_bytes()
+    with Client(target, spool=tmp_path) as client:
+        client.submit_now(1)
+    assert foreign.read_bytes() == before
+
+
+def test_a_spool_that_cannot_begin_leaves_no_files(
+    server: Server, target: str, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with Client(target, spool=spool) as client:
+        with monkeypatch.context() as patch:
+            patch.setattr("sluice_client.spool._File.open", full)
+            for _ in range(3):
+                with pytest.raises(SpoolFailed):
+                    client.submit(1)
+        assert [path.name for path in spool.iterdir()] == ["lock"]
+        client.submit_now(1)
 
 
 def test_a_spool_that_cannot_be_written_is_told(tmp_path: Path) -> None:

@@ -174,6 +174,7 @@ def cycle() -> Any:
         ({"a": "\ud800"}, "/data/a", "surrogates"),
         ({"\ud800": 1}, "/data/?", "surrogates"),
         (datetime(2026, 1, 1), "/data", "time zone"),
+        (datetime.max.replace(tzinfo=timezone(-timedelta(hours=1))), "/data", "years"),
         pytest.param(10**5000, "/data", "too long", id="5000 digits"),
         (MagicMock(), "/data", "MagicMock"),
         (Event, "/data", "has no JSON"),
