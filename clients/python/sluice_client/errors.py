@@ -14,8 +14,8 @@ class SluiceError(Exception):
 class InvalidValue(SluiceError, ValueError):
     """The value has no form in which it could be sent.
 
-    `path` is a JSON pointer (RFC 6901) to what has none, beginning with `/data`; `problem` says
-    why and what to send instead.
+    `path` is a JSON pointer (RFC 6901) to what has none, beginning with `/data`, with `?` for a key
+    that is no plain name; `problem` says why and what to send instead.
     """
 
     def __init__(self, problem: str, path: str = "") -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -27,6 +28,9 @@ SHORT = 126
 """Texts below so many bytes have both of their lengths in one byte."""
 MAX_KEYS = 4096
 MAX_KEY_BYTES = 120
+
+_NAME = re.compile(r"[A-Za-z_.-]{1,40}[0-9]{0,2}")
+"""A key that an error may show. Another one may be an address, a number or a secret."""
 
 _double = Struct("<d").pack
 _BYTE = [bytes((number,)) for number in range(128)]
@@ -161,11 +165,10 @@ def _key(key: object) -> bytes:
 
 
 def _token(key: object) -> str:
-    """Return one step of a JSON pointer."""
+    """Return one step of a JSON pointer: the key, or `?` where it may be more than a name."""
     if not isinstance(key, str):
         return ""
-    shown = key[:MAX_PATH_CHARACTERS].encode(errors="replace").decode()
-    return "/" + shown.replace("~", "~0").replace("/", "~1")
+    return "/" + (key if _NAME.fullmatch(key) else "?")
 
 
 def _digits(number: int) -> bytes:
