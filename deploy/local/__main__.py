@@ -30,7 +30,7 @@ def up(mesh: LocalMesh, _name: str) -> None:
         mesh.start()
         print(f"Sluice is up, after {time.monotonic() - begun:.1f} s.")
     print(f"""
-  gateway     http://{mesh.gateway}     JSON, gRPC and gRPC-Web
+  gateway     http://{mesh.gateway}     JSON, gRPC, gRPC-Web and OTLP
   alert door  http://{mesh.alert_door}     POST /alert
   InfluxDB    {mesh.influx_url}     database logs
   Redis       {mesh.redis_url}

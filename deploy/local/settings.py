@@ -68,7 +68,7 @@ class LocalSettings(Settings):
     """Where the alert service writes its reports (SLUICE_REPORTS_DIR)."""
 
     gateway_port: Port = 8001
-    """JSON, gRPC and gRPC-Web (SLUICE_GATEWAY_PORT)."""
+    """JSON, gRPC, gRPC-Web and OTLP (SLUICE_GATEWAY_PORT)."""
     alert_port: Port = 5001
     """The alert engine's own door (SLUICE_ALERT_PORT)."""
     redis_port: Port = 6379
