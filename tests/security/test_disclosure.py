@@ -117,6 +117,7 @@ def test_reflection_shows_the_public_services_only(channel: grpc.Channel) -> Non
     assert {each.name for each in listed} == {
         "sluice.ingest.v1.IngestService",
         "sluice.alert.v1.AlertService",
+        "opentelemetry.proto.collector.logs.v1.LogsService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
