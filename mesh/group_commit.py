@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, Protocol, TypeVar
 
 
@@ -52,8 +51,6 @@ class Room:
 
 Request = TypeVar("Request", bound=Weighed)
 Answer = TypeVar("Answer")
-Argument = TypeVar("Argument")
-Result = TypeVar("Result")
 
 
 class GroupCommit(Generic[Request, Answer]):
@@ -193,15 +190,3 @@ class GroupCommit(Generic[Request, Answer]):
             size = sum([request.bytes for request, _ in requests])
             self._room.free += size
             self._waiting_bytes -= size
-
-
-def on_thread(
-    name: str, call: Callable[[Argument], Result]
-) -> Callable[[Argument], Awaitable[Result]]:
-    """Return a call that blocks as one to be awaited, on a thread of its own with this name."""
-    thread = ThreadPoolExecutor(1, thread_name_prefix=name)
-
-    async def awaited(argument: Argument) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(thread, call, argument)
-
-    return awaited

@@ -1,11 +1,10 @@
 import asyncio
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pytest
 
-from mesh.group_commit import GroupCommit, Room, on_thread
+from mesh.group_commit import GroupCommit, Room
 
 
 class Full(Exception):
@@ -227,25 +226,6 @@ async def test_without_a_room_a_request_is_made_when_its_turn_has_come() -> None
         sender.release()
     assert await asyncio.gather(*answers) == [*"ABCDE"]
     assert "".join(made) == "abcde"
-
-
-async def test_what_blocks_is_called_on_a_thread_of_its_own() -> None:
-    threads = []
-
-    def send(items: Sequence[Item]) -> list[str]:
-        threads.append(threading.current_thread())
-        return [item.name for item in items]
-
-    commit: GroupCommit[Item, str] = GroupCommit(
-        on_thread("mine", send), max_items=9, max_bytes=9, fails_all=True
-    )
-    assert [await commit(Item("a")), await commit(Item("b"))] == ["a", "b"]
-    (thread,) = set(threads)
-    assert thread.name.startswith("mine")
-    del commit
-    # Nobody needs it any more.
-    await asyncio.to_thread(thread.join, 10)
-    assert not thread.is_alive()
 
 
 async def test_a_caller_that_goes_away_leaves_the_batch_as_it_was() -> None:
