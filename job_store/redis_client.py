@@ -86,17 +86,25 @@ def require_durability(info: Mapping[str, str]) -> None:
         raise NotDurable("Redis may evict data: set maxmemory-policy noeviction")
 
 
-def repeatable(call: Callable[[], Result]) -> Result:
+def again_if_lost(call: Callable[[], Result]) -> Result:
     """Make a call to Redis that may be made twice, and make it twice when its connection was lost.
 
     A connection that was idle while Redis was restarted is found dead only when it is used. Raises
-    QueueFull when Redis has no memory left, otherwise QueueUnavailable.
+    redis.RedisError.
+    """
+    try:
+        return call()
+    except redis.ConnectionError:
+        return call()
+
+
+def repeatable(call: Callable[[], Result]) -> Result:
+    """Do what `again_if_lost` does, for whoever has to be told in our own words.
+
+    Raises QueueFull when Redis has no memory left, otherwise QueueUnavailable.
     """
     with _told_as_ours():
-        try:
-            return call()
-        except redis.ConnectionError:
-            return call()
+        return again_if_lost(call)
 
 
 async def async_repeatable(call: Callable[[], Awaitable[Result]]) -> Result:

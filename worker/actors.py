@@ -7,14 +7,14 @@ stay unacknowledged and nothing has to be stored again, until the process stops 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TypeVar
 
 import redis
 from google.protobuf.message import DecodeError
 
+from job_store.redis_client import again_if_lost
 from job_store.states import FINAL, Finish, JobStates
 from mesh.logs import log_each, logger
 from sluice.job.v1.job_pb2 import (
@@ -41,8 +41,6 @@ UNKNOWN = "unknown"
 ALERT_TRIES = 5
 ALERT_RETRY_SECONDS = 0.2
 """Before the second try; a further one waits that much longer."""
-
-Result = TypeVar("Result")
 
 
 @dataclass(eq=False, slots=True)
@@ -129,7 +127,8 @@ class InteractionLogger:
                 delivery.fail(DeadLetter(UNDECODABLE))
         job_ids = [job.job_id for _, job in parsed]
         stored = self._states[deliveries[0].partition]
-        states = _twice(lambda: stored.read(job_ids)) if job_ids else []
+        # Whoever gets no answer gives up: jobs of other partitions wait for this thread.
+        states = again_if_lost(lambda: stored.read(job_ids)) if job_ids else []
         jobs = []
         for (delivery, job), state in zip(parsed, states, strict=True):
             if not state.is_settled:
@@ -165,7 +164,7 @@ class InteractionLogger:
                 each.record.state = JOB_STATE_RETRYING if error_class else JOB_STATE_RUNNING
         changed = [(each.job.job_id, each.record) for each in jobs]
         states = self._states[jobs[0].delivery.partition]
-        _twice(lambda: states.update(changed))
+        again_if_lost(lambda: states.update(changed))
 
     def _write(self, jobs: Sequence[OpenJob]) -> None:
         """Write until the sink has taken or refused every interaction; note the refused ones."""
@@ -201,7 +200,7 @@ class InteractionLogger:
             record.end_time.GetCurrentTime()
             finished.append(Finish(each.job.job_id, record, len(failures)))
         states = self._states[jobs[0].delivery.partition]
-        closed = _twice(lambda: states.finish(finished))
+        closed = again_if_lost(lambda: states.finish(finished))
         for each, (_, record, failed), expected, is_closed in zip(
             jobs, finished, todo, closed, strict=True
         ):
@@ -212,18 +211,6 @@ class InteractionLogger:
                 each.delivery.fail(DeadLetter(record.last_error, failed))
             else:
                 each.delivery.done()
-
-
-def _twice(call: Callable[[], Result]) -> Result:
-    """Make a call that may be repeated, and once more when its connection was lost.
-
-    A connection may have died unnoticed. Whoever still gets no answer gives up: jobs of other
-    partitions wait for this thread.
-    """
-    try:
-        return call()
-    except redis.ConnectionError:
-        return call()
 
 
 def _opened(delivery: Delivery, job: LogInteractions, record: JobRecord) -> OpenJob:
