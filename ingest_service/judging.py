@@ -115,7 +115,7 @@ class Judge:
 
     async def _judge_whole(self, submission: Submission) -> Judgement:
         try:
-            submission.forget_unknown()
+            submission.forget_unseen()
             judgement = await self.judge(submission.message)
         except Exception as error:
             # Fails closed: what could not be checked is not accepted.

@@ -53,13 +53,11 @@ class Submission:
             self._message = SubmitRequest.FromString(data)
             for field, text in self.named:
                 setattr(self._message, field.name, text)
-            if data:
-                # Of a key that is there twice the last one counts: what is judged is recorded.
-                self.data = self._message.data.SerializeToString()
         return self._message
 
-    def forget_unknown(self) -> None:
-        """Leave out of its data what belongs to no field: a judgement does not see it.
+    def forget_unseen(self) -> None:
+        """Leave out of its data what no judgement sees: what belongs to no field, and of a key that
+        is there twice all but the last.
 
         It would go on record unchecked. It may also lie so deep that nobody could read the job.
         """

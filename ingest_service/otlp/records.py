@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from binascii import hexlify
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import count
@@ -29,6 +29,7 @@ from ingest_service.otlp.values import (
     TOO_MANY_VALUES,
     UNDECODABLE,
     Broken,
+    Converted,
     any_value,
     attribute,
     entry,
@@ -132,10 +133,10 @@ def rules_broken(export: Any) -> list[FieldError]:
             return [too_many]
         of_resource = len(each.resource) + len(each.schema_url)
         for scope_logs in each.scope_logs:
-            count = len(scope_logs.records)
-            records += count
+            held = len(scope_logs.records)
+            records += held
             of_scope = len(scope_logs.scope) + len(scope_logs.schema_url)
-            shared += count * (of_resource + of_scope)
+            shared += held * (of_resource + of_scope)
     if records > MAX_RECORDS:
         return [too_many]
     if shared > MAX_SHARED_BYTES:
@@ -291,32 +292,31 @@ class Reading:
 
     def _attribute(self, wire: bytes) -> bytes:
         """Convert an attribute that was not seen before."""
-        try:
-            made, texts, nodes = attribute(wire)
-        except Broken as error:
-            self._broken[wire] = error.rule
-            made, texts, nodes = b"", (), 1
-        self._nodes += nodes - 1
-        self._wires[wire] = made
-        if texts is None:
-            self._unclear[wire] = None
-            return made
-        self._new.append((wire, texts))
-        if len(texts) == 2 and texts[0] == _RECORD_ID and REQUEST_ID.pattern.fullmatch(texts[1]):
-            self._ids[wire] = texts[1]
+        made, texts = self._converted(wire, attribute, wire)
+        self._keep(wire, made, texts)
+        match texts:
+            case (said, uid) if said == _RECORD_ID and REQUEST_ID.pattern.fullmatch(uid):
+                self._ids[wire] = uid
         return made
 
     def _body(self, wire: bytes) -> Name:
         """Convert a body that was not seen before; return its name."""
         name = self._bodies[wire] = next(self._names)
-        try:
-            made, texts, nodes = any_value(wire)
-        except Broken as error:
-            self._broken[name] = error.rule
-            made, texts, nodes = b"", (), 1
-        self._nodes += nodes - 1
+        made, texts = self._converted(name, any_value, wire)
         self._keep(name, entry(b"body", made), texts)
         return name
+
+    def _converted(
+        self, name: Name, convert: Callable[[bytes], Converted], wire: bytes
+    ) -> tuple[bytes, Sequence[str] | None]:
+        """Convert a piece; return it and its texts: nothing of one that breaks a rule."""
+        try:
+            made, texts, nodes = convert(wire)
+        except Broken as error:
+            self._broken[name] = error.rule
+            return b"", ()
+        self._nodes += nodes - 1
+        return made, texts
 
     def _rest(self, record: Any) -> Name:
         """Return the name of what a record says beside its body, its attributes and its stamp."""
@@ -481,6 +481,6 @@ _TIME_BYTES = len("2026-11-26T12:00:00.000000001Z")
 _TIME, _OBSERVED_TIME = _before(b"time", _TIME_BYTES), _before(b"observed_time", _TIME_BYTES)
 _TRACE_ID, _SPAN_ID = _before(b"trace_id", 2 * _TRACE_BYTES), _before(b"span_id", 2 * _SPAN_BYTES)
 _OBJECT_TAG, _ENTRY_TAG = object_of(b"")[:1], entry(b"", b"")[:1]
-_BEFORE_ATTRIBUTES = entry(b"attributes", b"")[2:-1]
+_BEFORE_ATTRIBUTES = entry(_ATTRIBUTES, b"")[2:-1]
 _SIZES = [varint(length) for length in range(1 << 14)]
 """What lengths are on the wire: of nearly all that is written here."""

@@ -81,9 +81,12 @@ class LogsServicer:
         for known_as, submission in reading.unsettled_headers():
             # It is in many records: so it is judged once, not with each of them.
             try:
-                judgement = await self._intake.judge(submission.message)
-                # Of a key that is there twice, only the last value was judged.
-                is_clean = judgement == CLEAN and len(submission.data) == submission.size
+                submission.forget_unseen()
+                # It goes on record as it came, so nothing of it may be unseen.
+                is_clean = (
+                    len(submission.data) == submission.size
+                    and await self._intake.judge(submission.message) == CLEAN
+                )
             except Exception as error:
                 # The judgement on the records meets it again, and fails closed.
                 log.error("detection failed", exc_info=error)
