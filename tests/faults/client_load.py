@@ -7,7 +7,6 @@ what `submit` has taken is listed in `--taken`, and has to be recorded all the s
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
@@ -19,7 +18,7 @@ from typing import Any
 
 from sluice_client import Client, Dropped, Options, Receipt, Refused, Unanswered
 from tests.faults.history import History
-from tests.faults.load import Caller
+from tests.faults.load import Caller, parser_of
 
 THREADS = 10
 CLOSE_SECONDS = 60.0
@@ -54,12 +53,7 @@ def submit(client: Client, caller: Caller, history: History, taken: History | No
 
 def main() -> None:
     """Submit until SIGTERM, or until whoever started this is gone."""
-    parser = argparse.ArgumentParser(prog="python -m tests.faults.client_load", description=__doc__)
-    parser.add_argument("--gateway", required=True)
-    parser.add_argument("--history", type=Path, required=True)
-    parser.add_argument("--prefix", required=True)
-    parser.add_argument("--canary", required=True)
-    parser.add_argument("--seed", type=int, required=True)
+    parser = parser_of("tests.faults.client_load", __doc__)
     parser.add_argument("--name", default="client")
     parser.add_argument("--rate", type=float, default=300.0, help="events a second, all together")
     parser.add_argument("--spool", type=Path)

@@ -179,14 +179,20 @@ def alert_id_of(answer: dict[str, Any]) -> str:
     return ""
 
 
-def main() -> None:
-    """Call until SIGTERM, or until whoever started this is gone."""
-    parser = argparse.ArgumentParser(prog="python -m tests.faults.load", description=__doc__)
+def parser_of(module: str, description: str | None) -> argparse.ArgumentParser:
+    """Return a parser of what any load is told: see tests.faults.scene.Scene.load_command."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
     parser.add_argument("--gateway", required=True)
     parser.add_argument("--history", type=Path, required=True)
     parser.add_argument("--prefix", required=True)
     parser.add_argument("--canary", required=True)
     parser.add_argument("--seed", type=int, required=True)
+    return parser
+
+
+def main() -> None:
+    """Call until SIGTERM, or until whoever started this is gone."""
+    parser = parser_of("tests.faults.load", __doc__)
     parser.add_argument("--rate", type=float, default=80.0, help="calls a second, all together")
     options = parser.parse_args()
     stop = threading.Event()

@@ -71,12 +71,16 @@ class Scene:
 
     def start_load(self, rate: float) -> None:
         """Start callers in a process of their own and wait until they have receipts."""
-        command = [sys.executable, "-m", "tests.faults.load", "--gateway", self.mesh.gateway]
-        command += ["--history", str(self.path), "--prefix", self.prefix]
-        command += ["--canary", self.canary, "--seed", str(self._seed), "--rate", str(rate)]
-        self._load = Process(command, self.path.with_suffix(".log"))
+        command = self.load_command("tests.faults.load", self._seed)
+        self._load = Process([*command, "--rate", str(rate)], self.path.with_suffix(".log"))
         self._load.start()
         self.until(lambda: self.count("ok") >= WARM_CALLS, "the load got no receipts")
+
+    def load_command(self, module: str, seed: int) -> list[str]:
+        """Return the command that starts a load, with what tests.faults.load.parser_of takes."""
+        command = [sys.executable, "-m", module, "--gateway", self.mesh.gateway]
+        command += ["--history", str(self.path), "--prefix", self.prefix]
+        return [*command, "--canary", self.canary, "--seed", str(seed)]
 
     def stop_load(self) -> None:
         """Let the callers end what they began."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 from pathlib import Path
 
 from tests.faults.marks import COMMIT
@@ -20,9 +19,7 @@ HANG_SECONDS = 3.0
 
 def program(scene: Scene, name: str, *options: str) -> Process:
     """Start a program that submits, and wait until it has receipts."""
-    command = [sys.executable, "-m", "tests.faults.client_load", "--gateway", scene.mesh.gateway]
-    command += ["--history", str(scene.path), "--prefix", scene.prefix]
-    command += ["--canary", scene.canary, "--seed", str(scene.random.randrange(10**6))]
+    command = scene.load_command("tests.faults.client_load", scene.random.randrange(10**6))
     process = Process([*command, "--name", name, *options], scene.path.with_suffix(f".{name}.log"))
     before = scene.count("ok")
     process.start()
