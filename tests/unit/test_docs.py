@@ -117,9 +117,8 @@ def test_every_decision_is_listed_by_its_number_and_title() -> None:
     listed = re.findall(r"^(\d+)\. \[(.+)\]\((.+)\)$", (folder / "README.md").read_text(), re.M)
     records = sorted(folder.glob("[0-9]*.md"))
     assert [name for _, _, name in listed] == [record.name for record in records]
-    # A record that is given up leaves a gap.
-    for (number, title, _), record in zip(listed, records, strict=True):
-        assert record.name[:4] == f"{int(number):04}"
+    for count, ((number, title, _), record) in enumerate(zip(listed, records, strict=True), 1):
+        assert (int(number), record.name[:4]) == (count, f"{count:04}")
         assert record.read_text().startswith(f"# {number}. {title}\n")
 
 
