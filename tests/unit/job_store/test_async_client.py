@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 import hiredis
 import pytest
 import redis
+import trustme
 import uvloop
 
 from job_store import replication
@@ -414,22 +413,14 @@ async def test_what_an_address_says_is_done(scene_of: Scenes) -> None:
     other.close()
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes the certificate")
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
 def test_sockets_and_tls_are_spoken_on_either_loop(
     tmp_path: Path, run: Callable[[Any], None]
 ) -> None:
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"),
-            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate),
-        ],
-        check=True,
-        capture_output=True,
-    )
+    authority, certificate = trustme.CA(), tmp_path / "certificate.pem"
+    authority.cert_pem.write_to_path(certificate)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
     path = tmp_path / "socket"
 
     async def speak() -> None:
