@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import wait
 
 import grpc
@@ -143,7 +142,8 @@ def test_what_a_hung_gateway_had_is_sent_again(
         supervisor.signal("api_gateway", signal.SIGSTOP)
         try:
             future = sluice.submit("while it hangs")
-            time.sleep(2.5)
+            queue = sluice._core.queue
+            eventually(lambda: [each for each in list(queue._in_flight) if each.attempts > 1])
             assert not future.done()
         finally:
             supervisor.signal("api_gateway", signal.SIGCONT)
