@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Protocol
@@ -162,9 +163,7 @@ class Queue:
         self._max_bytes = max_bytes
         self._resolve = resolve
         self._spool = spool
-        self._room = threading.Condition(self.lock)
         self._pause = threading.Condition(self.lock)
-        self._empty = threading.Condition(self.lock)
         self._waiting: tuple[deque[Submission], deque[Submission]] = (deque(), deque())
         """Without and with a request_id of their own."""
         self._turn = 0
@@ -187,7 +186,8 @@ class Queue:
         """No deadline of anything here is earlier."""
         self._count = self._bytes = 0
         self._accepted = self._refused = self._failed = self._dropped = 0
-        self._room_wanted: list[Callable[[], None]] = []
+        self._at_change: list[Callable[[], None]] = []
+        """Called once when something got its outcome, or nothing more is taken."""
 
     # What callers do.
 
@@ -200,14 +200,18 @@ class Queue:
         size = len(submission.body)
         if not until:
             self._look_at_lock()
+        while not self._put(submission, size):
+            left = until - time.monotonic()
+            if left <= 0:
+                raise QueueFull("there is no room for another submission")
+            self._await_change(lambda: self._lacks_room(size), left)
+
+    def _put(self, submission: Submission, size: int) -> bool:
+        """Take a submission if there is room for it; return whether there is."""
         # No acquire(): a signal whose handler raises, right after it, would leave the lock held.
         with self.lock:
-            while self._is_open and self._is_full(size):
-                left = until - time.monotonic()
-                if left <= 0:
-                    raise QueueFull("there is no room for another submission")
-                # No lock waits for ever, as a deadline may.
-                self._room.wait(min(left, LONGEST_WAIT_SECONDS))
+            if self._lacks_room(size):
+                return False
             if not self._is_open:
                 raise Closed("the client is closed")
             if self._spool is not None:
@@ -222,14 +226,11 @@ class Queue:
             if self._idle and not self._is_fetched:
                 self._is_fetched = True
                 self._idle.pop().notify()
+            return True
 
     def want_room(self, size: int, call: Callable[[], None]) -> None:
         """Call once when there may be room for so many bytes, at once if there is room now."""
-        with self.lock:
-            if self._is_open and self._is_full(size):
-                self._room_wanted.append(call)
-                return
-        call()
+        self._call_at_change(lambda: self._lacks_room(size), call)
 
     def put_pieces(self, pieces: Iterable[Piece]) -> None:
         """Take pieces that were cut before, whether there is room or not."""
@@ -255,8 +256,13 @@ class Queue:
 
     def flush(self, timeout: float | None) -> bool:
         """Wait until everything has its outcome; return whether it has."""
-        with self.lock:
-            return self._empty.wait_for(lambda: not self._count, timeout)
+        ends = math.inf if timeout is None else time.monotonic() + timeout
+        while self._count:
+            left = ends - time.monotonic()
+            if left <= 0:
+                return False
+            self._await_change(lambda: self._count > 0, left)
+        return True
 
     def counts(self) -> Counts:
         """Return what became of everything."""
@@ -267,9 +273,8 @@ class Queue:
         """Take nothing more."""
         with self.lock:
             self._is_open = False
-            self._room.notify_all()
-            wanted, self._room_wanted = self._room_wanted, []
-        for call in wanted:
+            calls, self._at_change = self._at_change, []
+        for call in calls:
             call()
 
     def give_up(self, problem: str, is_kept: bool = False) -> None:
@@ -378,11 +383,8 @@ class Queue:
                 self._failed += len(told) - accepted - refused
                 self._count -= len(told)
                 self._bytes -= size
-                self._room.notify(len(told))
-                wanted, self._room_wanted = self._room_wanted, []
-                if not self._count:
-                    self._empty.notify_all()
-            for call in wanted:
+                calls, self._at_change = self._at_change, []
+            for call in calls:
                 call()
 
     def back(self, piece: Piece) -> None:
@@ -412,18 +414,17 @@ class Queue:
         with self.lock:
             if now < self._next_deadline:
                 return
-            late = [
-                (each, Unanswered(_late(piece), piece is not None and not piece.is_sure))
-                for each, piece in self._unsettled()
-                if each.deadline <= now
-            ]
-            unsent = []
+            late, unsent = [], []
             for each, piece in self._unsettled():
-                if each.deadline <= now and piece is not None and piece.is_sure:
-                    piece.is_outdated = True
+                if each.deadline > now:
+                    continue
+                is_sure = piece is None or piece.is_sure
+                late.append((each, Unanswered(_late(piece), not is_sure)))
+                if is_sure:
                     unsent.append(each)
+                    if piece is not None:
+                        piece.is_outdated = True
             for waiting in self._waiting:
-                unsent += [each for each in waiting if each.deadline <= now]
                 kept = [each for each in waiting if each.deadline > now]
                 waiting.clear()
                 waiting.extend(kept)
@@ -460,10 +461,35 @@ class Queue:
     def _has_work(self) -> bool:
         return bool(self._pieces or self._waiting[0] or self._waiting[1])
 
-    def _is_full(self, size: int) -> bool:
-        return self._count >= self._max_submissions or (
-            self._bytes + size > self._max_bytes and self._count > 0
+    def _lacks_room(self, size: int) -> bool:
+        return self._is_open and (
+            self._count >= self._max_submissions
+            or (self._bytes + size > self._max_bytes and self._count > 0)
         )
+
+    def _call_at_change(self, lasts: Callable[[], bool], call: Callable[[], None]) -> None:
+        """Call once at the next change, at once if `lasts` is not true any more."""
+        with self.lock:
+            if lasts():
+                self._at_change.append(call)
+                return
+        call()
+
+    def _await_change(self, lasts: Callable[[], bool], seconds: float) -> None:
+        """Wait for the next change while `lasts` is true, at most so many seconds.
+
+        By a lock of its own, since signals come to those who wait here. A Condition takes its lock
+        again at the end; a signal whose handler raises meanwhile leaves it without, and what it
+        gives back then is the lock of another thread.
+        """
+        bell = threading.Lock()
+        bell.acquire()
+        ring = bell.release
+        self._call_at_change(lasts, ring)
+        # No lock waits for ever, as a deadline may.
+        if not bell.acquire(timeout=min(seconds, LONGEST_WAIT_SECONDS)):
+            with self.lock, suppress(ValueError):
+                self._at_change.remove(ring)
 
     def _call_a_lane(self) -> None:
         if self._idle and not self._is_fetched and self._has_work:

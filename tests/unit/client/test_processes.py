@@ -202,7 +202,10 @@ def test_an_interrupted_wait_takes_nothing_back(server: Server, target: str) -> 
     assert server.rows == ["interrupted"]
 
 
-def test_signals_that_raise_inside_of_submit_stop_nothing(server: Server, target: str) -> None:
+@pytest.mark.parametrize("room", [20_000, 3], ids=["room", "little room"])
+def test_signals_that_raise_inside_of_submit_stop_nothing(
+    server: Server, target: str, room: int
+) -> None:
     ended = run(
         """
         import os, signal, sys, threading, time
@@ -215,7 +218,7 @@ def test_signals_that_raise_inside_of_submit_stop_nothing(server: Server, target
                 is_armed = False
                 raise Interrupted
         signal.signal(signal.SIGALRM, interrupt)
-        client = Client(sys.argv[1])
+        client = Client(sys.argv[1], max_submissions=int(sys.argv[2]))
         client.submit_now("first")
         # If a lock stays held, the end waits for ever.
         threading.Timer(40, os._exit, [3]).start()
@@ -235,8 +238,9 @@ def test_signals_that_raise_inside_of_submit_stop_nothing(server: Server, target
         os._exit(0 if is_flushed and interrupts and not client.counts.failed else 4)
         """,
         target,
+        str(room),
     )
-    assert ended.returncode == 0
+    assert ended.returncode == 0, ended.stderr
 
 
 DIES = """
